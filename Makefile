@@ -1,0 +1,40 @@
+# Every command here does its own set-up, into this checkout only: nats/.bin, .venv and target, all ignored by git.
+# Written for GNU make 3.81 too, which is what macOS has.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test ci bench nats-server .venv
+
+# The pinned broker, where it had to be fetched, stands before an older one of the machine.
+export PATH := $(CURDIR)/nats/.bin:$(PATH)
+
+# One set of features for everything that checks, so that nothing is compiled twice.
+features := --features fail-points
+
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# Who names a broker of their own needs none from here.
+run: $(if $(ROCKETS_NATS__URL),,nats-server) ## Start everything: all roles in one process, and a broker unless ROCKETS_NATS__URL names one.
+	cargo run --locked --release -- up
+
+# A failure in one test binary says nothing about the next: one run shows all of them.
+test: nats-server .venv ## Run all tests.
+	cargo test --locked $(features) --no-fail-fast
+
+# The second clippy sees what users run, which is without the features; it compiles only this crate again.
+# The last step comes without make's own lines, so that the output ends in those of the test runner.
+ci: ## Check format, lints and documentation, then run all tests.
+	cargo fmt --all --check
+	cargo clippy --locked --all-targets $(features) -- -D warnings
+	cargo clippy --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked $(features) --no-deps --document-private-items
+	$(MAKE) --no-print-directory test
+
+bench: nats-server ## Measure the whole way of a message.
+	cargo bench --locked --bench pipeline
+
+nats-server: ## Get the broker, unless a fit one is there.
+	@nats/get-nats-server
+
+.venv: ## Get the Python client for its one test.
+	@tests/e2e/get-nats-py

@@ -1,0 +1,95 @@
+//! A message of a rocket, once it is known to be well formed. How bytes become one: [`super::wire`].
+
+use std::fmt;
+
+use super::{Channel, MessageTime};
+
+/// A message's place within its channel: from 1 to 2^63-1, rising by 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageNumber(u64);
+
+impl MessageNumber {
+    /// The number of a channel's first message.
+    pub const FIRST: Self = Self(1);
+    /// The highest number that can be sent.
+    pub const MAX: u64 = i64::MAX as u64;
+
+    /// The number, if it lies in the range that can be sent.
+    pub fn new(number: u64) -> Option<Self> {
+        (1..=Self::MAX).contains(&number).then_some(Self(number))
+    }
+
+    /// The number as a plain integer.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The number after this one; none after the highest.
+    pub fn next(self) -> Option<Self> {
+        Self::new(self.0 + 1)
+    }
+}
+
+impl fmt::Display for MessageNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A message's place in the stream of all channels, given by the broker when it stored the message: its event id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sequence(pub u64);
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A well-formed message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Whose message it is.
+    pub channel: Channel,
+    /// Its place within the channel.
+    pub number: MessageNumber,
+    /// When the rocket sent it.
+    pub time: MessageTime,
+    /// What it says.
+    pub kind: Kind,
+}
+
+/// What a message says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The rocket starts.
+    Launched {
+        /// Type of the rocket, such as `Falcon-9`.
+        rocket_type: String,
+        /// Speed at the launch, above 0.
+        speed: i64,
+        /// Mission, such as `ARTEMIS`.
+        mission: String,
+    },
+    /// The rocket is faster by this much, 0 or more.
+    SpeedIncreased(i64),
+    /// The rocket is slower by this much, 0 or more.
+    SpeedDecreased(i64),
+    /// The rocket has this mission from now on.
+    MissionChanged(String),
+    /// The rocket is gone, for this reason.
+    Exploded(String),
+}
+
+impl Kind {
+    /// The name of the message's type in `metadata.messageType`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Launched { .. } => "RocketLaunched",
+            Self::SpeedIncreased(_) => "RocketSpeedIncreased",
+            Self::SpeedDecreased(_) => "RocketSpeedDecreased",
+            Self::MissionChanged(_) => "RocketMissionChanged",
+            Self::Exploded(_) => "RocketExploded",
+        }
+    }
+}

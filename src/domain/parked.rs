@@ -1,0 +1,231 @@
+//! Which numbers of a channel wait behind a gap: ranges of numbers, not messages. The messages stay in the stream.
+//!
+//! Ten thousand messages behind one gap are one range. Whatever a channel sends, the text of its ranges stays within
+//! [`TEXT_MAX`] bytes: beyond that the highest ranges are let go, and it is only noted that there is more.
+
+use super::{MessageNumber, Sequence};
+
+/// Bound of the text of all ranges, in bytes: some hundreds of ranges with numbers as real rockets have them. At the
+/// bound the highest ranges are forgotten and read back from the stream when all lower ones have been applied.
+pub const TEXT_MAX: usize = 8 * 1024;
+
+/// Text of the widest range, `[first,last,sequence],` with 19 digits each. So many ranges always fit.
+const RANGE_TEXT_MAX: usize = 3 * 19 + 5;
+const RANGES_ALWAYS_FIT: usize = TEXT_MAX / RANGE_TEXT_MAX;
+
+/// Numbers that wait, without a hole between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// The lowest number.
+    pub first: MessageNumber,
+    /// The highest number.
+    pub last: MessageNumber,
+    /// The lowest stream sequence among the messages of these numbers: from there on they are read back.
+    pub sequence: Sequence,
+}
+
+/// Messages that wait with numbers above all ranges, too many to list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beyond {
+    /// No message that is let go has a stream sequence below this one.
+    pub lowest: Sequence,
+    /// The stream holds this one; a reading that has not seen it was not complete.
+    pub highest: Sequence,
+}
+
+/// The numbers of one channel that wait behind a gap.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parked {
+    /// Rising, never touching.
+    ranges: Vec<Range>,
+    beyond: Option<Beyond>,
+}
+
+impl Parked {
+    /// Puts stored ranges together again; `None` if they do not rise or touch one another.
+    pub fn from_parts(ranges: Vec<Range>, beyond: Option<Beyond>) -> Option<Self> {
+        let each_rises = ranges.iter().all(|range| range.first <= range.last);
+        let apart = ranges.windows(2).all(|pair| pair[0].last.get() + 1 < pair[1].first.get());
+        (each_rises && apart).then_some(Self { ranges, beyond })
+    }
+
+    /// Nothing is known but that messages may wait from this sequence on.
+    pub fn unknown_from(lowest: Sequence) -> Self {
+        Self { ranges: Vec::new(), beyond: Some(Beyond { lowest, highest: Sequence(0) }) }
+    }
+
+    /// The ranges, rising.
+    pub fn ranges(&self) -> &[Range] {
+        &self.ranges
+    }
+
+    /// What waits above all ranges, if the ranges are not all.
+    pub fn beyond(&self) -> Option<Beyond> {
+        self.beyond
+    }
+
+    /// How many numbers are known to wait; fewer than do when there are some beyond the ranges.
+    pub fn count(&self) -> u64 {
+        self.ranges.iter().map(|range| range.last.get() - range.first.get() + 1).sum()
+    }
+
+    /// Whether a number is known to wait.
+    pub fn contains(&self, number: MessageNumber) -> bool {
+        let at = self.ranges.partition_point(|range| range.last < number);
+        self.ranges.get(at).is_some_and(|range| range.first <= number)
+    }
+
+    /// Whether what waits could be applied, if `next` is the number to come: it waits itself, or it is not known what
+    /// waits.
+    pub fn could_follow(&self, next: MessageNumber) -> bool {
+        match self.ranges.first() {
+            Some(range) => range.first <= next,
+            None => self.beyond.is_some(),
+        }
+    }
+
+    /// Notes that a number waits, and at which sequence; a further copy of it only lowers the sequence.
+    pub fn insert(&mut self, number: MessageNumber, sequence: Sequence) {
+        if self.beyond.is_some() && self.ranges.last().is_none_or(|range| range.last < number) {
+            return self.let_go(sequence, sequence);
+        }
+        let at = self.ranges.partition_point(|range| range.last.get() + 1 < number.get());
+        match self.ranges.get_mut(at) {
+            Some(range) if range.first.get() <= number.get() + 1 => {
+                range.first = range.first.min(number);
+                range.last = range.last.max(number);
+                range.sequence = range.sequence.min(sequence);
+                self.join_with_next(at);
+            }
+            _ => self.ranges.insert(at, Range { first: number, last: number, sequence }),
+        }
+        self.keep_within_bound(sequence);
+    }
+
+    /// Forgets every number up to this one.
+    pub fn remove_through(&mut self, number: MessageNumber) {
+        let passed = self.ranges.partition_point(|range| range.last <= number);
+        self.ranges.drain(..passed);
+        if let (Some(range), Some(next)) = (self.ranges.first_mut(), number.next()) {
+            range.first = range.first.max(next);
+        }
+    }
+
+    fn join_with_next(&mut self, at: usize) {
+        let Some(next) = self.ranges.get(at + 1).copied() else { return };
+        let range = &mut self.ranges[at];
+        if range.last.get() + 1 >= next.first.get() {
+            range.last = next.last;
+            range.sequence = range.sequence.min(next.sequence);
+            self.ranges.remove(at + 1);
+        }
+    }
+
+    fn keep_within_bound(&mut self, newest: Sequence) {
+        while self.ranges.len() > RANGES_ALWAYS_FIT && self.text_len() > TEXT_MAX {
+            if let Some(range) = self.ranges.pop() {
+                self.let_go(range.sequence, newest.max(range.sequence));
+            }
+        }
+    }
+
+    fn let_go(&mut self, lowest: Sequence, highest: Sequence) {
+        let beyond = self.beyond.get_or_insert(Beyond { lowest, highest });
+        beyond.lowest = beyond.lowest.min(lowest);
+        beyond.highest = beyond.highest.max(highest);
+    }
+
+    fn text_len(&self) -> usize {
+        let digits = |number: u64| number.checked_ilog10().unwrap_or(0) as usize + 1;
+        let text_of =
+            |range: &Range| digits(range.first.get()) + digits(range.last.get()) + digits(range.sequence.0) + 5;
+        self.ranges.iter().map(text_of).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(number: u64) -> MessageNumber {
+        MessageNumber::new(number).unwrap()
+    }
+
+    fn parked(numbers: &[(u64, u64)]) -> Parked {
+        let mut parked = Parked::default();
+        numbers.iter().for_each(|&(of, sequence)| parked.insert(number(of), Sequence(sequence)));
+        parked
+    }
+
+    fn ranges(parked: &Parked) -> Vec<(u64, u64, u64)> {
+        parked.ranges().iter().map(|range| (range.first.get(), range.last.get(), range.sequence.0)).collect()
+    }
+
+    #[test]
+    fn neighbours_become_one_range() {
+        let rows: [(&[(u64, u64)], &[(u64, u64, u64)]); 6] = [
+            (&[], &[]),
+            (&[(5, 1)], &[(5, 5, 1)]),
+            (&[(5, 3), (6, 1), (4, 2)], &[(4, 6, 1)]),
+            (&[(5, 1), (7, 2)], &[(5, 5, 1), (7, 7, 2)]),
+            (&[(5, 3), (7, 2), (6, 1)], &[(5, 7, 1)]),
+            (&[(5, 2), (5, 9), (5, 1)], &[(5, 5, 1)]),
+        ];
+        for (numbers, expected) in rows {
+            assert_eq!(ranges(&parked(numbers)), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_passed_is_forgotten() {
+        let mut parked = parked(&[(3, 1), (4, 2), (5, 3), (9, 4)]);
+        assert!(parked.could_follow(number(3)) && !parked.could_follow(number(2)));
+        parked.remove_through(number(4));
+        assert_eq!(ranges(&parked), [(5, 5, 1), (9, 9, 4)]);
+        parked.remove_through(number(8));
+        assert_eq!(ranges(&parked), [(9, 9, 4)]);
+        assert_eq!((parked.count(), parked.contains(number(9)), parked.contains(number(8))), (1, true, false));
+    }
+
+    #[test]
+    fn beyond_the_bound_only_the_lowest_ranges_are_kept() {
+        let mut parked = Parked::default();
+        for step in 0..10_000 {
+            parked.insert(number(20_000 - 2 * step), Sequence(step + 1));
+        }
+        assert!(parked.text_len() <= TEXT_MAX);
+        assert!(parked.ranges.len() > 300, "some hundreds of ranges fit: {}", parked.ranges.len());
+        assert_eq!(parked.ranges[0].first, number(2));
+        assert_eq!(parked.beyond(), Some(Beyond { lowest: Sequence(1), highest: Sequence(10_000) }));
+
+        let before = parked.ranges.len();
+        parked.insert(number(1_000_000), Sequence(10_001));
+        assert_eq!((parked.ranges.len(), parked.beyond().unwrap().highest), (before, Sequence(10_001)));
+    }
+
+    #[test]
+    fn the_widest_ranges_stay_within_the_bound_too() {
+        let mut parked = Parked::default();
+        for step in 0..1_000 {
+            parked.insert(number(MessageNumber::MAX - 2 * step), Sequence(u64::MAX >> 1));
+        }
+        assert!(parked.text_len() <= TEXT_MAX && parked.ranges.len() >= RANGES_ALWAYS_FIT);
+    }
+
+    #[test]
+    fn when_all_ranges_are_applied_the_rest_has_to_be_read_back() {
+        let mut unknown = Parked::unknown_from(Sequence(7));
+        assert!(unknown.could_follow(MessageNumber::FIRST));
+        unknown.insert(number(3), Sequence(9));
+        assert_eq!((ranges(&unknown), unknown.beyond().unwrap().lowest), (vec![], Sequence(7)));
+    }
+
+    #[test]
+    fn stored_ranges_that_make_no_sense_are_refused() {
+        let range = |first, last| Range { first: number(first), last: number(last), sequence: Sequence(1) };
+        assert!(Parked::from_parts(vec![range(1, 2), range(4, 4)], None).is_some());
+        for ranges in [vec![range(2, 1)], vec![range(1, 2), range(3, 4)], vec![range(5, 6), range(1, 2)]] {
+            assert_eq!(Parked::from_parts(ranges, None), None);
+        }
+    }
+}

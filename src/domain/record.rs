@@ -1,0 +1,307 @@
+//! What is remembered of one channel: the rocket, how far its sequence has come, and what waits behind a gap.
+//!
+//! A record is at most [`BYTES_MAX`] long whatever a channel sends, and it is all that is needed to go on: the rest is
+//! in the stream. Its JSON is the stored form, made to be read by people too (`nats kv get rockets <channel>`).
+
+use serde::{Deserialize, Serialize};
+
+use super::parked::{Beyond, Range};
+use super::{Message, MessageNumber, MessageTime, Parked, Refusal, Rocket, Sequence, Status};
+
+/// Version of the stored form. A record of a higher version was written by a newer program and is left alone.
+pub const FORMAT: u32 = 1;
+
+/// Longest stored form, in bytes.
+pub const BYTES_MAX: usize = 16 * 1024;
+
+/// Everything but the ranges: three strings of 255 characters at six bytes (`\u0001`), three times, and the names.
+const REST_BYTES_MAX: usize = 3 * 255 * 6 + 3 * super::time::TEXT_MAX + 512;
+const _: () = assert!(super::parked::TEXT_MAX + REST_BYTES_MAX <= BYTES_MAX);
+
+/// What is remembered of one channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// The rocket, once its launch has been applied.
+    pub rocket: Option<Rocket>,
+    /// The last message of the sequence that took its place, refused or not.
+    pub last: Option<Last>,
+    /// The numbers that wait behind a gap.
+    pub parked: Parked,
+}
+
+/// The message that the sequence has come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Last {
+    /// Its number.
+    pub number: MessageNumber,
+    /// Its message time.
+    pub time: MessageTime,
+}
+
+/// Why stored bytes are no record.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// Written by a newer program: not ours to touch.
+    #[error("format {0} is newer than {FORMAT}, the newest that this program knows")]
+    Newer(u32),
+    /// Not something that any version of this program wrote.
+    #[error("damaged: {0}")]
+    Damaged(String),
+}
+
+impl Record {
+    /// A record in the place of one that cannot be read: all that is known is that the whole channel is in the stream.
+    pub fn to_be_read_back() -> Self {
+        Self { parked: Parked::unknown_from(Sequence(1)), ..Self::default() }
+    }
+
+    /// The number that comes next; none after the highest of all.
+    pub fn next_number(&self) -> Option<MessageNumber> {
+        self.last.as_ref().map_or(Some(MessageNumber::FIRST), |last| last.number.next())
+    }
+
+    /// Whether a number has taken its place already.
+    pub fn has_passed(&self, number: MessageNumber) -> bool {
+        self.last.as_ref().is_some_and(|last| number <= last.number)
+    }
+
+    /// Whether what waits could be applied without any further message. Such a record must not be left alone.
+    pub fn could_move(&self) -> bool {
+        self.next_number().is_some_and(|next| self.parked.could_follow(next))
+    }
+
+    /// Puts the next message of the sequence in its place. It may be refused there: then the rocket stays as it is.
+    pub fn place(&mut self, message: &Message) -> Result<(), Refusal> {
+        debug_assert_eq!(self.next_number(), Some(message.number), "messages are placed in order");
+        self.last = Some(Last { number: message.number, time: message.time.clone() });
+        self.parked.remove_through(message.number);
+        self.rocket = Some(Rocket::after(self.rocket.as_ref(), message)?);
+        Ok(())
+    }
+
+    /// The stored form.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let bytes = serde_json::to_vec(&Stored::from(self)).unwrap_or_default();
+        debug_assert!(!bytes.is_empty() && bytes.len() <= BYTES_MAX, "{} bytes", bytes.len());
+        bytes
+    }
+
+    /// Reads the stored form.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Unreadable> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            format: u32,
+        }
+        let damaged = |error: serde_json::Error| Unreadable::Damaged(error.to_string());
+        match serde_json::from_slice::<Versioned>(bytes).map_err(damaged)?.format {
+            FORMAT => {}
+            newer if newer > FORMAT => return Err(Unreadable::Newer(newer)),
+            other => return Err(Unreadable::Damaged(format!("format {other}"))),
+        }
+        let stored: Stored<'_> = serde_json::from_slice(bytes).map_err(damaged)?;
+        stored.into_record().ok_or_else(|| Unreadable::Damaged("a field is out of its range".into()))
+    }
+}
+
+/// The stored form, field by field.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Stored<'a> {
+    format: u32,
+    #[serde(borrow)]
+    rocket: Option<StoredRocket<'a>>,
+    last_message_number: u64,
+    last_message_time: Option<Text<'a>>,
+    /// `[first, last, lowest stream sequence]` of each range of numbers that wait.
+    parked: Vec<(u64, u64, u64)>,
+    /// `[lowest, highest]` stream sequence of what waits above all ranges.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    parked_beyond: Option<(u64, u64)>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct StoredRocket<'a> {
+    r#type: Text<'a>,
+    mission: Text<'a>,
+    speed: i64,
+    status: StoredStatus,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    explosion_reason: Option<Text<'a>>,
+    launch_time: Text<'a>,
+    last_updated: Text<'a>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum StoredStatus {
+    Active,
+    Exploded,
+}
+
+type Text<'a> = std::borrow::Cow<'a, str>;
+
+impl<'a> From<&'a Record> for Stored<'a> {
+    fn from(record: &'a Record) -> Self {
+        let last = record.last.as_ref();
+        let range = |range: &Range| (range.first.get(), range.last.get(), range.sequence.0);
+        Self {
+            format: FORMAT,
+            rocket: record.rocket.as_ref().map(StoredRocket::from),
+            last_message_number: last.map_or(0, |last| last.number.get()),
+            last_message_time: last.map(|last| last.time.as_str().into()),
+            parked: record.parked.ranges().iter().map(range).collect(),
+            parked_beyond: record.parked.beyond().map(|beyond| (beyond.lowest.0, beyond.highest.0)),
+        }
+    }
+}
+
+impl<'a> From<&'a Rocket> for StoredRocket<'a> {
+    fn from(rocket: &'a Rocket) -> Self {
+        let (status, reason) = match &rocket.status {
+            Status::Active => (StoredStatus::Active, None),
+            Status::Exploded { reason } => (StoredStatus::Exploded, Some(reason.as_str().into())),
+        };
+        Self {
+            r#type: rocket.rocket_type.as_str().into(),
+            mission: rocket.mission.as_str().into(),
+            speed: rocket.speed,
+            status,
+            explosion_reason: reason,
+            launch_time: rocket.launch_time.as_str().into(),
+            last_updated: rocket.last_updated.as_str().into(),
+        }
+    }
+}
+
+impl Stored<'_> {
+    fn into_record(self) -> Option<Record> {
+        let last = match (self.last_message_number, self.last_message_time) {
+            (0, None) => None,
+            (number, Some(time)) => {
+                Some(Last { number: MessageNumber::new(number)?, time: MessageTime::parse(&time)? })
+            }
+            (_, None) => return None,
+        };
+        let rocket = match self.rocket {
+            Some(rocket) => Some(rocket.into_rocket()?),
+            None => None,
+        };
+        let range = |(first, last, sequence)| {
+            let (first, last) = (MessageNumber::new(first)?, MessageNumber::new(last)?);
+            Some(Range { first, last, sequence: Sequence(sequence) })
+        };
+        let ranges = self.parked.into_iter().map(range).collect::<Option<Vec<_>>>()?;
+        let beyond = |(lowest, highest)| Beyond { lowest: Sequence(lowest), highest: Sequence(highest) };
+        let parked = Parked::from_parts(ranges, self.parked_beyond.map(beyond))?;
+        Some(Record { rocket, last, parked })
+    }
+}
+
+impl StoredRocket<'_> {
+    fn into_rocket(self) -> Option<Rocket> {
+        let status = match (self.status, self.explosion_reason) {
+            (StoredStatus::Active, None) => Status::Active,
+            (StoredStatus::Exploded, Some(reason)) => Status::Exploded { reason: reason.into_owned() },
+            _ => return None,
+        };
+        Some(Rocket {
+            rocket_type: self.r#type.into_owned(),
+            mission: self.mission.into_owned(),
+            speed: (self.speed >= 0).then_some(self.speed)?,
+            status,
+            launch_time: MessageTime::parse(&self.launch_time)?,
+            last_updated: MessageTime::parse(&self.last_updated)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Channel, Kind};
+    use super::*;
+
+    fn message(number: u64, kind: Kind, time: &str) -> Message {
+        Message {
+            channel: Channel::parse("193270a9-c9cf-404a-8f83-838e71d9ae67").unwrap(),
+            number: MessageNumber::new(number).unwrap(),
+            time: MessageTime::parse(time).unwrap(),
+            kind,
+        }
+    }
+
+    fn launch(text: &str) -> Kind {
+        Kind::Launched { rocket_type: text.into(), speed: 500, mission: text.into() }
+    }
+
+    const TIME: &str = "2022-02-02T19:39:05Z";
+
+    #[test]
+    fn the_stored_form_is_legible() {
+        let mut record = Record::default();
+        record.place(&message(1, launch("Falcon-9"), TIME)).unwrap();
+        record.place(&message(2, Kind::Exploded("FUEL".into()), "2022-02-02T19:40:05Z")).unwrap();
+        record.parked.insert(MessageNumber::new(4).unwrap(), Sequence(17));
+        let expected = r#"{"format":1,"rocket":{"type":"Falcon-9","mission":"Falcon-9","speed":0,"status":"exploded","explosionReason":"FUEL","launchTime":"2022-02-02T19:39:05Z","lastUpdated":"2022-02-02T19:40:05Z"},"lastMessageNumber":2,"lastMessageTime":"2022-02-02T19:40:05Z","parked":[[4,4,17]]}"#;
+        assert_eq!(String::from_utf8(record.to_bytes()).unwrap(), expected);
+        assert_eq!(Record::from_bytes(expected.as_bytes()), Ok(record));
+    }
+
+    #[test]
+    fn an_empty_record_is_stored_and_read() {
+        for record in [Record::default(), Record::to_be_read_back()] {
+            assert_eq!(Record::from_bytes(&record.to_bytes()), Ok(record));
+        }
+    }
+
+    #[test]
+    fn the_largest_record_stays_within_its_bound() {
+        let widest = "\u{1}".repeat(255);
+        let time = format!("2022-02-02T19:39:05.{}Z", "1".repeat(super::super::time::TEXT_MAX - 21));
+        let mut record = Record::default();
+        record.place(&message(1, launch(&widest), &time)).unwrap();
+        record.place(&message(2, Kind::Exploded(widest), &time)).unwrap();
+        for step in 0..2_000 {
+            let number = MessageNumber::new(MessageNumber::MAX - 2 * step).unwrap();
+            record.parked.insert(number, Sequence(u64::MAX >> 1));
+        }
+        let bytes = record.to_bytes();
+        assert!(bytes.len() <= BYTES_MAX, "{}", bytes.len());
+        assert_eq!(Record::from_bytes(&bytes), Ok(record));
+    }
+
+    #[test]
+    fn a_refused_message_takes_its_place_and_changes_nothing() {
+        let mut record = Record::default();
+        assert_eq!(record.place(&message(1, Kind::SpeedIncreased(1), TIME)), Err(Refusal::NotLaunched));
+        assert_eq!((record.rocket.as_ref(), record.next_number()), (None, MessageNumber::new(2)));
+        record.place(&message(2, launch("Falcon-9"), TIME)).unwrap();
+        assert!(record.rocket.is_some());
+    }
+
+    #[test]
+    fn what_nobody_wrote_is_told_apart_from_what_is_newer() {
+        assert_eq!(Record::from_bytes(br#"{"format":2,"anything":true}"#), Err(Unreadable::Newer(2)));
+        let good = r#"{"format":1,"rocket":null,"lastMessageNumber":0,"lastMessageTime":null,"parked":[]}"#;
+        assert!(Record::from_bytes(good.as_bytes()).is_ok());
+        for (from, to) in [
+            (good, "garbage"),
+            ("\"format\":1", "\"format\":0"),
+            ("\"lastMessageNumber\":0", "\"lastMessageNumber\":7"),
+            ("[]", "[[2,1,1]]"),
+            ("[]", "[[0,1,1]]"),
+            ("null,\"last", "{},\"last"),
+        ] {
+            let result = Record::from_bytes(good.replace(from, to).as_bytes());
+            assert!(matches!(result, Err(Unreadable::Damaged(_))), "{to}: {result:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_comes_after_the_highest_number() {
+        let last =
+            Last { number: MessageNumber::new(MessageNumber::MAX).unwrap(), time: MessageTime::parse(TIME).unwrap() };
+        let record = Record { last: Some(last), ..Record::default() };
+        assert_eq!((record.next_number(), record.could_move()), (None, false));
+    }
+}

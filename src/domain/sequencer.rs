@@ -1,0 +1,221 @@
+//! The order of one channel: takes up whatever has arrived, in any order and any number of times, and puts each number
+//! in its place exactly once.
+//!
+//! The same function serves a batch of fresh messages, the messages that waited behind a gap, and every later reading
+//! of the stream; only where the messages come from differs. Taking up a message again changes nothing.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use super::{Message, MessageNumber, Record, Refusal, Sequence};
+
+/// A message that arrived, with whatever its carrier needs to know of it later (`S`).
+#[derive(Debug)]
+pub struct Arrival<S> {
+    /// Its place in the stream.
+    pub sequence: Sequence,
+    /// What it says.
+    pub message: Message,
+    /// The carrier's own, such as the bytes as they were stored.
+    pub stored: S,
+}
+
+/// Messages of one channel that wait and are still in memory, by number. A hint: the stream has them all.
+pub type Hand<S> = BTreeMap<MessageNumber, Arc<Arrival<S>>>;
+
+/// What became of one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It took its place and changed the rocket.
+    Applied,
+    /// It took its place and changed nothing, because it makes no sense in the rocket's state.
+    Refused(Refusal),
+    /// Its number was taken already.
+    Duplicate,
+    /// A lower number is missing: it waits.
+    Parked,
+}
+
+/// Takes up messages of one channel: changes the record and tells what became of each message that came in, and of each
+/// one that had waited in the hand and could be placed now.
+///
+/// Of two messages with one number the one with the lower stream sequence is taken.
+pub fn take_up<S>(
+    record: &mut Record,
+    hand: &mut Hand<S>,
+    arrivals: &[Arc<Arrival<S>>],
+) -> Vec<(Arc<Arrival<S>>, Verdict)> {
+    for arrival in arrivals.iter().filter(|arrival| !record.has_passed(arrival.message.number)) {
+        offer(hand, arrival);
+    }
+    let mut verdicts = place_in_order(record, hand);
+    let placed: HashSet<_> = verdicts.iter().map(|(arrival, _)| arrival.sequence).collect();
+    for arrival in arrivals {
+        let (number, sequence) = (arrival.message.number, arrival.sequence);
+        if !record.has_passed(number) {
+            record.parked.insert(number, sequence);
+            verdicts.push((arrival.clone(), Verdict::Parked));
+        } else if !placed.contains(&sequence) {
+            verdicts.push((arrival.clone(), Verdict::Duplicate));
+        }
+    }
+    verdicts
+}
+
+/// Adds a message to those in memory; the first copy in the stream is the one that counts.
+pub fn offer<S>(hand: &mut Hand<S>, arrival: &Arc<Arrival<S>>) {
+    let held = hand.entry(arrival.message.number).or_insert_with(|| arrival.clone());
+    if arrival.sequence < held.sequence {
+        *held = arrival.clone();
+    }
+}
+
+fn place_in_order<S>(record: &mut Record, hand: &mut Hand<S>) -> Vec<(Arc<Arrival<S>>, Verdict)> {
+    let mut placed = Vec::new();
+    while let Some(arrival) = record.next_number().and_then(|next| hand.remove(&next)) {
+        let verdict = record.place(&arrival.message).map_or_else(Verdict::Refused, |()| Verdict::Applied);
+        placed.push((arrival, verdict));
+    }
+    placed
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{Channel, Kind, MessageTime};
+    use super::*;
+
+    fn message(number: u64, kind: Kind) -> Message {
+        Message {
+            channel: Channel::parse("193270a9-c9cf-404a-8f83-838e71d9ae67").unwrap(),
+            number: MessageNumber::new(number).unwrap(),
+            time: MessageTime::parse(&format!("2022-02-02T19:39:05.{number}Z")).unwrap(),
+            kind,
+        }
+    }
+
+    fn arrival(number: u64, sequence: u64) -> Arc<Arrival<()>> {
+        let kind = match number {
+            1 => Kind::Launched { rocket_type: "T".into(), speed: 500, mission: "M".into() },
+            _ => Kind::SpeedIncreased(1),
+        };
+        Arc::new(Arrival { sequence: Sequence(sequence), message: message(number, kind), stored: () })
+    }
+
+    fn verdicts_of(record: &mut Record, hand: &mut Hand<()>, numbers: &[(u64, u64)]) -> Vec<(u64, Verdict)> {
+        let arrivals: Vec<_> = numbers.iter().map(|&(number, sequence)| arrival(number, sequence)).collect();
+        let mut verdicts: Vec<_> =
+            take_up(record, hand, &arrivals).into_iter().map(|(of, verdict)| (of.sequence.0, verdict)).collect();
+        verdicts.sort_by_key(|(sequence, _)| *sequence);
+        verdicts
+    }
+
+    #[test]
+    fn every_message_gets_a_verdict() {
+        use Verdict::{Applied, Duplicate, Parked};
+        let (record, hand) = (&mut Record::default(), &mut Hand::new());
+        assert_eq!(verdicts_of(record, hand, &[(2, 1), (4, 2), (2, 3)]), [(1, Parked), (2, Parked), (3, Parked)]);
+        assert_eq!(verdicts_of(record, hand, &[(1, 4), (1, 5)]), [(1, Applied), (4, Applied), (5, Duplicate)]);
+        assert_eq!(verdicts_of(record, hand, &[(1, 4), (2, 3)]), [(3, Duplicate), (4, Duplicate)]);
+        assert_eq!(verdicts_of(record, hand, &[(3, 6)]), [(2, Applied), (6, Applied)]);
+        assert_eq!((record.next_number(), record.parked.count(), hand.len()), (MessageNumber::new(5), 0, 0));
+    }
+
+    #[test]
+    fn the_first_copy_in_the_stream_counts() {
+        let (record, hand) = (&mut Record::default(), &mut Hand::new());
+        verdicts_of(record, hand, &[(2, 9)]);
+        verdicts_of(record, hand, &[(2, 3)]);
+        assert_eq!(verdicts_of(record, hand, &[(1, 10)]), [(3, Verdict::Applied), (10, Verdict::Applied)]);
+    }
+
+    #[test]
+    fn a_record_whose_messages_left_memory_says_that_it_could_move() {
+        let (record, hand) = (&mut Record::default(), &mut Hand::new());
+        verdicts_of(record, hand, &[(2, 1), (3, 2)]);
+        hand.clear();
+        verdicts_of(record, hand, &[(1, 3)]);
+        assert!(record.could_move());
+        assert_eq!(record.parked.ranges()[0].sequence, Sequence(1));
+        verdicts_of(record, hand, &[(2, 1), (3, 2)]);
+        assert!(!record.could_move());
+    }
+
+    /// Messages that make sense and messages that do not, numbered from 1.
+    fn sequences() -> impl Strategy<Value = Vec<Message>> {
+        let kind = prop_oneof![
+            (1..1_000i64).prop_map(|speed| Kind::Launched { rocket_type: "T".into(), speed, mission: "M".into() }),
+            (0..1_000i64).prop_map(Kind::SpeedIncreased),
+            Just(Kind::SpeedIncreased(i64::MAX)),
+            (0..1_000i64).prop_map(Kind::SpeedDecreased),
+            "[a-c]{1,2}".prop_map(Kind::MissionChanged),
+            Just(Kind::Exploded("R".into())),
+        ];
+        proptest::collection::vec(kind, 1..40)
+            .prop_map(|kinds| kinds.into_iter().zip(1..).map(|(kind, number)| message(number, kind)).collect())
+    }
+
+    /// A sequence, the numbers of it in some order with copies (a number may be missing), and where batches are cut.
+    fn deliveries() -> impl Strategy<Value = (Vec<Message>, Vec<usize>, Vec<(usize, bool)>)> {
+        sequences().prop_flat_map(|messages| {
+            let count = messages.len();
+            let numbers = proptest::collection::vec(0..count, 0..2 * count);
+            let cuts = proptest::collection::vec((1..8usize, any::<bool>()), 1..2 * count);
+            (Just(messages), numbers, cuts)
+        })
+    }
+
+    fn arrivals_of(messages: &[Message], order: &[usize]) -> Vec<Arc<Arrival<()>>> {
+        let arrival = |(&at, sequence): (&usize, u64)| {
+            Arc::new(Arrival { sequence: Sequence(sequence), message: messages[at].clone(), stored: () })
+        };
+        order.iter().zip(1..).map(arrival).collect()
+    }
+
+    /// What a tracker does: batch by batch; where memory was lost, what waits is read again from the stream.
+    fn in_batches(stream: &[Arc<Arrival<()>>], cuts: &[(usize, bool)]) -> Record {
+        let (mut record, mut hand) = (Record::default(), Hand::new());
+        let (mut at, mut cuts) = (0, cuts.iter().cycle());
+        while at < stream.len() {
+            let Some(&(length, forgets)) = cuts.next() else { break };
+            let end = stream.len().min(at + length);
+            if forgets {
+                hand.clear();
+                record = Record::from_bytes(&record.to_bytes()).unwrap();
+            }
+            take_up(&mut record, &mut hand, &stream[at..end]);
+            if record.could_move() {
+                take_up(&mut record, &mut hand, &stream[..end]);
+            }
+            at = end;
+        }
+        record
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_with_any_copies_in_any_batches_gives_one_record((messages, mut order, cuts) in deliveries()) {
+            let stream = arrivals_of(&messages, &order);
+            prop_assert_eq!(in_batches(&stream, &cuts), in_batches(&stream, &[(usize::MAX / 2, false)]));
+
+            order.extend(0..messages.len());
+            let complete = in_batches(&arrivals_of(&messages, &order), &cuts);
+            let mut in_order = Record::default();
+            for message in &messages {
+                let _ = in_order.place(message);
+            }
+            prop_assert_eq!(complete, in_order);
+        }
+
+        #[test]
+        fn taking_up_again_changes_nothing((messages, order, cuts) in deliveries()) {
+            let stream = arrivals_of(&messages, &order);
+            let record = in_batches(&stream, &cuts);
+            let mut again = record.clone();
+            let verdicts = take_up(&mut again, &mut Hand::new(), &stream);
+            prop_assert_eq!(again, record);
+            prop_assert!(verdicts.iter().all(|(_, verdict)| matches!(verdict, Verdict::Duplicate | Verdict::Parked)));
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! The JSON that rockets send, read into a [`Message`] or refused with the name of the field that is wrong.
+//!
+//! The bytes themselves are stored as they came; this only looks at them. The stored JSON ([`super::record`]) and the
+//! public JSON (`query`) are other types: each is a promise to somebody else.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserializer, MapAccess, Visitor};
+
+use super::strict_json::{Checked, Object, ObjectSeed, Slot};
+use super::{Channel, Kind, Message, MessageNumber, MessageTime};
+
+/// Longest string of a payload, in characters (code points).
+pub const STRING_CHARS_MAX: usize = 255;
+
+const METADATA: [&str; 4] = ["channel", "messageNumber", "messageTime", "messageType"];
+const PAYLOAD: [&str; 6] = ["type", "launchSpeed", "mission", "by", "newMission", "reason"];
+
+type Payload<'a> = [Slot<'a>; PAYLOAD.len()];
+
+/// Why bytes are no message, in words for whoever sent them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAMessage {
+    /// One field is wrong; `field` is its path.
+    #[error("{field}: {problem}")]
+    Field {
+        /// Path of the field, such as `metadata.channel`; `body` is the whole.
+        field: &'static str,
+        /// What is wrong, and what it should be.
+        problem: String,
+    },
+    /// `metadata.messageType` is none that we know.
+    #[error("failed to process message: unknown message type")]
+    UnknownType,
+}
+
+impl NotAMessage {
+    fn field(field: &'static str, problem: impl fmt::Display) -> Self {
+        Self::Field { field, problem: problem.to_string() }
+    }
+}
+
+/// Reads one message. Of several wrong fields the first one in the contract's order is named, whatever their order in
+/// the text.
+pub fn read(body: &[u8]) -> Result<Message, NotAMessage> {
+    let body: Body<'_> = serde_json::from_slice(body).map_err(|error| NotAMessage::field("body", not_json(&error)))?;
+    let [channel, number, time, kind] = body.metadata.fields("metadata")?;
+    Ok(Message {
+        channel: channel_of(channel)?,
+        number: number_of(number)?,
+        time: time_of(time)?,
+        kind: kind_of(kind, body.message)?,
+    })
+}
+
+fn not_json(error: &serde_json::Error) -> String {
+    if error.is_data() { NO_OBJECT.to_owned() } else { format!("must be JSON: {error}") }
+}
+
+fn channel_of(slot: Slot<'_>) -> Result<Channel, NotAMessage> {
+    const FIELD: &str = "metadata.channel";
+    let problem = "must be a UUID such as 193270a9-c9cf-404a-8f83-838e71d9ae67";
+    Channel::parse(&slot.text(FIELD, problem)?).ok_or_else(|| NotAMessage::field(FIELD, problem))
+}
+
+fn number_of(slot: Slot<'_>) -> Result<MessageNumber, NotAMessage> {
+    const FIELD: &str = "metadata.messageNumber";
+    let number = slot.integer(FIELD, 1)?.unsigned_abs();
+    MessageNumber::new(number).ok_or_else(|| NotAMessage::field(FIELD, MISSING))
+}
+
+fn time_of(slot: Slot<'_>) -> Result<MessageTime, NotAMessage> {
+    const FIELD: &str = "metadata.messageTime";
+    let problem = "must be an RFC 3339 time such as 2022-02-02T19:39:05.86337+01:00";
+    MessageTime::parse(&slot.text(FIELD, problem)?).ok_or_else(|| NotAMessage::field(FIELD, problem))
+}
+
+fn kind_of(slot: Slot<'_>, message: Object<'_, { PAYLOAD.len() }>) -> Result<Kind, NotAMessage> {
+    let name = match slot {
+        Slot::Text(name) => name,
+        Slot::Twice => return Err(NotAMessage::field("metadata.messageType", TWICE)),
+        _ => return Err(NotAMessage::UnknownType),
+    };
+    let payload: fn(Payload<'_>) -> Result<Kind, NotAMessage> = match &*name {
+        "RocketLaunched" => launched,
+        "RocketSpeedIncreased" => |payload| Ok(Kind::SpeedIncreased(by(payload)?)),
+        "RocketSpeedDecreased" => |payload| Ok(Kind::SpeedDecreased(by(payload)?)),
+        "RocketMissionChanged" => |[.., mission, _]| Ok(Kind::MissionChanged(mission.words("message.newMission")?)),
+        "RocketExploded" => |[.., reason]| Ok(Kind::Exploded(reason.words("message.reason")?)),
+        _ => return Err(NotAMessage::UnknownType),
+    };
+    payload(message.fields("message")?)
+}
+
+fn by([_, _, _, by, ..]: Payload<'_>) -> Result<i64, NotAMessage> {
+    by.integer("message.by", 0)
+}
+
+fn launched([rocket_type, speed, mission, ..]: Payload<'_>) -> Result<Kind, NotAMessage> {
+    Ok(Kind::Launched {
+        rocket_type: rocket_type.words("message.type")?,
+        speed: speed.integer("message.launchSpeed", 1)?,
+        mission: mission.words("message.mission")?,
+    })
+}
+
+const MISSING: &str = "is missing";
+const TWICE: &str = "is given twice";
+const NO_OBJECT: &str = "must be a JSON object";
+
+impl<'a> Slot<'a> {
+    fn text(self, field: &'static str, problem: &str) -> Result<Cow<'a, str>, NotAMessage> {
+        match self {
+            Self::Text(text) => Ok(text),
+            Self::Missing => Err(NotAMessage::field(field, MISSING)),
+            Self::Twice => Err(NotAMessage::field(field, TWICE)),
+            Self::Integer(_) | Self::Other => Err(NotAMessage::field(field, problem)),
+        }
+    }
+
+    /// A string that says something and has an end.
+    fn words(self, field: &'static str) -> Result<String, NotAMessage> {
+        let problem = format!("must be a string of 1 to {STRING_CHARS_MAX} characters");
+        let text = self.text(field, &problem)?;
+        if text.is_empty() || text.chars().nth(STRING_CHARS_MAX).is_some() {
+            return Err(NotAMessage::field(field, problem));
+        }
+        Ok(text.into_owned())
+    }
+
+    /// An integer of at least `min` that fits 63 bits.
+    fn integer(self, field: &'static str, min: i64) -> Result<i64, NotAMessage> {
+        let in_range = match self {
+            Self::Integer(integer) => i64::try_from(integer).ok().filter(|integer| *integer >= min),
+            Self::Missing => return Err(NotAMessage::field(field, MISSING)),
+            Self::Twice => return Err(NotAMessage::field(field, TWICE)),
+            Self::Text(_) | Self::Other => None,
+        };
+        in_range.ok_or_else(|| NotAMessage::field(field, format!("must be an integer from {min} to {}", i64::MAX)))
+    }
+}
+
+impl<'a, const N: usize> Object<'a, N> {
+    fn fields(self, field: &'static str) -> Result<[Slot<'a>; N], NotAMessage> {
+        match self {
+            Self::Fields(slots) => Ok(slots),
+            Self::Missing => Err(NotAMessage::field(field, MISSING)),
+            Self::Twice => Err(NotAMessage::field(field, TWICE)),
+            Self::Other => Err(NotAMessage::field(field, NO_OBJECT)),
+        }
+    }
+}
+
+/// The two objects of a body.
+struct Body<'a> {
+    metadata: Object<'a, { METADATA.len() }>,
+    message: Object<'a, { PAYLOAD.len() }>,
+}
+
+impl<'de> serde::Deserialize<'de> for Body<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(BodyVisitor)
+    }
+}
+
+struct BodyVisitor;
+
+impl<'de> Visitor<'de> for BodyVisitor {
+    type Value = Body<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Body<'de>, A::Error> {
+        let mut body = Body { metadata: Object::Missing, message: Object::Missing };
+        while let Some(Slot::Text(name)) = object.next_key()? {
+            match &*name {
+                "metadata" => body.metadata.put(METADATA, &mut object)?,
+                "message" => body.message.put(PAYLOAD, &mut object)?,
+                _ => drop(object.next_value::<Checked>()?),
+            }
+        }
+        Ok(body)
+    }
+}
+
+impl<'de, const N: usize> Object<'de, N> {
+    fn put<A: MapAccess<'de>>(&mut self, names: [&'static str; N], object: &mut A) -> Result<(), A::Error> {
+        let value = object.next_value_seed(ObjectSeed(names))?;
+        *self = if *self == Self::Missing { value } else { Self::Twice };
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHANNEL: &str = "193270A9-c9cf-404a-8f83-838e71d9ae67";
+
+    fn body(message_type: &str, payload: &str) -> String {
+        format!(
+            r#"{{"metadata":{{"channel":"{CHANNEL}","messageNumber":7,"messageTime":"2022-02-02T19:39:05+01:00",
+               "messageType":"{message_type}"}},"message":{payload}}}"#
+        )
+    }
+
+    fn error(body: &str) -> String {
+        read(body.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_type_is_read() {
+        let text = |text: &str| text.to_owned();
+        let launched = Kind::Launched { rocket_type: text("Falcon-9"), speed: 500, mission: text("ARTEMIS") };
+        let rows = [
+            ("RocketLaunched", r#"{"type":"Falcon-9","launchSpeed":500,"mission":"ARTEMIS"}"#, launched),
+            ("RocketSpeedIncreased", r#"{"by":3000}"#, Kind::SpeedIncreased(3000)),
+            ("RocketSpeedDecreased", r#"{"by":0,"launchSpeed":"extra"}"#, Kind::SpeedDecreased(0)),
+            (
+                "RocketMissionChanged",
+                r#"{"newMission":"SHUTTLE \u00e9","x":[{}]}"#,
+                Kind::MissionChanged(text("SHUTTLE é")),
+            ),
+            ("RocketExploded", r#"{"reason":"PRESSURE"}"#, Kind::Exploded(text("PRESSURE"))),
+        ];
+        for (name, payload, kind) in rows {
+            let message = read(body(name, payload).as_bytes()).unwrap();
+            assert_eq!(message.kind, kind);
+            assert_eq!(message.kind.name(), name);
+            assert_eq!((message.number.get(), message.channel.to_string()), (7, CHANNEL.to_lowercase()));
+        }
+    }
+
+    #[test]
+    fn each_wrong_field_is_named() {
+        let good = body("RocketSpeedIncreased", r#"{"by":1}"#);
+        let rows = [
+            (CHANNEL, "nope", "metadata.channel: must be a UUID such as 193270a9-c9cf-404a-8f83-838e71d9ae67"),
+            (
+                r#""messageNumber":7"#,
+                r#""messageNumber":0"#,
+                "metadata.messageNumber: must be an integer from 1 to 9223372036854775807",
+            ),
+            (
+                r#""messageNumber":7"#,
+                r#""messageNumber":9223372036854775808"#,
+                "metadata.messageNumber: must be an integer from 1 to 9223372036854775807",
+            ),
+            (
+                r#""messageNumber":7"#,
+                r#""messageNumber":1e3"#,
+                "metadata.messageNumber: must be an integer from 1 to 9223372036854775807",
+            ),
+            (
+                r#""messageNumber":7"#,
+                r#""messageNumber":"7""#,
+                "metadata.messageNumber: must be an integer from 1 to 9223372036854775807",
+            ),
+            (r#""messageNumber":7,"#, "", "metadata.messageNumber: is missing"),
+            (
+                r#""messageNumber":7"#,
+                r#""messageNumber":7,"messageNumber":7"#,
+                "metadata.messageNumber: is given twice",
+            ),
+            (
+                "2022-02-02T",
+                "2022-02-02 ",
+                "metadata.messageTime: must be an RFC 3339 time such as 2022-02-02T19:39:05.86337+01:00",
+            ),
+            ("RocketSpeedIncreased", "RocketTeleported", "failed to process message: unknown message type"),
+            (r#""RocketSpeedIncreased""#, "7", "failed to process message: unknown message type"),
+            (r#"{"by":1}"#, r#"{"by":-1}"#, "message.by: must be an integer from 0 to 9223372036854775807"),
+            (r#"{"by":1}"#, r#"{"by":-0}"#, "message.by: must be an integer from 0 to 9223372036854775807"),
+            (r#"{"by":1}"#, r#"{"by":1,"by":1}"#, "message.by: is given twice"),
+            (r#"{"by":1}"#, "{}", "message.by: is missing"),
+            (r#"{"by":1}"#, "[1]", "message: must be a JSON object"),
+            (r#"{"by":1}"#, r#"{"by":1},"message":{"by":1}"#, "message: is given twice"),
+            (r#","message":{"by":1}"#, "", "message: is missing"),
+        ];
+        for (from, to, expected) in rows {
+            assert_eq!(error(&good.replace(from, to)), expected, "{to}");
+        }
+    }
+
+    #[test]
+    fn strings_are_bounded_in_characters() {
+        let mission =
+            |characters| body("RocketMissionChanged", &format!(r#"{{"newMission":"{}"}}"#, "é".repeat(characters)));
+        assert!(read(mission(STRING_CHARS_MAX).as_bytes()).is_ok());
+        for characters in [0, STRING_CHARS_MAX + 1] {
+            assert_eq!(error(&mission(characters)), "message.newMission: must be a string of 1 to 255 characters");
+        }
+    }
+
+    #[test]
+    fn the_first_wrong_field_in_the_contract_s_order_is_named() {
+        let all_wrong = r#"{"message":7,"metadata":{"messageType":1,"messageTime":1,"messageNumber":0,"channel":0}}"#;
+        assert!(error(all_wrong).starts_with("metadata.channel: "));
+        assert_eq!(error(r#"{"message":{}}"#), "metadata: is missing");
+        assert_eq!(error(r#"{"metadata":[]}"#), "metadata: must be a JSON object");
+    }
+
+    #[test]
+    fn what_other_parsers_could_not_read_is_refused() {
+        let with_extra = |extra: &[u8]| {
+            let good = body("RocketSpeedIncreased", r#"{"by":1,"extra":EXTRA}"#);
+            let at = good.find("EXTRA").unwrap();
+            [&good.as_bytes()[..at], extra, &good.as_bytes()[at + 5..]].concat()
+        };
+        assert!(read(&with_extra(br#"[null,{"a":"b"}]"#)).is_ok());
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        for extra in [&b"1e999"[..], br#""\ud800""#, b"\"\xff\"", b"01", b"\"\n\"", b"nul", deep.as_bytes()] {
+            let problem = read(&with_extra(extra)).unwrap_err().to_string();
+            assert!(problem.starts_with("body: must be JSON: "), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_one_object() {
+        for text in ["[]", "7", "null", "\"text\""] {
+            assert_eq!(error(text), "body: must be a JSON object", "{text}");
+        }
+        for text in ["", "{", "{} {}", "\u{feff}{}"] {
+            assert!(error(text).starts_with("body: must be JSON: "), "{text}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! `rockets` takes the messages of many rockets, out of order and more than once, and always knows each one's state.
+
+pub mod domain;
