@@ -1,3 +1,4 @@
 //! `rockets` takes the messages of many rockets, out of order and more than once, and always knows each one's state.
 
+pub mod broker;
 pub mod domain;

@@ -163,17 +163,12 @@ mod tests {
 
     #[test]
     fn neighbours_become_one_range() {
-        let rows: [(&[(u64, u64)], &[(u64, u64, u64)]); 6] = [
-            (&[], &[]),
-            (&[(5, 1)], &[(5, 5, 1)]),
-            (&[(5, 3), (6, 1), (4, 2)], &[(4, 6, 1)]),
-            (&[(5, 1), (7, 2)], &[(5, 5, 1), (7, 7, 2)]),
-            (&[(5, 3), (7, 2), (6, 1)], &[(5, 7, 1)]),
-            (&[(5, 2), (5, 9), (5, 1)], &[(5, 5, 1)]),
-        ];
-        for (numbers, expected) in rows {
-            assert_eq!(ranges(&parked(numbers)), expected);
-        }
+        assert_eq!(ranges(&parked(&[])), []);
+        assert_eq!(ranges(&parked(&[(5, 1)])), [(5, 5, 1)]);
+        assert_eq!(ranges(&parked(&[(5, 3), (6, 1), (4, 2)])), [(4, 6, 1)]);
+        assert_eq!(ranges(&parked(&[(5, 1), (7, 2)])), [(5, 5, 1), (7, 7, 2)]);
+        assert_eq!(ranges(&parked(&[(5, 3), (7, 2), (6, 1)])), [(5, 7, 1)]);
+        assert_eq!(ranges(&parked(&[(5, 2), (5, 9), (5, 1)])), [(5, 5, 1)]);
     }
 
     #[test]

@@ -179,7 +179,9 @@ impl<'de> Visitor<'de> for BodyVisitor {
             match &*name {
                 "metadata" => body.metadata.put(METADATA, &mut object)?,
                 "message" => body.message.put(PAYLOAD, &mut object)?,
-                _ => drop(object.next_value::<Checked>()?),
+                _ => {
+                    object.next_value::<Checked>()?;
+                }
             }
         }
         Ok(body)

@@ -1,0 +1,174 @@
+//! One connection to the broker: made, named, kept, and its losses logged once each.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_nats::connection::State;
+use async_nats::jetstream::{self, context::ContextBuilder};
+use async_nats::{Client, ConnectOptions, Event};
+use tokio::time::{Instant, sleep, timeout};
+
+/// Oldest server that is known to keep what it acknowledged; see the README's decisions.
+pub const SERVER_VERSION_FLOOR: [u64; 3] = [2, 14, 6];
+
+/// How often the connection is probed. A peer that died without a word is noticed after two probes.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// One attempt to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a program that has just been started waits for a broker before it gives up.
+pub const FIRST_CONNECT_MAX: Duration = Duration::from_secs(30);
+/// Longest pause between two attempts to connect again; they go on for ever.
+const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// One question to the JetStream API.
+const API_TIMEOUT: Duration = Duration::from_secs(5);
+/// One publish, and the wait for its acknowledgement. Two fit into the ingress's own deadline.
+pub const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Where the broker is and how to be let in.
+#[derive(Clone, Debug)]
+pub struct ConnectionSettings {
+    /// Addresses, `nats://host:port`; any one of them will do.
+    pub urls: Vec<String>,
+    /// A credentials file, as the `nats` tools take it.
+    pub creds: Option<PathBuf>,
+}
+
+/// A connection of one role.
+#[derive(Clone)]
+pub struct Broker {
+    client: Client,
+    jetstream: jetstream::Context,
+}
+
+impl Broker {
+    /// Connects as `rockets-<role>-<instance>` within [`FIRST_CONNECT_MAX`], and refuses a server that is too old.
+    pub async fn connect(settings: &ConnectionSettings, role: &str) -> anyhow::Result<Self> {
+        let client = connect_patiently(settings, role).await?;
+        let version = client.server_info().version;
+        anyhow::ensure!(
+            is_supported(&version),
+            "the broker at {} is nats-server {version}; at least {} is needed: older ones lose acknowledged messages",
+            settings.urls.join(","),
+            SERVER_VERSION_FLOOR.map(|part| part.to_string()).join(".")
+        );
+        let jetstream = ContextBuilder::new().timeout(API_TIMEOUT).build(client.clone());
+        Ok(Self { client, jetstream })
+    }
+
+    /// Whether the connection stands. If not, whatever is asked now would only wait.
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// Name that the broker gave itself.
+    pub fn server_name(&self) -> String {
+        self.client.server_info().server_name
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn jetstream(&self) -> &jetstream::Context {
+        &self.jetstream
+    }
+
+    /// A context for publishing, with this many acknowledgements awaited at once; further publishes wait their turn.
+    pub(super) fn publishing(&self, acks_in_flight_max: usize) -> jetstream::Context {
+        ContextBuilder::new()
+            .timeout(PUBLISH_TIMEOUT)
+            .ack_timeout(PUBLISH_TIMEOUT)
+            .max_ack_inflight(acks_in_flight_max)
+            .backpressure_on_inflight(true)
+            .build(self.client.clone())
+    }
+}
+
+async fn connect_patiently(settings: &ConnectionSettings, role: &str) -> anyhow::Result<Client> {
+    let deadline = Instant::now() + FIRST_CONNECT_MAX;
+    let mut told = false;
+    loop {
+        let attempt = options(settings, role).await?.connect(settings.urls.as_slice()).await;
+        let error = match attempt {
+            Ok(client) => return Ok(client),
+            Err(error) if Instant::now() < deadline => error,
+            Err(error) => return Err(error).with_context(|| no_broker(settings)),
+        };
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!(%error, urls = settings.urls.join(","), "no broker answers yet, trying again");
+        }
+        sleep(Duration::from_millis(250)).await;
+    }
+}
+
+fn no_broker(settings: &ConnectionSettings) -> String {
+    format!(
+        "no broker answers at {} (nats.url); start one (`nats-server -js`), or use `rockets up`, which brings its own",
+        settings.urls.join(",")
+    )
+}
+
+async fn options(settings: &ConnectionSettings, role: &str) -> anyhow::Result<ConnectOptions> {
+    let instance = uuid::Uuid::new_v4().simple().to_string();
+    let log_role = role.to_owned();
+    let options = ConnectOptions::new()
+        .name(format!("rockets-{role}-{}", &instance[..8]))
+        .ping_interval(PING_INTERVAL)
+        .connection_timeout(CONNECT_TIMEOUT)
+        .max_reconnects(None)
+        .reconnect_delay_callback(|attempts| RECONNECT_PAUSE_MAX.min(Duration::from_millis(50 * attempts as u64)))
+        .event_callback(move |event| {
+            log_event(&log_role, &event);
+            std::future::ready(())
+        });
+    let Some(creds) = &settings.creds else { return Ok(options) };
+    options.credentials_file(creds).await.with_context(|| format!("nats.creds: cannot read {}", creds.display()))
+}
+
+/// Losses and returns are sentences of their own; attempts in between are not worth one.
+fn log_event(role: &str, event: &Event) {
+    match event {
+        Event::Connected => tracing::info!(role, "connected to the broker"),
+        Event::Disconnected => tracing::warn!(role, "lost the broker, connecting again"),
+        Event::LameDuckMode => tracing::warn!(role, "the broker is about to shut down"),
+        Event::SlowConsumer(subscription) => tracing::warn!(role, subscription, "messages came faster than taken"),
+        // A missing permission shows only here.
+        Event::ServerError(error) => tracing::error!(role, %error, "the broker complains"),
+        Event::ClientError(error) => tracing::debug!(role, %error, "the connection has a problem"),
+        Event::Draining | Event::Closed => tracing::debug!(role, %event, "the connection ends"),
+    }
+}
+
+fn is_supported(version: &str) -> bool {
+    let release = version.split(['-', '+']).next().unwrap_or_default();
+    let parts: Vec<u64> = release.split('.').map_while(|part| part.parse().ok()).collect();
+    parts.len() == 3 && parts[..] >= SERVER_VERSION_FLOOR[..]
+}
+
+/// Bounds a call that has no deadline of its own.
+pub(super) async fn within<T, E: std::fmt::Display>(
+    limit: Duration,
+    what: &str,
+    call: impl Future<Output = Result<T, E>>,
+) -> Result<T, super::BrokerError> {
+    match timeout(limit, call).await {
+        Ok(result) => result.map_err(super::BrokerError::unavailable),
+        Err(_) => Err(super::BrokerError::timed_out(what)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_supported;
+
+    #[test]
+    fn versions_compare_by_number() {
+        for version in ["2.14.6", "2.15.1", "2.15.0-RC.1", "3.0.0", "2.100.0"] {
+            assert!(is_supported(version), "{version}");
+        }
+        for version in ["2.14.5", "2.9.22", "2.14", "", "x.y.z", "2.14.6x"] {
+            assert!(!is_supported(version), "{version}");
+        }
+    }
+}

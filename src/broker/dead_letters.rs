@@ -1,0 +1,97 @@
+//! Where a message goes that could not be applied: kept with the reason, so that nothing is silently dropped.
+//!
+//! Reading, replaying and dropping dead letters is not here yet.
+
+use async_nats::jetstream::{self, message::PublishMessage};
+use async_nats::{HeaderMap, HeaderValue};
+use time::format_description::well_known::Rfc3339;
+
+use super::topology::{
+    DEAD_LETTER_STREAM, HEADER_ATTEMPTS, HEADER_ERROR, HEADER_REASON, HEADER_REQUEST_ID, HEADER_SEQUENCE,
+    HEADER_STORED_AT, dead_letter_subject,
+};
+use super::{Broker, BrokerError, Stored};
+
+/// Dead letters under way at once on one connection; further ones wait for their turn.
+const LETTERS_IN_FLIGHT_MAX: usize = 1_024;
+/// Longest text of an error, in characters; it may quote what an outsider sent.
+const ERROR_CHARS_MAX: usize = 512;
+
+/// Why a message is a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It is no message, or not one of the channel in its subject.
+    Malformed,
+    /// It makes no sense in the rocket's state.
+    Refused,
+}
+
+impl Reason {
+    /// The reason's name in headers and answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// A message that could not be applied.
+#[derive(Clone, Debug)]
+pub struct DeadLetter<'a> {
+    /// The message as it is stored.
+    pub stored: &'a Stored,
+    /// Why it could not be applied.
+    pub reason: Reason,
+    /// The same in words.
+    pub error: String,
+}
+
+/// The stream of dead letters, as a tracker of one partition writes it.
+#[derive(Clone)]
+pub(super) struct DeadLetters {
+    context: jetstream::Context,
+    partition: u16,
+}
+
+impl DeadLetters {
+    pub(super) fn new(broker: &Broker, partition: u16) -> Self {
+        Self { context: broker.publishing(LETTERS_IN_FLIGHT_MAX), partition }
+    }
+
+    /// Stores a dead letter once, however often it is told.
+    pub(super) async fn bury(&self, letter: &DeadLetter<'_>) -> Result<(), BrokerError> {
+        let subject = dead_letter_subject(self.partition, &letter.stored.channel_token);
+        let message = PublishMessage::build()
+            .payload(letter.stored.payload.clone())
+            .headers(headers(letter))
+            .message_id(format!("{}", letter.stored.sequence))
+            .expected_stream(DEAD_LETTER_STREAM);
+        let bury = async { Ok::<_, BrokerError>(self.context.send_publish(subject, message).await?.await?) };
+        match tokio::time::timeout(2 * super::connection::PUBLISH_TIMEOUT, bury).await {
+            Ok(result) => result.map(drop),
+            Err(_) => Err(BrokerError::timed_out("storing a dead letter")),
+        }
+    }
+}
+
+fn headers(letter: &DeadLetter<'_>) -> HeaderMap {
+    let stored = letter.stored;
+    let mut headers = HeaderMap::new();
+    let mut put = |name: &'static str, value: String| {
+        // What outsiders wrote may hold line breaks, which a header cannot.
+        let value: String = value.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
+        if let Ok(value) = value.parse::<HeaderValue>() {
+            headers.insert(name, value);
+        }
+    };
+    put(HEADER_REASON, letter.reason.name().to_owned());
+    put(HEADER_ERROR, letter.error.chars().take(ERROR_CHARS_MAX).collect());
+    put(HEADER_SEQUENCE, stored.sequence.to_string());
+    put(HEADER_STORED_AT, stored.time.format(&Rfc3339).unwrap_or_default());
+    put(HEADER_ATTEMPTS, "1".to_owned());
+    if let Some(request_id) = &stored.request_id {
+        put(HEADER_REQUEST_ID, request_id.clone());
+    }
+    headers
+}

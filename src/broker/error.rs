@@ -1,0 +1,120 @@
+//! What can go wrong at the broker, sorted once by what the caller does about it.
+
+use std::error::Error;
+
+use async_nats::jetstream;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+
+/// One variant for each decision that a caller makes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BrokerError {
+    /// Somebody else wrote first: read again, decide again.
+    #[error("a newer revision is there")]
+    Conflict,
+    /// A message with this id is being stored at this moment: ask again in a moment.
+    #[error("a message with the same id is being stored")]
+    InFlight,
+    /// The store is full: nothing can be stored until an operator makes room.
+    #[error("the store is full: {0}")]
+    Full(String),
+    /// The message is larger than the stream takes: it will never be stored.
+    #[error("too large: {0}")]
+    TooLarge(String),
+    /// Away, overloaded or electing a leader. What was asked may have been done or not: ask again later.
+    #[error("the broker is not available: {0}")]
+    Unavailable(String),
+    /// An object is missing or is not as it should be: an operator has to look.
+    #[error("the broker is not set up as it should be: {0}")]
+    Misconfigured(String),
+}
+
+impl BrokerError {
+    /// Nothing came back in time.
+    pub fn timed_out(what: &str) -> Self {
+        Self::Unavailable(format!("{what} took too long"))
+    }
+
+    /// Any other error of the client: away, for all we know.
+    pub fn unavailable(error: impl std::fmt::Display) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+
+    /// Sorts an answer of the server by its error code.
+    pub fn from_server(error: &jetstream::Error) -> Self {
+        let text = error.to_string();
+        match error.error_code().0 {
+            // Three replicas answer a stale revision with the second code, which carries no revision.
+            10071 | 10164 => Self::Conflict,
+            10158 => Self::InFlight,
+            // Store failed (a limit is reached), resources exceeded, account limits.
+            10077 | 10023 | 10047 | 10028 | 10002 => Self::Full(text),
+            10054 => Self::TooLarge(text),
+            // Stream or consumer not found, another stream than expected, TTL or atomic batches not allowed.
+            10059 | 10014 | 10060 | 10166 | 10174 => Self::Misconfigured(text),
+            _ => Self::Unavailable(text),
+        }
+    }
+
+    /// Sorts what any call of the client returned: the server's answer, if one is among the causes.
+    pub fn from_causes(error: &(dyn Error + 'static)) -> Self {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            if let Some(answer) = error.downcast_ref::<jetstream::Error>() {
+                return Self::from_server(answer);
+            }
+            cause = error.source();
+        }
+        Self::unavailable(error)
+    }
+}
+
+impl From<PublishError> for BrokerError {
+    fn from(error: PublishError) -> Self {
+        match error.kind() {
+            PublishErrorKind::WrongLastSequence | PublishErrorKind::WrongLastMessageId => Self::Conflict,
+            PublishErrorKind::MaxPayloadExceeded => Self::TooLarge(error.to_string()),
+            // No stream answers: it is missing, or (in a cluster) its leader is being elected.
+            PublishErrorKind::StreamNotFound => Self::Unavailable("no stream answers".into()),
+            PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe | PublishErrorKind::MaxAckPending => {
+                Self::unavailable(error)
+            }
+            PublishErrorKind::Other => Self::from_causes(&error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_code(code: u64) -> BrokerError {
+        let json = format!(r#"{{"code":400,"err_code":{code},"description":"why"}}"#);
+        BrokerError::from_server(&serde_json::from_str(&json).unwrap())
+    }
+
+    #[test]
+    fn each_code_asks_for_one_decision() {
+        for code in [10071, 10164] {
+            assert_eq!(of_code(code), BrokerError::Conflict);
+        }
+        assert_eq!(of_code(10158), BrokerError::InFlight);
+        for code in [10077, 10023, 10047, 10028, 10002] {
+            assert!(matches!(of_code(code), BrokerError::Full(_)), "{code}");
+        }
+        assert!(matches!(of_code(10054), BrokerError::TooLarge(_)));
+        for code in [10059, 10014, 10060, 10166, 10174] {
+            assert!(matches!(of_code(code), BrokerError::Misconfigured(_)), "{code}");
+        }
+        for code in [10008, 10009, 10167, 1] {
+            assert!(matches!(of_code(code), BrokerError::Unavailable(_)), "{code}");
+        }
+    }
+
+    #[test]
+    fn the_server_s_answer_is_found_among_the_causes() {
+        let answer: jetstream::Error =
+            serde_json::from_str(r#"{"code":400,"err_code":10164,"description":"why"}"#).unwrap();
+        let error = PublishError::with_source(PublishErrorKind::Other, answer);
+        assert_eq!(BrokerError::from(error), BrokerError::Conflict);
+    }
+}

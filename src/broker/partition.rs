@@ -1,0 +1,107 @@
+//! All that a tracker says to the broker about one partition, behind one narrow trait: so that the tracker's own code
+//! can be run against something else than a broker.
+
+use std::time::Duration;
+
+use async_nats::jetstream::AckKind;
+
+use super::connection::PUBLISH_TIMEOUT;
+use super::dead_letters::{DeadLetter, DeadLetters};
+use super::read_back::{Page, read_back};
+use super::store::{Store, Versioned};
+use super::{Broker, BrokerError, Delivery};
+use crate::domain::{Channel, Sequence};
+
+/// What a tracker needs of the broker to work on one partition.
+///
+/// Acknowledgements are not confirmed: one that is lost brings its message back, and it is found to be a duplicate.
+pub trait TrackBroker: Send + Sync {
+    /// Reads a record; it may be an older one.
+    fn load(&self, channel: &Channel) -> impl Future<Output = Result<Versioned, BrokerError>> + Send;
+    /// Reads a record; nothing newer had been written when it was asked.
+    fn load_latest(&self, channel: &Channel) -> impl Future<Output = Result<Versioned, BrokerError>> + Send;
+    /// Writes a record where its revision is still the expected one, and tells the new revision.
+    fn write(
+        &self,
+        channel: &Channel,
+        record: Vec<u8>,
+        expected: u64,
+    ) -> impl Future<Output = Result<u64, BrokerError>> + Send;
+    /// Stores a dead letter, once however often it is told.
+    fn bury(&self, letter: &DeadLetter<'_>) -> impl Future<Output = Result<(), BrokerError>> + Send;
+    /// Reads a page of a channel's messages from this sequence on.
+    fn read_back(&self, channel: &Channel, from: Sequence) -> impl Future<Output = Result<Page, BrokerError>> + Send;
+    /// Gives messages up for good: their effect is stored.
+    fn acknowledge(&self, deliveries: &[Delivery]) -> impl Future<Output = ()> + Send;
+    /// Gives messages back, to be delivered again after this pause.
+    fn give_back(&self, deliveries: &[Delivery], pause: Duration) -> impl Future<Output = ()> + Send;
+    /// Says that messages are still being worked on: `ack_wait` begins anew.
+    fn extend(&self, deliveries: &[Delivery]) -> impl Future<Output = ()> + Send;
+}
+
+/// The broker, as a tracker of one partition sees it.
+#[derive(Clone)]
+pub struct NatsPartition {
+    broker: Broker,
+    partition: u16,
+    store: Store,
+    dead_letters: DeadLetters,
+}
+
+impl NatsPartition {
+    /// One partition on this connection.
+    pub async fn new(broker: &Broker, partition: u16) -> Result<Self, BrokerError> {
+        let (store, dead_letters) = (Store::new(broker).await?, DeadLetters::new(broker, partition));
+        Ok(Self { broker: broker.clone(), partition, store, dead_letters })
+    }
+
+    /// Sends one kind of answer for each delivery. If the broker is away they are lost, and the messages come again.
+    async fn answer(&self, deliveries: &[Delivery], kind: AckKind) {
+        let payload: bytes::Bytes = kind.into();
+        let all = async {
+            for delivery in deliveries {
+                if self.broker.client().publish(delivery.reply.clone(), payload.clone()).await.is_err() {
+                    return;
+                }
+            }
+        };
+        if self.broker.is_connected() {
+            // Without a deadline this would wait for as long as the broker is away.
+            let _ = tokio::time::timeout(PUBLISH_TIMEOUT, all).await;
+        }
+    }
+}
+
+impl TrackBroker for NatsPartition {
+    async fn load(&self, channel: &Channel) -> Result<Versioned, BrokerError> {
+        self.store.load(channel).await
+    }
+
+    async fn load_latest(&self, channel: &Channel) -> Result<Versioned, BrokerError> {
+        self.store.load_latest(channel).await
+    }
+
+    async fn write(&self, channel: &Channel, record: Vec<u8>, expected: u64) -> Result<u64, BrokerError> {
+        self.store.write(channel, record, expected).await
+    }
+
+    async fn bury(&self, letter: &DeadLetter<'_>) -> Result<(), BrokerError> {
+        self.dead_letters.bury(letter).await
+    }
+
+    async fn read_back(&self, channel: &Channel, from: Sequence) -> Result<Page, BrokerError> {
+        read_back(&self.broker, self.partition, channel, from).await
+    }
+
+    async fn acknowledge(&self, deliveries: &[Delivery]) {
+        self.answer(deliveries, AckKind::Ack).await;
+    }
+
+    async fn give_back(&self, deliveries: &[Delivery], pause: Duration) {
+        self.answer(deliveries, AckKind::Nak(Some(pause))).await;
+    }
+
+    async fn extend(&self, deliveries: &[Delivery]) {
+        self.answer(deliveries, AckKind::Progress).await;
+    }
+}

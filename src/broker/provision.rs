@@ -1,0 +1,276 @@
+//! Makes the broker's objects, or verifies that they are as [`super::topology`] has them.
+//!
+//! Bounds that belong to an operator (`max_bytes`, `max_msgs`, placement, compression, descriptions) may differ and are
+//! never changed. The number of partitions is fixed for the life of the stream: most channels would move, and one whose
+//! messages lie in two partitions has no order any more.
+
+use std::fmt;
+
+use async_nats::jetstream::consumer::{self, pull};
+use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::{ErrorCode, stream};
+use serde_json::{Map, Value};
+
+use super::topology::{METADATA_FORMAT, METADATA_PARTITIONS, STREAM, Topology, durable_name};
+use super::{Broker, BrokerError};
+
+/// Fields that are an operator's to set, or the server's to note.
+const OPERATOR_FIELDS: [&str; 12] = [
+    "description",
+    "max_bytes",
+    "max_msgs",
+    "max_consumers",
+    "placement",
+    "compression",
+    "consumer_limits",
+    "first_seq",
+    "template_owner",
+    "sample_freq",
+    "republish",
+    "pause_until",
+];
+
+/// What was done about one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The object, such as `stream ROCKETS`.
+    pub object: String,
+    /// What was done.
+    pub outcome: Outcome,
+}
+
+/// What was done about an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was missing.
+    Made,
+    /// These fields differed and were set.
+    Changed(Vec<Difference>),
+    /// It was there, as it should be.
+    Found,
+}
+
+/// One field that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    field: String,
+    is: Value,
+    should_be: Value,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: is {}, should be {}", self.field, self.is, self.should_be)
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.outcome {
+            Outcome::Made => write!(f, "made     {}", self.object),
+            Outcome::Found => write!(f, "found    {}", self.object),
+            Outcome::Changed(differences) => {
+                write!(f, "changed  {}", self.object)?;
+                differences.iter().try_for_each(|difference| write!(f, "\n         {difference}"))
+            }
+        }
+    }
+}
+
+/// Why the objects cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvisionError {
+    /// Some differ; a line each.
+    #[error("the broker is not set up for this configuration (`rockets init` does it):\n  {}", .0.join("\n  "))]
+    Differs(Vec<String>),
+    /// The stream was made with another number of partitions, which cannot be changed.
+    #[error(
+        "stream.partitions: the stream ROCKETS has {stream} partitions for all its life, the configuration says \
+         {configured}; set stream.partitions = {stream} (ROCKETS_STREAM__PARTITIONS={stream})"
+    )]
+    Partitions {
+        /// The stream's, as its metadata says it.
+        stream: String,
+        /// The configuration's.
+        configured: u16,
+    },
+    /// The stream was made by a program with another format.
+    #[error("the stream ROCKETS has format {0}, which this program does not know")]
+    Format(String),
+    /// The broker could not be asked.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+}
+
+/// Makes what is missing and changes what differs; tells what it did, object by object.
+pub async fn provision(broker: &Broker, topology: &Topology) -> Result<Vec<Step>, ProvisionError> {
+    let mut steps = Vec::new();
+    for desired in topology.streams() {
+        steps.push(provision_stream(broker, desired, topology).await?);
+    }
+    for partition in 0..topology.partitions {
+        steps.push(provision_durable(broker, topology.durable(partition), partition).await?);
+    }
+    Ok(steps)
+}
+
+/// Refuses, with a line for each object and field that differs; changes nothing.
+pub async fn verify(broker: &Broker, topology: &Topology) -> Result<(), ProvisionError> {
+    let mut lines = Vec::new();
+    for desired in topology.streams() {
+        let object = format!("stream {}", desired.name);
+        match found_stream(broker, &desired.name).await? {
+            None => lines.push(format!("{object}: is missing")),
+            Some(found) => {
+                refuse_other_partitions(&found, topology)?;
+                lines.extend(differences(&desired, &found).iter().map(|difference| format!("{object}: {difference}")));
+            }
+        }
+    }
+    if lines.iter().any(|line| line.starts_with("stream ROCKETS: is missing")) {
+        return Err(ProvisionError::Differs(lines));
+    }
+    for partition in 0..topology.partitions {
+        let object = format!("durable {}", durable_name(partition));
+        match found_durable(broker, partition).await? {
+            None => lines.push(format!("{object}: is missing")),
+            Some(found) => {
+                let desired = consumer_config(topology.durable(partition));
+                lines.extend(differences(&desired, &found).iter().map(|difference| format!("{object}: {difference}")));
+            }
+        }
+    }
+    if lines.is_empty() { Ok(()) } else { Err(ProvisionError::Differs(lines)) }
+}
+
+async fn provision_stream(
+    broker: &Broker,
+    desired: stream::Config,
+    topology: &Topology,
+) -> Result<Step, ProvisionError> {
+    let object = format!("stream {}", desired.name);
+    let Some(found) = found_stream(broker, &desired.name).await? else {
+        broker.jetstream().create_stream(desired).await.map_err(|error| BrokerError::from_causes(&error))?;
+        return Ok(Step { object, outcome: Outcome::Made });
+    };
+    refuse_other_partitions(&found, topology)?;
+    let differences = differences(&desired, &found);
+    if differences.is_empty() {
+        return Ok(Step { object, outcome: Outcome::Found });
+    }
+    let update = keeping_the_operators_fields(desired, found);
+    broker.jetstream().update_stream(update).await.map_err(|error| cannot_change(&object, &error))?;
+    Ok(Step { object, outcome: Outcome::Changed(differences) })
+}
+
+async fn provision_durable(broker: &Broker, desired: pull::Config, partition: u16) -> Result<Step, ProvisionError> {
+    let object = format!("durable {}", durable_name(partition));
+    let found = found_durable(broker, partition).await?;
+    let outcome = match found.map(|found| differences(&consumer_config(desired.clone()), &found)) {
+        None => Outcome::Made,
+        Some(differences) if differences.is_empty() => return Ok(Step { object, outcome: Outcome::Found }),
+        Some(differences) => Outcome::Changed(differences),
+    };
+    let made = broker.jetstream().create_consumer_on_stream(desired, STREAM).await;
+    made.map_err(|error| cannot_change(&object, &error))?;
+    Ok(Step { object, outcome })
+}
+
+fn cannot_change(object: &str, error: &(dyn std::error::Error + 'static)) -> BrokerError {
+    match BrokerError::from_causes(error) {
+        BrokerError::Unavailable(why) => BrokerError::Misconfigured(format!("{object}: {why}")),
+        other => other,
+    }
+}
+
+async fn found_stream(broker: &Broker, name: &str) -> Result<Option<stream::Config>, BrokerError> {
+    match broker.jetstream().get_stream(name).await {
+        Ok(stream) => Ok(Some(stream.cached_info().config.clone())),
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
+            GetStreamErrorKind::JetStream(answer) => Err(BrokerError::from_server(&answer)),
+            _ => Err(BrokerError::unavailable(format!("{error}; is JetStream on (`nats-server -js`)?"))),
+        },
+    }
+}
+
+async fn found_durable(broker: &Broker, partition: u16) -> Result<Option<consumer::Config>, BrokerError> {
+    let question = format!("CONSUMER.INFO.{STREAM}.{}", durable_name(partition));
+    match broker.jetstream().request(question, &()).await.map_err(BrokerError::unavailable)? {
+        Response::Ok(consumer::Info { config, .. }) => Ok(Some(config)),
+        Response::Err { error } if error.error_code() == ErrorCode::CONSUMER_NOT_FOUND => Ok(None),
+        Response::Err { error } => Err(BrokerError::from_server(&error)),
+    }
+}
+
+fn consumer_config(config: pull::Config) -> consumer::Config {
+    use async_nats::jetstream::consumer::IntoConsumerConfig as _;
+    config.into_consumer_config()
+}
+
+fn refuse_other_partitions(found: &stream::Config, topology: &Topology) -> Result<(), ProvisionError> {
+    if found.name != STREAM {
+        return Ok(());
+    }
+    let stated = |key| found.metadata.get(key).map_or("no", String::as_str).to_owned();
+    let (partitions, format) = (stated(METADATA_PARTITIONS), stated(METADATA_FORMAT));
+    if partitions != topology.partitions.to_string() {
+        return Err(ProvisionError::Partitions { stream: partitions, configured: topology.partitions });
+    }
+    if format != super::topology::FORMAT {
+        return Err(ProvisionError::Format(format));
+    }
+    Ok(())
+}
+
+fn keeping_the_operators_fields(desired: stream::Config, found: stream::Config) -> stream::Config {
+    stream::Config {
+        description: found.description,
+        max_bytes: found.max_bytes,
+        max_messages: found.max_messages,
+        max_consumers: found.max_consumers,
+        placement: found.placement,
+        compression: found.compression,
+        consumer_limits: found.consumer_limits,
+        republish: found.republish,
+        ..desired
+    }
+}
+
+/// The fields in which an object differs, but for those that are an operator's.
+fn differences(desired: &impl serde::Serialize, found: &impl serde::Serialize) -> Vec<Difference> {
+    let (desired, found) = (fields(desired), fields(found));
+    let mut names: Vec<_> = desired.keys().chain(found.keys()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let differing = names.into_iter().filter(|name| !OPERATOR_FIELDS.contains(&name.as_str()));
+    differing
+        .filter_map(|name| {
+            let (should_be, is) = (field(&desired, name), field(&found, name));
+            (is != should_be).then(|| Difference { field: name.clone(), is, should_be })
+        })
+        .collect()
+}
+
+fn fields(config: &impl serde::Serialize) -> Map<String, Value> {
+    match serde_json::to_value(config) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    }
+}
+
+/// A field's value; one that is left out, empty or off is the same as none. Metadata of others is not looked at.
+fn field(fields: &Map<String, Value>, name: &str) -> Value {
+    let empty = [Value::Bool(false), Value::from(0), Value::from(""), Value::Array(Vec::new())];
+    match fields.get(name) {
+        Some(Value::Object(metadata)) if name == "metadata" => metadata
+            .iter()
+            .filter(|(key, _)| key.starts_with("rockets."))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect(),
+        Some(value) if !empty.contains(value) => value.clone(),
+        _ if name == "metadata" => Value::Object(Map::new()),
+        _ => Value::Null,
+    }
+}

@@ -1,0 +1,120 @@
+//! The one place where ingest stores a message: published with its id, and answered only once the broker has it.
+//!
+//! A publish that was begun is finished, whoever stopped waiting for it. What is not here: reading the message, and the
+//! answer over HTTP.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::HeaderValue;
+use async_nats::jetstream::{self, message::PublishMessage};
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::task::TaskTracker;
+
+use super::topology::{HEADER_REQUEST_ID, STREAM, message_id, subject};
+use super::{Broker, BrokerError};
+use crate::domain::{Channel, MessageNumber, Sequence};
+
+/// How long storing one message may take in all, tries included: half of the time after which a sender sends again.
+pub const PUBLISH_DEADLINE: Duration = Duration::from_secs(5);
+/// Publishes under way at once. Past it a message is refused at once: a queue would only make all of them late.
+pub const PUBLISHES_IN_FLIGHT_MAX: usize = 4_096;
+/// Pause before a try that follows a failed one.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// A message on its way into the stream.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Whose message it is.
+    pub channel: Channel,
+    /// Its place within the channel.
+    pub number: MessageNumber,
+    /// The id of the request that brought it: visible ASCII.
+    pub request_id: String,
+    /// The bytes as they came.
+    pub payload: Bytes,
+}
+
+/// The broker has the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Where it was stored; of a repeat, where the first one was.
+    pub sequence: Sequence,
+    /// Whether it is a repeat within the dedup window.
+    pub duplicate: bool,
+}
+
+/// Stores messages. Cheap to clone; all clones share the bound on publishes under way.
+#[derive(Clone)]
+pub struct Publisher {
+    broker: Broker,
+    context: jetstream::Context,
+    slots: Arc<Semaphore>,
+    tasks: TaskTracker,
+}
+
+impl Publisher {
+    /// A publisher on this connection.
+    pub fn new(broker: Broker) -> Self {
+        let context = broker.publishing(PUBLISHES_IN_FLIGHT_MAX);
+        Self { broker, context, slots: Arc::new(Semaphore::new(PUBLISHES_IN_FLIGHT_MAX)), tasks: TaskTracker::new() }
+    }
+
+    /// Stores a message, or says within [`PUBLISH_DEADLINE`] why not.
+    ///
+    /// [`BrokerError::Unavailable`] does not mean that the message was not stored: it may be sent again, and will be
+    /// recognised. With the broker known to be away, or too much under way, it comes at once.
+    pub async fn publish(&self, outgoing: Outgoing) -> Result<Receipt, BrokerError> {
+        if !self.broker.is_connected() {
+            return Err(BrokerError::Unavailable("not connected".into()));
+        }
+        let Ok(slot) = self.slots.clone().try_acquire_owned() else {
+            return Err(BrokerError::Unavailable(format!("{PUBLISHES_IN_FLIGHT_MAX} publishes are under way")));
+        };
+        let publisher = self.clone();
+        let publish = self.tasks.spawn(async move {
+            let receipt = publisher.publish_until(&outgoing, Instant::now() + PUBLISH_DEADLINE).await;
+            drop(slot);
+            receipt
+        });
+        publish.await.unwrap_or_else(|error| Err(BrokerError::unavailable(error)))
+    }
+
+    /// Waits for the publishes that are under way; each has its own deadline.
+    pub async fn drain(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Tries until it is stored: whichever try reaches the broker first counts, the others are recognised by their id.
+    async fn publish_until(&self, outgoing: &Outgoing, deadline: Instant) -> Result<Receipt, BrokerError> {
+        loop {
+            let attempt = timeout_at(deadline, self.publish_once(outgoing)).await;
+            let error = match attempt.unwrap_or_else(|_| Err(BrokerError::timed_out("storing the message"))) {
+                Err(error @ (BrokerError::Unavailable(_) | BrokerError::InFlight)) => error,
+                result => return result,
+            };
+            if Instant::now() + RETRY_PAUSE >= deadline || !self.broker.is_connected() {
+                return Err(error);
+            }
+            tracing::debug!(request_id = outgoing.request_id, %error, "storing the message failed, trying again");
+            sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    async fn publish_once(&self, outgoing: &Outgoing) -> Result<Receipt, BrokerError> {
+        let Outgoing { channel, number, request_id, payload } = outgoing;
+        let mut message = PublishMessage::build()
+            .payload(payload.clone())
+            .message_id(message_id(channel, *number))
+            .expected_stream(STREAM);
+        // A value with a line break in it makes the client panic unless it is parsed first.
+        if let Ok(request_id) = request_id.parse::<HeaderValue>() {
+            message = message.header(HEADER_REQUEST_ID, request_id);
+        }
+        let ack = self.context.send_publish(subject(channel), message).await?.await?;
+        Ok(Receipt { sequence: Sequence(ack.sequence), duplicate: ack.duplicate })
+    }
+}

@@ -1,0 +1,97 @@
+//! Records in the bucket: read by channel, written only where the revision is the one that was read.
+//!
+//! The bucket knows bytes, not records; what they mean is [`crate::domain::record`]'s. Writes go out as plain publishes
+//! with an expected revision, so that many can be under way at once.
+
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::{DirectGetErrorKind, LastRawMessageErrorKind, Stream};
+use async_nats::{HeaderMap, jetstream};
+use bytes::Bytes;
+
+use super::connection::PUBLISH_TIMEOUT;
+use super::topology::{BUCKET_STREAM, record_subject};
+use super::{Broker, BrokerError};
+use crate::domain::Channel;
+
+/// Writes under way at once on one connection; further ones wait for their turn.
+const WRITES_IN_FLIGHT_MAX: usize = 4_096;
+
+/// What lies under one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versioned {
+    /// The record's bytes; none if there is none, or if it was deleted.
+    pub record: Option<Bytes>,
+    /// What a write must expect; 0 where nothing was ever written.
+    pub revision: u64,
+}
+
+/// The bucket.
+#[derive(Clone)]
+pub struct Store {
+    stream: Stream<()>,
+    context: jetstream::Context,
+}
+
+impl Store {
+    /// The bucket on this connection.
+    pub async fn new(broker: &Broker) -> Result<Self, BrokerError> {
+        let stream = broker.jetstream().get_stream_no_info(BUCKET_STREAM).await.map_err(BrokerError::unavailable)?;
+        Ok(Self { stream, context: broker.publishing(WRITES_IN_FLIGHT_MAX) })
+    }
+
+    /// Reads a record from whichever replica answers first: it may be an older one, and a write will notice.
+    pub async fn load(&self, channel: &Channel) -> Result<Versioned, BrokerError> {
+        let read = self.stream.direct_get_last_for_subject(record_subject(channel));
+        match tokio::time::timeout(PUBLISH_TIMEOUT, read).await {
+            Ok(Ok(message)) => Ok(versioned(message.payload, &message.headers, message.sequence)),
+            Ok(Err(error)) if error.kind() == DirectGetErrorKind::NotFound => Ok(Versioned::NONE),
+            Ok(Err(error)) => Err(BrokerError::from_causes(&error)),
+            Err(_) => Err(BrokerError::timed_out("reading a record")),
+        }
+    }
+
+    /// Reads a record through the leader: nothing newer had been written when it was asked.
+    pub async fn load_latest(&self, channel: &Channel) -> Result<Versioned, BrokerError> {
+        let subject = record_subject(channel);
+        let read = self.stream.get_last_raw_message_by_subject(&subject);
+        match tokio::time::timeout(PUBLISH_TIMEOUT, read).await {
+            Ok(Ok(message)) => Ok(versioned(message.payload, &message.headers, message.sequence)),
+            Ok(Err(error)) => match error.kind() {
+                LastRawMessageErrorKind::NoMessageFound => Ok(Versioned::NONE),
+                LastRawMessageErrorKind::JetStream(answer) => Err(BrokerError::from_server(&answer)),
+                _ => Err(BrokerError::unavailable(error)),
+            },
+            Err(_) => Err(BrokerError::timed_out("reading a record")),
+        }
+    }
+
+    /// Writes a record where its revision is still the expected one, and tells the new revision.
+    ///
+    /// [`BrokerError::Conflict`] if it is not. After [`BrokerError::Unavailable`] it may have been written or not: read
+    /// it again through the leader.
+    pub async fn write(&self, channel: &Channel, record: Vec<u8>, expected: u64) -> Result<u64, BrokerError> {
+        let message = PublishMessage::build().payload(record.into()).expected_last_subject_sequence(expected);
+        let write = async {
+            let ack = self.context.send_publish(record_subject(channel), message).await?.await?;
+            Ok::<_, BrokerError>(ack.sequence)
+        };
+        match tokio::time::timeout(2 * PUBLISH_TIMEOUT, write).await {
+            Ok(result) => result,
+            Err(_) => Err(BrokerError::timed_out("writing a record")),
+        }
+    }
+}
+
+impl Versioned {
+    const NONE: Self = Self { record: None, revision: 0 };
+}
+
+/// A deleted key leaves a marker, which has a revision and no record.
+fn versioned(payload: Bytes, headers: &HeaderMap, revision: u64) -> Versioned {
+    let deleted = is_delete_marker(headers);
+    Versioned { record: (!deleted).then_some(payload), revision }
+}
+
+pub(super) fn is_delete_marker(headers: &HeaderMap) -> bool {
+    headers.get("KV-Operation").is_some_and(|operation| matches!(operation.as_str(), "DEL" | "PURGE"))
+}

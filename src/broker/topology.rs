@@ -1,0 +1,231 @@
+//! Every name at the broker, and what the objects behind the names are: streams, durables, bucket, subjects, headers.
+//!
+//! Nothing here talks to the broker. The JSON definitions in `nats/` are these same definitions for people who provision
+//! by hand; a test keeps them equal.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PriorityPolicy, ReplayPolicy, pull};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, SubjectTransform};
+
+use crate::domain::{Channel, MessageNumber};
+
+/// The stream of all messages.
+pub const STREAM: &str = "ROCKETS";
+/// The stream of dead letters.
+pub const DEAD_LETTER_STREAM: &str = "ROCKETS_DLQ";
+/// The key-value bucket of records, keyed by channel.
+pub const BUCKET: &str = "rockets";
+/// The stream that holds the bucket.
+pub const BUCKET_STREAM: &str = "KV_rockets";
+/// Subjects of all records, as keys of the bucket.
+pub const BUCKET_SUBJECTS: &str = "$KV.rockets.>";
+/// The one priority group of every durable; a pull that names none is not served.
+pub const PRIORITY_GROUP: &str = "track";
+
+/// Largest message of [`STREAM`], its headers included, in bytes. A larger one is refused. It leaves room below the
+/// server's `max_payload` (1 MiB), so that a message with the headers of a dead letter always fits.
+pub const MESSAGE_BYTES_MAX: i32 = 256 * 1024;
+/// How long the broker recognises a repeated message by its id. A later repeat is stored again, and found to be a
+/// duplicate by its number.
+pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(2 * 60);
+/// The same for dead letters, which have no number: longer than any redelivery can be late.
+pub const DEAD_LETTER_DUPLICATE_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
+/// Messages of one partition that may be delivered and not yet acknowledged; at the bound the broker delivers no more
+/// of that partition. Nothing waits unacknowledged but batches in work and one message for each long drain.
+pub const ACK_PENDING_MAX: i64 = 8_192;
+/// Pulls of one durable that may wait at once: one or two for each tracker.
+pub const WAITING_PULLS_MAX: i64 = 512;
+
+/// Version of subjects, headers and records, in the metadata of [`STREAM`].
+pub const FORMAT: &str = "1";
+/// Metadata key of [`FORMAT`].
+pub const METADATA_FORMAT: &str = "rockets.format";
+/// Metadata key of the number of partitions.
+pub const METADATA_PARTITIONS: &str = "rockets.partitions";
+
+/// Header: the id of the request that brought a message.
+pub const HEADER_REQUEST_ID: &str = "Rockets-Request-Id";
+/// Header of a dead letter: `malformed` or `refused`.
+pub const HEADER_REASON: &str = "Rockets-Reason";
+/// Header of a dead letter: what is wrong, in words.
+pub const HEADER_ERROR: &str = "Rockets-Error";
+/// Header of a dead letter: the stream sequence of the message.
+pub const HEADER_SEQUENCE: &str = "Rockets-Sequence";
+/// Header of a dead letter: when the message was stored, RFC 3339.
+pub const HEADER_STORED_AT: &str = "Rockets-Stored-At";
+/// Header of a dead letter: how many times its message has been tried, from 1.
+pub const HEADER_ATTEMPTS: &str = "Rockets-Attempts";
+
+/// What may differ from one installation to the next.
+#[derive(Clone, Copy, Debug)]
+pub struct Topology {
+    /// Partitions of the stream; fixed for its life.
+    pub partitions: u16,
+    /// Copies of each stream and durable: 1, or 3 in a cluster of three.
+    pub replicas: usize,
+    /// How long a tracker may hold a message unacknowledged before it is delivered again.
+    pub ack_wait: Duration,
+}
+
+/// The subject to which a channel's messages are published.
+pub fn subject(channel: &Channel) -> String {
+    format!("rockets.{channel}")
+}
+
+/// The subject under which a channel's messages are stored.
+pub fn stored_subject(partition: u16, channel: &Channel) -> String {
+    format!("rockets.{partition}.{channel}")
+}
+
+/// The channel's token of a stored subject `rockets.<partition>.<channel>`.
+pub fn channel_token(stored_subject: &str) -> &str {
+    stored_subject.splitn(3, '.').nth(2).unwrap_or_default()
+}
+
+/// The id by which the broker recognises a repeated message.
+pub fn message_id(channel: &Channel, number: MessageNumber) -> String {
+    format!("{channel}-{number}")
+}
+
+/// The subject of a dead letter, with the channel's token as the message's subject had it.
+pub fn dead_letter_subject(partition: u16, channel_token: &str) -> String {
+    format!("rockets_dlq.{partition}.{channel_token}")
+}
+
+/// The subject of a channel's record.
+pub fn record_subject(channel: &Channel) -> String {
+    format!("$KV.{BUCKET}.{channel}")
+}
+
+/// The channel whose record has this subject; none for keys that are no channels.
+pub fn channel_of_record(subject: &str) -> Option<Channel> {
+    Channel::from_token(subject.strip_prefix("$KV.")?.strip_prefix(BUCKET)?.strip_prefix('.')?)
+}
+
+/// The durable of one partition.
+pub fn durable_name(partition: u16) -> String {
+    format!("rockets-p{partition:02}")
+}
+
+impl Topology {
+    /// The three streams, in the order in which they are made.
+    pub fn streams(&self) -> [Config; 3] {
+        [self.stream(), self.dead_letter_stream(), self.bucket_stream()]
+    }
+
+    fn stream(&self) -> Config {
+        let Self { partitions, .. } = *self;
+        Config {
+            description: Some("Every message of every rocket, by partition and channel".into()),
+            subjects: vec!["rockets.*".into()],
+            // Publishers know nothing of partitions; trackers filter by them.
+            subject_transform: Some(SubjectTransform {
+                source: "rockets.*".into(),
+                destination: format!("rockets.{{{{partition({partitions},1)}}}}.{{{{wildcard(1)}}}}"),
+            }),
+            max_message_size: MESSAGE_BYTES_MAX,
+            duplicate_window: DUPLICATE_WINDOW,
+            metadata: HashMap::from([
+                (METADATA_FORMAT.into(), FORMAT.into()),
+                (METADATA_PARTITIONS.into(), partitions.to_string()),
+            ]),
+            ..self.log(STREAM)
+        }
+    }
+
+    fn dead_letter_stream(&self) -> Config {
+        Config {
+            description: Some("Messages that could not be applied, with the reason".into()),
+            subjects: vec!["rockets_dlq.*.*".into()],
+            duplicate_window: DEAD_LETTER_DUPLICATE_WINDOW,
+            ..self.log(DEAD_LETTER_STREAM)
+        }
+    }
+
+    fn bucket_stream(&self) -> Config {
+        Config {
+            description: Some("What is known of each rocket: the key-value bucket `rockets`".into()),
+            subjects: vec![BUCKET_SUBJECTS.into()],
+            // This makes it a bucket: the last record of each channel, and nothing before it.
+            max_messages_per_subject: 1,
+            duplicate_window: DUPLICATE_WINDOW,
+            ..self.log(BUCKET_STREAM)
+        }
+    }
+
+    /// What all streams have in common.
+    fn log(&self, name: &str) -> Config {
+        Config {
+            name: name.into(),
+            // Messages stay until somebody removes them, and a full stream refuses new ones rather than losing old ones.
+            retention: RetentionPolicy::Limits,
+            discard: DiscardPolicy::New,
+            discard_new_per_subject: false,
+            max_age: Duration::ZERO,
+            max_bytes: -1,
+            max_messages: -1,
+            max_messages_per_subject: -1,
+            max_message_size: -1,
+            max_consumers: -1,
+            storage: StorageType::File,
+            num_replicas: self.replicas,
+            no_ack: false,
+            // Reading back by subject, and the bucket's reads, are direct gets.
+            allow_direct: true,
+            // A header of a message must never be able to remove, expire or schedule another one.
+            allow_rollup: false,
+            allow_message_ttl: false,
+            allow_message_schedules: false,
+            allow_message_counter: false,
+            // Group commit: a batch of messages is synced to disk once.
+            allow_atomic_publish: true,
+            allow_batch_publish: false,
+            // An operator may trim what is no longer needed.
+            deny_delete: false,
+            deny_purge: false,
+            ..Config::default()
+        }
+    }
+
+    /// The durable pull consumer of one partition.
+    pub fn durable(&self, partition: u16) -> pull::Config {
+        pull::Config {
+            durable_name: Some(durable_name(partition)),
+            description: Some(format!("Messages of partition {partition}, for trackers")),
+            deliver_policy: DeliverPolicy::All,
+            replay_policy: ReplayPolicy::Instant,
+            filter_subject: format!("rockets.{partition}.*"),
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: self.ack_wait,
+            // Never given up: what cannot be applied becomes a dead letter by our own decision.
+            max_deliver: -1,
+            max_ack_pending: ACK_PENDING_MAX,
+            max_waiting: WAITING_PULLS_MAX,
+            // A durable must outlive any time without trackers.
+            inactive_threshold: Duration::ZERO,
+            num_replicas: self.replicas,
+            memory_storage: false,
+            // Of all trackers that pull, the server serves the one that is first in line, and the next when it goes.
+            priority_policy: PriorityPolicy::Prioritized,
+            priority_groups: vec![PRIORITY_GROUP.into()],
+            ..pull::Config::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_name_the_channel() {
+        let channel = Channel::parse("193270A9-c9cf-404a-8f83-838e71d9ae67").unwrap();
+        assert_eq!(subject(&channel), "rockets.193270a9-c9cf-404a-8f83-838e71d9ae67");
+        assert_eq!(channel_token(&stored_subject(3, &channel)), channel.to_string());
+        assert_eq!(channel_of_record(&record_subject(&channel)), Some(channel));
+        assert_eq!(channel_of_record("$KV.rockets.else"), None);
+        assert_eq!(channel_token("rockets.3.not-a-uuid"), "not-a-uuid");
+    }
+}
