@@ -2,3 +2,6 @@
 
 pub mod broker;
 pub mod domain;
+pub mod fail_point;
+pub mod logging;
+pub mod track;

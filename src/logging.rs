@@ -1,0 +1,79 @@
+//! The log: one line a thing that happened, as text for people or as JSON for programs, on standard error.
+//!
+//! What anybody can cause from outside (bad requests, bad messages) is logged through a [`Limit`], so that a flood of it
+//! does not become a flood of lines.
+
+use std::io::IsTerminal as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Starts the log. `RUST_LOG` says what is in it; without it everything from `info` on.
+pub fn start(format: Option<Format>) {
+    let terminal = std::io::stderr().is_terminal();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let text = if terminal { Format::Text } else { Format::Json };
+    // Tests start it more than once in a process; the first one counts.
+    let _ = match format.unwrap_or(text) {
+        Format::Text => builder.with_ansi(terminal).finish().try_init(),
+        Format::Json => builder.json().flatten_event(true).finish().try_init(),
+    };
+}
+
+/// At most a few lines a second of one kind.
+#[derive(Debug, Default)]
+pub struct Limit {
+    /// The second, and how many lines of this kind it has seen.
+    second: AtomicU64,
+    seen: AtomicU64,
+}
+
+/// Lines of one kind in one second; the rest is only counted.
+const LINES_A_SECOND_MAX: u64 = 10;
+
+impl Limit {
+    /// A limit of its own, for one kind of line.
+    pub const fn new() -> Self {
+        Self { second: AtomicU64::new(0), seen: AtomicU64::new(0) }
+    }
+
+    /// Whether one more line may be written; with it, how many were left out in the second that was seen before.
+    pub fn admits(&self) -> Option<u64> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        self.admits_at(now)
+    }
+
+    fn admits_at(&self, now: u64) -> Option<u64> {
+        if self.second.swap(now, Ordering::Relaxed) != now {
+            let seen = self.seen.swap(1, Ordering::Relaxed);
+            return Some(seen.saturating_sub(LINES_A_SECOND_MAX));
+        }
+        (self.seen.fetch_add(1, Ordering::Relaxed) < LINES_A_SECOND_MAX).then_some(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_counted_and_not_written() {
+        let limit = Limit::new();
+        let written = (0..1_000).filter(|_| limit.admits_at(1).is_some()).count() as u64;
+        assert_eq!(written, LINES_A_SECOND_MAX);
+        assert_eq!(limit.admits_at(2), Some(1_000 - LINES_A_SECOND_MAX));
+        assert_eq!(limit.admits_at(3), Some(0));
+    }
+}

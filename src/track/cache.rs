@@ -1,0 +1,111 @@
+//! What a partition's worker remembers of its channels: hints. With all of it forgotten at any moment the result is the
+//! same; the record is read from the bucket again, and what waits from the stream.
+
+use std::num::NonZeroUsize;
+
+use lru::LruCache;
+
+use super::settle::Desk;
+use crate::broker::Stored;
+use crate::domain::{Channel, Hand};
+
+/// Channels of one partition that are remembered; beyond it the one that was not touched for longest is forgotten.
+const CHANNELS_MAX: NonZeroUsize = NonZeroUsize::new(8_192).unwrap();
+/// Bytes of all messages of one partition that wait in memory; beyond it whole channels are forgotten.
+const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of one channel's messages that wait in memory; beyond it those with the highest numbers are forgotten.
+pub const HAND_BYTES_MAX: usize = 1024 * 1024;
+const _: () = assert!(HAND_BYTES_MAX <= WAITING_BYTES_MAX);
+
+/// Roughly what a message takes beside its bytes.
+const MESSAGE_OVERHEAD_BYTES: usize = 512;
+
+/// The channels of one partition that were touched last.
+pub struct Cache {
+    desks: LruCache<Channel, Entry>,
+    waiting_bytes: usize,
+}
+
+struct Entry {
+    desk: Desk,
+    waiting_bytes: usize,
+}
+
+impl Cache {
+    /// An empty cache.
+    pub fn new() -> Self {
+        Self { desks: LruCache::new(CHANNELS_MAX), waiting_bytes: 0 }
+    }
+
+    /// Takes out what is remembered of a channel, or an empty desk. What is not put back is forgotten.
+    pub fn take(&mut self, channel: Channel) -> Desk {
+        match self.desks.pop(&channel) {
+            Some(entry) => {
+                self.waiting_bytes -= entry.waiting_bytes;
+                entry.desk
+            }
+            None => Desk::new(channel),
+        }
+    }
+
+    /// Remembers a channel; forgets others, or parts of it, where that is too much.
+    pub fn put(&mut self, mut desk: Desk) {
+        let (waiting_bytes, _) = trim(&mut desk.hand, HAND_BYTES_MAX);
+        self.waiting_bytes += waiting_bytes;
+        if let Some((_, forgotten)) = self.desks.push(desk.channel, Entry { desk, waiting_bytes }) {
+            self.waiting_bytes -= forgotten.waiting_bytes;
+        }
+        while self.waiting_bytes > WAITING_BYTES_MAX
+            && let Some((_, forgotten)) = self.desks.pop_lru()
+        {
+            self.waiting_bytes -= forgotten.waiting_bytes;
+        }
+    }
+}
+
+/// Lets go of the messages with the highest numbers until the rest fits; tells the bytes that are left, and whether
+/// any message was let go.
+pub fn trim(hand: &mut Hand<Stored>, bytes_max: usize) -> (usize, bool) {
+    let size = |stored: &Stored| stored.payload.len() + MESSAGE_OVERHEAD_BYTES;
+    let mut bytes = hand.values().map(|arrival| size(&arrival.stored)).sum();
+    let before = hand.len();
+    while bytes > bytes_max
+        && let Some((_, arrival)) = hand.pop_last()
+    {
+        bytes -= size(&arrival.stored);
+    }
+    (bytes, hand.len() < before)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::arrival;
+    use super::*;
+
+    fn desk(number: u8, messages: u64) -> Desk {
+        let channel = Channel::parse(&format!("00000000-0000-4000-8000-0000000000{number:02x}")).unwrap();
+        let mut desk = Desk::new(channel);
+        desk.hand = (1..=messages).map(|at| arrival(channel, at, at)).map(|it| (it.message.number, it)).collect();
+        desk
+    }
+
+    #[test]
+    fn of_too_many_messages_the_highest_are_forgotten() {
+        let mut cache = Cache::new();
+        let channel = desk(1, 0).channel;
+        cache.put(desk(1, 10_000));
+        let kept = cache.take(channel).hand;
+        assert!(kept.len() > 1_000 && kept.len() < 2_000, "{}", kept.len());
+        assert!(kept.keys().map(|number| number.get()).eq(1..=kept.len() as u64));
+        assert_eq!(cache.waiting_bytes, 0);
+    }
+
+    #[test]
+    fn of_too_many_channels_the_oldest_are_forgotten() {
+        let mut cache = Cache::new();
+        (0..16).for_each(|number| cache.put(desk(number, 10_000)));
+        assert!(cache.waiting_bytes <= WAITING_BYTES_MAX);
+        assert!(cache.take(desk(0, 0).channel).hand.is_empty());
+        assert!(!cache.take(desk(15, 0).channel).hand.is_empty());
+    }
+}

@@ -1,0 +1,107 @@
+//! Decisions of a tracker that need nothing but what they decide on: is this a message, and what becomes of a delivery.
+
+use std::time::Duration;
+
+use super::Counters;
+use crate::broker::{BrokerError, DeadLetter, Reason, Stored, TrackBroker};
+use crate::domain::{Arrival, Channel, wire};
+use crate::logging::Limit;
+
+/// How long messages are given back for when their channel's waiting messages are not to be found.
+pub const VAIN_PAUSE: Duration = Duration::from_secs(5);
+
+/// Stored bytes that are no message of the channel in their subject.
+pub struct Malformed {
+    stored: Stored,
+    error: String,
+}
+
+/// What to do with the deliveries of one channel, once it is settled or could not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposal {
+    /// Their effect is stored and nothing could move: let them go.
+    Acknowledge,
+    /// The record could move: hold one and go on, let the others go.
+    HoldOneAndDrain,
+    /// Nothing is stored: have them come again after this pause.
+    GiveBack(Duration),
+}
+
+pub fn disposal(settled: &Result<(), BrokerError>, could_move: bool) -> Disposal {
+    match settled {
+        Ok(()) if could_move => Disposal::HoldOneAndDrain,
+        Ok(()) => Disposal::Acknowledge,
+        Err(error) => Disposal::GiveBack(pause_after(error)),
+    }
+}
+
+/// How long messages are given back for after an error.
+pub fn pause_after(error: &BrokerError) -> Duration {
+    match error {
+        BrokerError::Conflict | BrokerError::InFlight => Duration::from_millis(50),
+        BrokerError::Unavailable(_) => Duration::from_millis(200),
+        BrokerError::Full(_) => Duration::from_secs(2),
+        BrokerError::TooLarge(_) | BrokerError::Misconfigured(_) => Duration::from_secs(5),
+    }
+}
+
+/// How long the whole partition pauses after an error: not at all, where it may be one channel's trouble.
+pub fn partition_pause(error: &BrokerError) -> Duration {
+    match error {
+        BrokerError::Unavailable(_) | BrokerError::Full(_) => Duration::from_millis(200),
+        _ => Duration::ZERO,
+    }
+}
+
+/// Reads stored bytes as a message of the channel in their subject.
+pub fn read(stored: Stored) -> Result<Arrival<Stored>, Box<Malformed>> {
+    let malformed = |error: String, stored| Err(Box::new(Malformed { stored, error }));
+    let Some(channel) = Channel::from_token(&stored.channel_token) else {
+        return malformed("the subject names no channel: must be a UUID in lower case".into(), stored);
+    };
+    match wire::read(&stored.payload) {
+        Ok(message) if message.channel == channel => Ok(Arrival { sequence: stored.sequence, message, stored }),
+        Ok(_) => malformed("metadata.channel: is not the channel of the subject".into(), stored),
+        Err(error) => malformed(error.to_string(), stored),
+    }
+}
+
+/// Keeps what is no message as a dead letter.
+pub async fn bury_malformed(
+    broker: &impl TrackBroker,
+    malformed: &Malformed,
+    counters: &Counters,
+) -> Result<(), BrokerError> {
+    static MALFORMED: Limit = Limit::new();
+    let Malformed { stored, error } = malformed;
+    broker.bury(&DeadLetter { stored, reason: Reason::Malformed, error: error.clone() }).await?;
+    Counters::count(&counters.malformed);
+    if let Some(unlogged) = MALFORMED.admits() {
+        let (channel, event_id) = (&stored.channel_token, stored.sequence.0);
+        let request_id = stored.request_id.as_deref();
+        tracing::warn!(request_id, ?channel, event_id, ?error, unlogged, "not a message, kept as a dead letter");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_becomes_of_deliveries_is_one_table() {
+        let unavailable = || Err(BrokerError::Unavailable(String::new()));
+        let rows = [
+            (Ok(()), false, Disposal::Acknowledge),
+            (Ok(()), true, Disposal::HoldOneAndDrain),
+            (Err(BrokerError::Conflict), false, Disposal::GiveBack(Duration::from_millis(50))),
+            (unavailable(), false, Disposal::GiveBack(Duration::from_millis(200))),
+            (unavailable(), true, Disposal::GiveBack(Duration::from_millis(200))),
+            (Err(BrokerError::Full(String::new())), false, Disposal::GiveBack(Duration::from_secs(2))),
+            (Err(BrokerError::Misconfigured(String::new())), false, Disposal::GiveBack(Duration::from_secs(5))),
+        ];
+        for (settled, could_move, expected) in rows {
+            assert_eq!(disposal(&settled, could_move), expected, "{settled:?} {could_move}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The role that knows each rocket's true state: takes the messages of all partitions, puts those of each channel in
+//! order, and keeps each rocket's record in the bucket.
+//!
+//! `[stream] ▸ broker/consumer ▸ worker ▸ domain/sequencer ▸ settle ▸ broker/store ▸ [bucket]`
+//!
+//! One task a partition. [`worker`] takes a batch, sorts it by channel and settles each channel by itself; [`settle`]
+//! is the heart: fold, write where the revision is still the same, else again; [`drain`] goes on with what waits in the
+//! stream behind a gap that closed; [`decide`] is the table of what becomes of a delivery; [`cache`] holds hints that may
+//! be lost at any moment.
+//!
+//! What is deliberately absent: ownership. Any number of trackers may work on any channel; compare-and-set decides, and
+//! the loser reads again. Nothing is acknowledged before its effect is stored, and no message of a channel whose record
+//! could still move is let go without another one being held for it.
+
+mod cache;
+mod decide;
+mod drain;
+mod settle;
+#[cfg(test)]
+mod testing;
+mod worker;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::{Broker, BrokerError, Deliveries, NatsPartition};
+use worker::Worker;
+
+/// What a tracker has to know.
+#[derive(Clone, Copy, Debug)]
+pub struct TrackSettings {
+    /// Partitions of the stream.
+    pub partitions: u16,
+    /// How long a message may be held unacknowledged before it is delivered again.
+    pub ack_wait: Duration,
+}
+
+/// How many messages came to which end in this process.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Took their place and changed the rocket.
+    pub applied: AtomicU64,
+    /// Took their place and changed nothing: dead letters.
+    pub refused: AtomicU64,
+    /// Could not be read as a message: dead letters.
+    pub malformed: AtomicU64,
+    /// Wait behind a gap.
+    pub parked: AtomicU64,
+    /// Had a number that was taken.
+    pub duplicate: AtomicU64,
+    /// Writes that came too late and were done again.
+    pub conflicts: AtomicU64,
+}
+
+impl Counters {
+    fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Tracks all partitions until the shutdown, then gives back what is held.
+pub async fn run(broker: Broker, settings: TrackSettings, shutdown: CancellationToken) -> Result<(), BrokerError> {
+    let counters = Arc::new(Counters::default());
+    let mut partitions = JoinSet::new();
+    for partition in 0..settings.partitions {
+        let deliveries = Deliveries::new(broker.clone(), partition, 0);
+        let worker = Worker::new(NatsPartition::new(&broker, partition).await?, settings.ack_wait, counters.clone());
+        partitions.spawn(worker.run(deliveries, shutdown.clone()));
+    }
+    tracing::info!(partitions = settings.partitions, "tracking");
+    partitions.join_all().await;
+    // What was acknowledged or given back last is on its way; without a broker it comes again.
+    let _ = broker.flush().await;
+    tracing::info!(?counters, "tracking has ended");
+    Ok(())
+}

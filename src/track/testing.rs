@@ -1,0 +1,221 @@
+//! A model of the broker for the tracker's own tests: one partition in memory, with the faults that a test asks for.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use crate::broker::read_back::Page;
+use crate::broker::store::Versioned;
+use crate::broker::{AckHandle, BrokerError, DeadLetter, Delivery, Stored, TrackBroker};
+use crate::domain::{Arrival, Channel, Record, Sequence, wire};
+
+/// Messages of one page here: few, so that every drain takes many steps.
+const PAGE_MESSAGES: usize = 5;
+
+/// What goes wrong with one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// It is not done.
+    Refused,
+    /// It is done, and the answer gets lost.
+    AnswerLost,
+}
+
+/// One partition of a broker in memory; clones share it.
+#[derive(Clone, Default)]
+pub struct ModelBroker(Arc<Mutex<State>>);
+
+#[derive(Default)]
+pub struct State {
+    pub stream: Vec<Stored>,
+    pub bucket: HashMap<Channel, (Vec<u8>, u64)>,
+    pub letters: BTreeMap<u64, &'static str>,
+    pub acknowledged: BTreeSet<u64>,
+    pub pages_read: usize,
+    /// Faults of the calls to come, the next one last.
+    pub faults: Vec<Fault>,
+    revision: u64,
+}
+
+/// A message as `rockets launch` would send it.
+pub fn payload(channel: Channel, number: u64) -> String {
+    let (name, message) = match number {
+        1 => ("RocketLaunched", r#"{"type":"T","launchSpeed":500,"mission":"M"}"#.to_owned()),
+        _ if number.is_multiple_of(5) => ("RocketLaunched", r#"{"type":"T","launchSpeed":1,"mission":"M"}"#.to_owned()),
+        _ => ("RocketSpeedIncreased", format!(r#"{{"by":{number}}}"#)),
+    };
+    format!(
+        r#"{{"metadata":{{"channel":"{channel}","messageNumber":{number},"messageTime":"2022-02-02T19:39:05.{number}Z",
+           "messageType":"{name}"}},"message":{message}}}"#
+    )
+}
+
+/// A message that has arrived.
+pub fn arrival(channel: Channel, number: u64, sequence: u64) -> Arc<Arrival<Stored>> {
+    let payload = payload(channel, number);
+    let message = wire::read(payload.as_bytes()).unwrap();
+    let stored = stored(&channel.to_string(), sequence, payload);
+    Arc::new(Arrival { sequence: Sequence(sequence), message, stored })
+}
+
+fn stored(channel_token: &str, sequence: u64, payload: String) -> Stored {
+    Stored {
+        sequence: Sequence(sequence),
+        channel_token: channel_token.into(),
+        time: OffsetDateTime::UNIX_EPOCH,
+        request_id: None,
+        payload: payload.into(),
+    }
+}
+
+impl ModelBroker {
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// Stores bytes in the stream.
+    pub fn publish_bytes(&self, channel_token: &str, payload: String) -> u64 {
+        let stream = &mut self.state().stream;
+        let sequence = stream.len() as u64 + 1;
+        stream.push(stored(channel_token, sequence, payload));
+        sequence
+    }
+
+    /// Stores a message in the stream.
+    pub fn publish(&self, channel: Channel, number: u64) -> u64 {
+        self.publish_bytes(&channel.to_string(), payload(channel, number))
+    }
+
+    /// Delivers these messages.
+    pub fn deliver(&self, sequences: impl IntoIterator<Item = u64>) -> Vec<Delivery> {
+        let state = self.state();
+        let delivery = |sequence: u64| Delivery {
+            stored: state.stream[sequence as usize - 1].clone(),
+            handle: AckHandle(sequence.to_string().into()),
+        };
+        sequences.into_iter().map(delivery).collect()
+    }
+
+    /// Messages that have not been acknowledged, in the order of the stream.
+    pub fn unacknowledged(&self) -> Vec<u64> {
+        let state = self.state();
+        (1..=state.stream.len() as u64).filter(|sequence| !state.acknowledged.contains(sequence)).collect()
+    }
+
+    /// The record of a channel.
+    pub fn record(&self, channel: Channel) -> Record {
+        self.state().record(channel)
+    }
+
+    fn fault(&self) -> Fault {
+        self.state().faults.pop().unwrap_or(Fault::None)
+    }
+
+    /// Does something, or not, as the next fault has it.
+    fn attempt<T>(&self, action: impl FnOnce(&mut State) -> Result<T, BrokerError>) -> Result<T, BrokerError> {
+        let fault = self.fault();
+        if fault == Fault::Refused {
+            return Err(BrokerError::Unavailable("refused".into()));
+        }
+        let result = action(&mut self.state());
+        if fault == Fault::AnswerLost { Err(BrokerError::Unavailable("answer lost".into())) } else { result }
+    }
+}
+
+impl State {
+    pub fn record(&self, channel: Channel) -> Record {
+        self.bucket
+            .get(&channel)
+            .map_or_else(Record::default, |(bytes, _)| Record::from_bytes(bytes).unwrap_or_default())
+    }
+
+    /// The law of acknowledgements: the effect is stored, and what could move is held by another message.
+    fn check_acknowledged(&self, sequence: u64) {
+        let stored = &self.stream[sequence as usize - 1];
+        match super::decide::read(stored.clone()) {
+            Err(_) => assert!(self.letters.contains_key(&sequence), "{sequence} is let go and no dead letter"),
+            Ok(arrival) => {
+                let (record, number) = (self.record(arrival.message.channel), arrival.message.number);
+                let stored = record.has_passed(number) || record.parked.contains(number);
+                assert!(stored || record.parked.beyond().is_some(), "{sequence} is let go and nowhere");
+            }
+        }
+    }
+
+    /// For every record that could move, a message is held.
+    pub fn check_held(&self) {
+        for channel in self.bucket.keys().filter(|channel| self.record(**channel).could_move()) {
+            let held = self.stream.iter().any(|stored| {
+                stored.channel_token == channel.to_string() && !self.acknowledged.contains(&stored.sequence.0)
+            });
+            assert!(held, "{channel} could move and nobody holds a message of it: {:?}", self.record(*channel));
+        }
+    }
+}
+
+impl TrackBroker for ModelBroker {
+    async fn load(&self, channel: &Channel) -> Result<Versioned, BrokerError> {
+        self.load_latest(channel).await
+    }
+
+    async fn load_latest(&self, channel: &Channel) -> Result<Versioned, BrokerError> {
+        self.attempt(|state| {
+            let found = state.bucket.get(channel).cloned();
+            Ok(match found {
+                Some((bytes, revision)) => Versioned { record: Some(bytes.into()), revision },
+                None => Versioned { record: None, revision: 0 },
+            })
+        })
+    }
+
+    async fn write(&self, channel: &Channel, record: Vec<u8>, expected: u64) -> Result<u64, BrokerError> {
+        self.attempt(|state| {
+            if state.bucket.get(channel).map_or(0, |(_, revision)| *revision) != expected {
+                return Err(BrokerError::Conflict);
+            }
+            state.revision += 1;
+            state.bucket.insert(*channel, (record, state.revision));
+            Ok(state.revision)
+        })
+    }
+
+    async fn bury(&self, letter: &DeadLetter<'_>) -> Result<(), BrokerError> {
+        let (sequence, reason) = (letter.stored.sequence.0, letter.reason.name());
+        self.attempt(|state| {
+            state.letters.insert(sequence, reason);
+            Ok(())
+        })
+    }
+
+    async fn read_back(&self, channel: &Channel, from: Sequence) -> Result<Page, BrokerError> {
+        let token = channel.to_string();
+        self.attempt(|state| {
+            state.pages_read += 1;
+            let of_channel = |stored: &&Stored| stored.sequence >= from && stored.channel_token == token;
+            let found: Vec<_> = state.stream.iter().filter(of_channel).cloned().collect();
+            let messages: Vec<_> = found.iter().take(PAGE_MESSAGES).cloned().collect();
+            Ok(Page { next: found.get(PAGE_MESSAGES).map(|stored| stored.sequence), messages })
+        })
+    }
+
+    async fn acknowledge(&self, handles: &[AckHandle]) {
+        for AckHandle(sequence) in handles {
+            let sequence = sequence.parse().unwrap();
+            // An acknowledgement can get lost like any other call.
+            if self.fault() == Fault::None {
+                let mut state = self.state();
+                state.check_acknowledged(sequence);
+                state.acknowledged.insert(sequence);
+            }
+        }
+        self.state().check_held();
+    }
+
+    async fn give_back(&self, _: &[AckHandle], _: Duration) {}
+
+    async fn extend(&self, _: &[AckHandle]) {}
+}
