@@ -1,0 +1,178 @@
+//! `rockets launch`, the load generator: sends what the field's sender sends, worse on demand, and verifies the result.
+//!
+//! It is a user of the service like any other: it speaks HTTP and shares nothing with the rest of the crate, neither
+//! the message types nor the state machine, so that no mistake there can hide itself here. Therefore it imports nothing
+//! from outside this directory.
+//!
+//! The way of the data, left to right:
+//!
+//! ```text
+//! options ▸ generator (flight, hostile, clock, words) ▸ oracle ▸ message ▸ disorder ▸ queue ▸ sender (pacer, client)
+//!                                                        │                              sender ▸ tally ▸ report
+//!                                                        └▸ verify (differences) ▸ HTTP
+//! ```
+//!
+//! What it deliberately does not do: speak TLS, read the clock for what it sends, give up on a message, or know how
+//! the service works inside.
+
+mod client;
+mod clock;
+mod differences;
+mod disorder;
+mod flight;
+mod generator;
+mod hostile;
+mod message;
+mod options;
+mod oracle;
+mod pacer;
+mod progress;
+mod queue;
+mod report;
+mod sender;
+mod tally;
+#[cfg(test)]
+mod test_service;
+#[cfg(test)]
+mod tests;
+mod text;
+mod verify;
+mod words;
+
+use std::future::Future;
+use std::io::{Write, stdout};
+use std::mem::take;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use reqwest::Url;
+use tokio::time::Instant;
+
+pub use self::options::Options;
+
+use self::disorder::{Duplicated, Outgoing, Shuffled};
+use self::generator::{Generator, Recipe};
+use self::oracle::Oracle;
+use self::pacer::Pacer;
+use self::progress::Progress;
+use self::queue::Queue;
+use self::sender::Sender;
+use self::tally::Tally;
+use self::verify::Verdict;
+
+/// How long a message that is not through waits before it is sent again, as in the field.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// How many differences are printed one by one.
+const PRINTED_DIFFERENCES_MAX: usize = 50;
+
+/// Sends, prints the table to stdout, and verifies if asked to. The future `shutdown` ends it at once, with the table
+/// of what has happened so far.
+///
+/// True means that everything got through and, with `--verify`, that every rocket is as it must be.
+pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> anyhow::Result<bool> {
+    run_with(options, RETRY_AFTER, shutdown, &mut stdout()).await
+}
+
+async fn run_with(
+    options: Options,
+    retry_after: Duration,
+    shutdown: impl Future<Output = ()>,
+    output: &mut impl Write,
+) -> anyhow::Result<bool> {
+    let mut shutdown = pin!(shutdown);
+    let oracle = Arc::new(Mutex::new(Oracle::default()));
+    let sender = Arc::new(sender(&options, retry_after, &oracle)?);
+    let is_sent = send(&sender, options.concurrency_level, shutdown.as_mut(), output).await?;
+    let Some(base) = options.verify.filter(|_| is_sent) else { return Ok(is_sent) };
+
+    let oracle = take(&mut *oracle.lock().unwrap_or_else(PoisonError::into_inner));
+    verify(&base, options.verify_deadline, oracle, shutdown, output).await
+}
+
+fn sender(options: &Options, retry_after: Duration, oracle: &Arc<Mutex<Oracle>>) -> anyhow::Result<Sender> {
+    Ok(Sender {
+        client: client::build(options.keep_alive)?,
+        url: options.url.clone(),
+        queue: Queue::new(feed(options, Arc::clone(oracle)), retry_after),
+        pacer: options.rate.map(Pacer::new),
+        message_delay: options.message_delay,
+        tally: Mutex::new(Tally::new()?),
+        progress: Progress::of_sending(options.max_messages),
+    })
+}
+
+/// All messages as they will be sent. The oracle sees each of them while they are still in order.
+fn feed(options: &Options, oracle: Arc<Mutex<Oracle>>) -> impl Iterator<Item = Outgoing> + Send + 'static {
+    let Options { seed, rockets, max_messages, hostile, .. } = *options;
+    let recipe = Recipe { seed, rockets, max_messages, hostile };
+    let bodies = Generator::new(&recipe).map(move |message| {
+        oracle.lock().unwrap_or_else(PoisonError::into_inner).observe(&message);
+        message.to_body()
+    });
+    let mut random = recipe.disorder_random();
+    let duplicated = Duplicated::new(bodies, options.duplicates, random.clone());
+    random.set_stream(random.get_stream() + 1);
+    Shuffled::new(duplicated, options.shuffle, random)
+}
+
+/// Whether everything got through, as opposed to having been stopped.
+async fn send(
+    sender: &Arc<Sender>,
+    workers: u32,
+    shutdown: impl Future<Output = ()>,
+    output: &mut impl Write,
+) -> anyhow::Result<bool> {
+    let start = Instant::now();
+    let is_stopped = tokio::select! {
+        sent = sender::send_all(sender, workers) => { sent?; false }
+        () = shutdown => true,
+    };
+    sender.progress.finish();
+    let tally = sender.tally();
+    writeln!(output, "{}", report::table(&tally, start.elapsed())).context("the table cannot be written")?;
+    if is_stopped {
+        writeln!(output, "stopped before everything was sent").context("the result cannot be written")?;
+    }
+    Ok(!is_stopped && tally.is_all_through())
+}
+
+async fn verify(
+    base: &Url,
+    within: Duration,
+    oracle: Oracle,
+    shutdown: impl Future<Output = ()>,
+    output: &mut impl Write,
+) -> anyhow::Result<bool> {
+    let client = client::build(true)?;
+    let deadline = Instant::now() + within;
+    let verdict = tokio::select! {
+        verdict = verify::verify(client, base, deadline, oracle) => Some(verdict),
+        () = shutdown => None,
+    };
+    let Some(verdict) = verdict else {
+        writeln!(output, "stopped before everything was verified").context("the result cannot be written")?;
+        return Ok(false);
+    };
+    print_verdict(&verdict, output).context("the differences cannot be written")?;
+    Ok(verdict.differences.is_empty())
+}
+
+fn print_verdict(verdict: &Verdict, output: &mut impl Write) -> std::io::Result<()> {
+    for difference in verdict.differences.iter().take(PRINTED_DIFFERENCES_MAX) {
+        writeln!(output, "{difference}")?;
+    }
+    let Verdict { rockets, unknown, differences } = verdict;
+    if differences.len() > PRINTED_DIFFERENCES_MAX {
+        writeln!(output, "and {} more", differences.len() - PRINTED_DIFFERENCES_MAX)?;
+    }
+    let result = match differences.len() {
+        0 => format!("all {rockets} rockets right"),
+        count => format!("{count} differences in {rockets} rockets"),
+    };
+    match unknown {
+        0 => writeln!(output, "{result}"),
+        _ => writeln!(output, "{result}, and {unknown} channels without a launch"),
+    }
+}
