@@ -3,5 +3,7 @@
 pub mod broker;
 pub mod domain;
 pub mod fail_point;
+pub mod launch;
 pub mod logging;
+pub mod query;
 pub mod track;

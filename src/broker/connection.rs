@@ -9,6 +9,8 @@ use async_nats::jetstream::{self, context::ContextBuilder};
 use async_nats::{Client, ConnectOptions, Event};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::BrokerError;
+
 /// Oldest server that is known to keep what it acknowledged; see the README's decisions.
 pub const SERVER_VERSION_FLOOR: [u64; 3] = [2, 14, 6];
 
@@ -64,6 +66,11 @@ impl Broker {
     /// Name that the broker gave itself.
     pub fn server_name(&self) -> String {
         self.client.server_info().server_name
+    }
+
+    /// Waits until the broker has seen everything that was sent on this connection so far, or is away.
+    pub async fn flush(&self) -> Result<(), BrokerError> {
+        within(PUBLISH_TIMEOUT, "flushing", self.client.flush()).await
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -151,10 +158,10 @@ pub(super) async fn within<T, E: std::fmt::Display>(
     limit: Duration,
     what: &str,
     call: impl Future<Output = Result<T, E>>,
-) -> Result<T, super::BrokerError> {
+) -> Result<T, BrokerError> {
     match timeout(limit, call).await {
-        Ok(result) => result.map_err(super::BrokerError::unavailable),
-        Err(_) => Err(super::BrokerError::timed_out(what)),
+        Ok(result) => result.map_err(BrokerError::unavailable),
+        Err(_) => Err(BrokerError::timed_out(what)),
     }
 }
 

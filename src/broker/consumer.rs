@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::{self, consumer::pull, message::StreamMessage};
+use async_nats::jetstream::{self, consumer::pull};
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -48,9 +48,13 @@ pub struct Stored {
 pub struct Delivery {
     /// The message.
     pub stored: Stored,
-    /// Where its acknowledgement goes.
-    pub(super) reply: Subject,
+    /// What it is acknowledged by.
+    pub handle: AckHandle,
 }
+
+/// Where the acknowledgement of one delivery goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AckHandle(pub(crate) Subject);
 
 /// The deliveries of one partition.
 pub struct Deliveries {
@@ -95,6 +99,15 @@ impl Deliveries {
                 }
             }
         }
+    }
+
+    /// Takes what had been delivered and not been looked at, for giving it back.
+    pub fn close(mut self) -> Vec<AckHandle> {
+        let mut handles = Vec::new();
+        while let Some(Some(Some(Ok(message)))) = self.pull.as_mut().map(|pull| pull.next().now_or_never()) {
+            handles.extend(delivery(message).map(|delivery| delivery.handle));
+        }
+        handles
     }
 
     async fn open(&mut self) {
@@ -146,19 +159,7 @@ fn delivery(message: jetstream::Message) -> Option<Delivery> {
         request_id: request_id(message.headers.as_ref()),
         payload: message.payload,
     };
-    Some(Delivery { stored, reply: message.reply? })
-}
-
-impl From<StreamMessage> for Stored {
-    fn from(message: StreamMessage) -> Self {
-        Self {
-            sequence: Sequence(message.sequence),
-            channel_token: channel_token(&message.subject).to_owned(),
-            time: message.time,
-            request_id: request_id(Some(&message.headers)),
-            payload: message.payload,
-        }
-    }
+    Some(Delivery { stored, handle: AckHandle(message.reply?) })
 }
 
 fn request_id(headers: Option<&HeaderMap>) -> Option<String> {

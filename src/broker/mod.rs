@@ -19,7 +19,8 @@ pub mod topology;
 pub mod watch;
 
 pub use connection::{Broker, ConnectionSettings};
-pub use consumer::{Deliveries, Delivery, Stored};
+pub use consumer::{AckHandle, Deliveries, Delivery, Stored};
+pub use dead_letters::{DeadLetter, Reason};
 pub use error::BrokerError;
 pub use partition::{NatsPartition, TrackBroker};
 pub use publisher::{Outgoing, Publisher, Receipt};

@@ -9,7 +9,7 @@ use super::connection::PUBLISH_TIMEOUT;
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::read_back::{Page, read_back};
 use super::store::{Store, Versioned};
-use super::{Broker, BrokerError, Delivery};
+use super::{AckHandle, Broker, BrokerError};
 use crate::domain::{Channel, Sequence};
 
 /// What a tracker needs of the broker to work on one partition.
@@ -32,11 +32,11 @@ pub trait TrackBroker: Send + Sync {
     /// Reads a page of a channel's messages from this sequence on.
     fn read_back(&self, channel: &Channel, from: Sequence) -> impl Future<Output = Result<Page, BrokerError>> + Send;
     /// Gives messages up for good: their effect is stored.
-    fn acknowledge(&self, deliveries: &[Delivery]) -> impl Future<Output = ()> + Send;
+    fn acknowledge(&self, handles: &[AckHandle]) -> impl Future<Output = ()> + Send;
     /// Gives messages back, to be delivered again after this pause.
-    fn give_back(&self, deliveries: &[Delivery], pause: Duration) -> impl Future<Output = ()> + Send;
+    fn give_back(&self, handles: &[AckHandle], pause: Duration) -> impl Future<Output = ()> + Send;
     /// Says that messages are still being worked on: `ack_wait` begins anew.
-    fn extend(&self, deliveries: &[Delivery]) -> impl Future<Output = ()> + Send;
+    fn extend(&self, handles: &[AckHandle]) -> impl Future<Output = ()> + Send;
 }
 
 /// The broker, as a tracker of one partition sees it.
@@ -56,11 +56,11 @@ impl NatsPartition {
     }
 
     /// Sends one kind of answer for each delivery. If the broker is away they are lost, and the messages come again.
-    async fn answer(&self, deliveries: &[Delivery], kind: AckKind) {
+    async fn answer(&self, handles: &[AckHandle], kind: AckKind) {
         let payload: bytes::Bytes = kind.into();
         let all = async {
-            for delivery in deliveries {
-                if self.broker.client().publish(delivery.reply.clone(), payload.clone()).await.is_err() {
+            for AckHandle(reply) in handles {
+                if self.broker.client().publish(reply.clone(), payload.clone()).await.is_err() {
                     return;
                 }
             }
@@ -93,15 +93,15 @@ impl TrackBroker for NatsPartition {
         read_back(&self.broker, self.partition, channel, from).await
     }
 
-    async fn acknowledge(&self, deliveries: &[Delivery]) {
-        self.answer(deliveries, AckKind::Ack).await;
+    async fn acknowledge(&self, handles: &[AckHandle]) {
+        self.answer(handles, AckKind::Ack).await;
     }
 
-    async fn give_back(&self, deliveries: &[Delivery], pause: Duration) {
-        self.answer(deliveries, AckKind::Nak(Some(pause))).await;
+    async fn give_back(&self, handles: &[AckHandle], pause: Duration) {
+        self.answer(handles, AckKind::Nak(Some(pause))).await;
     }
 
-    async fn extend(&self, deliveries: &[Delivery]) {
-        self.answer(deliveries, AckKind::Progress).await;
+    async fn extend(&self, handles: &[AckHandle]) {
+        self.answer(handles, AckKind::Progress).await;
     }
 }

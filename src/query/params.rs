@@ -1,0 +1,139 @@
+//! The parameters of a list, out of a query string: each known, each at most once, each with a value that it may have.
+//!
+//! What they mean is the business of the list that they are for. A client that misspells a parameter is told so: an
+//! answer that ignores it would look right and be wrong.
+
+use std::fmt;
+
+/// Most entries that one page may have.
+pub const LIMIT_MAX: usize = 1_000;
+
+/// Characters of an unknown parameter's name that are said back.
+const NAME_SAID_CHARS_MAX: usize = 64;
+
+/// Why a query string is none for this list, in words for whoever sent it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{parameter}: {problem}")]
+pub struct BadQuery {
+    parameter: String,
+    problem: String,
+}
+
+impl BadQuery {
+    /// What is wrong with one parameter, and what it may be.
+    pub fn new(parameter: &str, problem: impl fmt::Display) -> Self {
+        let parameter = parameter.chars().take(NAME_SAID_CHARS_MAX).collect();
+        Self { parameter, problem: problem.to_string() }
+    }
+}
+
+/// One of a few values, each with the name that it has in queries, cursors and answers.
+pub trait Named: Copy + 'static {
+    /// All values, in the order in which an error lists them.
+    const ALL: &'static [Self];
+
+    /// The name of this one.
+    fn name(self) -> &'static str;
+
+    /// The value of this name.
+    fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|value| value.name() == name)
+    }
+}
+
+/// The parameters that a query string names.
+#[derive(Debug)]
+pub struct Params {
+    values: Vec<(String, String)>,
+}
+
+impl Params {
+    /// Reads a query string (`a=1&b=x%20y`, without the question mark) in which these parameters may be named.
+    pub fn parse(query: &str, known: &[&str]) -> Result<Self, BadQuery> {
+        let mut params = Self { values: Vec::new() };
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            if !known.contains(&&*name) {
+                let problem = format!("is not a parameter of this list, which has {}", known.join(", "));
+                return Err(BadQuery::new(&name, problem));
+            }
+            if params.text(&name).is_some() {
+                return Err(BadQuery::new(&name, "is given twice"));
+            }
+            params.values.push((name.into_owned(), value.into_owned()));
+        }
+        Ok(params)
+    }
+
+    /// A parameter that may be any text.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.values.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A parameter that is one of a few names.
+    pub fn one_of<T: Named>(&self, name: &str) -> Result<Option<T>, BadQuery> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        match T::parse(text) {
+            Some(value) => Ok(Some(value)),
+            None => {
+                let names: Vec<_> = T::ALL.iter().map(|value| value.name()).collect();
+                Err(BadQuery::new(name, format_args!("must be one of {}", names.join(", "))))
+            }
+        }
+    }
+
+    /// The parameter `limit`, for how many entries a page may have.
+    pub fn limit(&self) -> Result<Option<usize>, BadQuery> {
+        let Some(text) = self.text("limit") else { return Ok(None) };
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        match text.parse() {
+            Ok(limit) if digits && (1..=LIMIT_MAX).contains(&limit) => Ok(Some(limit)),
+            _ => Err(BadQuery::new("limit", format_args!("must be an integer from 1 to {LIMIT_MAX}"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KNOWN: [&str; 2] = ["limit", "mission"];
+
+    fn error(query: &str) -> String {
+        Params::parse(query, &KNOWN).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn values_are_decoded() {
+        let rows = [
+            ("", None),
+            ("&&", None),
+            ("mission", Some("")),
+            ("mission=", Some("")),
+            ("mission=a+b%20c%2Bd", Some("a b c+d")),
+            ("mission=%F0%9F%9A%80&limit=1", Some("\u{1F680}")),
+            ("%6Dission=a=b", Some("a=b")),
+        ];
+        for (query, expected) in rows {
+            assert_eq!(Params::parse(query, &KNOWN).unwrap().text("mission"), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn what_is_unknown_or_given_twice_is_named() {
+        assert_eq!(error("limit=1&Limit=2"), "Limit: is not a parameter of this list, which has limit, mission");
+        assert_eq!(error("=7"), ": is not a parameter of this list, which has limit, mission");
+        assert_eq!(error("limit=1&mission=a&limit=1"), "limit: is given twice");
+        let long = error(&format!("{}=1", "é".repeat(10_000)));
+        assert!(long.starts_with(&"é".repeat(64)) && long.chars().count() < 200);
+    }
+
+    #[test]
+    fn a_limit_is_a_number_within_bounds() {
+        let limit = |query: &str| Params::parse(query, &KNOWN).unwrap().limit().map_err(|error| error.to_string());
+        assert_eq!((limit(""), limit("limit=1"), limit("limit=1000")), (Ok(None), Ok(Some(1)), Ok(Some(1_000))));
+        for text in ["", "0", "1001", "-1", "+1", "%2B1", "1.0", "1e2", "%201", "x", "99999999999999999999999"] {
+            let problem = limit(&format!("limit={text}"));
+            assert_eq!(problem, Err("limit: must be an integer from 1 to 1000".into()), "{text}");
+        }
+    }
+}

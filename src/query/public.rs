@@ -1,0 +1,126 @@
+//! A rocket as clients see it: the JSON of `GET /rockets`, written straight from an entry of the view.
+//!
+//! The JSON that rockets send ([`crate::domain::wire`]) and the stored one ([`crate::domain::record`]) are other types
+//! on purpose: each is a promise to somebody else, and they change for different reasons.
+
+use serde::{Serialize, Serializer};
+
+use super::params::Named;
+use super::view::Entry;
+use crate::domain::{Channel, Status};
+
+/// The public JSON of a rocket.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PublicRocket<'a> {
+    #[serde(serialize_with = "as_text")]
+    id: Channel,
+    r#type: &'a str,
+    current_speed: i64,
+    mission: &'a str,
+    #[serde(serialize_with = "as_name")]
+    status: PublicStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explosion_reason: Option<&'a str>,
+    launch_time: &'a str,
+    last_updated: &'a str,
+    last_message_number: u64,
+    last_message_time: &'a str,
+    pending_messages: u64,
+}
+
+/// A rocket's status without its reason. Orders as the names do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PublicStatus {
+    /// It flies.
+    Active,
+    /// It is gone.
+    Exploded,
+}
+
+impl Named for PublicStatus {
+    const ALL: &'static [Self] = &[Self::Active, Self::Exploded];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Exploded => "exploded",
+        }
+    }
+}
+
+impl From<&Status> for PublicStatus {
+    fn from(status: &Status) -> Self {
+        match status {
+            Status::Active => Self::Active,
+            Status::Exploded { .. } => Self::Exploded,
+        }
+    }
+}
+
+impl<'a> From<&'a Entry> for PublicRocket<'a> {
+    fn from(entry: &'a Entry) -> Self {
+        let rocket = &entry.rocket;
+        let explosion_reason = match &rocket.status {
+            Status::Active => None,
+            Status::Exploded { reason } => Some(reason.as_str()),
+        };
+        Self {
+            id: entry.channel,
+            r#type: &rocket.rocket_type,
+            current_speed: rocket.speed,
+            mission: &rocket.mission,
+            status: PublicStatus::from(&rocket.status),
+            explosion_reason,
+            launch_time: rocket.launch_time.as_str(),
+            last_updated: rocket.last_updated.as_str(),
+            last_message_number: entry.last.number.get(),
+            last_message_time: entry.last.time.as_str(),
+            pending_messages: entry.pending,
+        }
+    }
+}
+
+fn as_text<S: Serializer>(id: &Channel, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(id)
+}
+
+fn as_name<S: Serializer>(status: &PublicStatus, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(status.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{Sample, channel};
+    use super::super::view::View;
+    use super::*;
+    use crate::domain::{MessageNumber, Sequence};
+
+    fn json(entry: &Entry) -> String {
+        serde_json::to_string(&PublicRocket::from(entry)).unwrap()
+    }
+
+    #[test]
+    fn an_active_rocket_has_no_reason() {
+        let view = View::default();
+        let mut record = Sample { times: [0, 1, 2], ..Sample::new(1) }.record();
+        for number in [5, 6, 9] {
+            record.parked.insert(MessageNumber::new(number).unwrap(), Sequence(number));
+        }
+        view.apply(Some(channel(1)), Some(record), 1);
+        let expected = r#"{"id":"193270a9-c9cf-404a-8f83-000000000001","type":"Falcon-9","currentSpeed":500,"mission":"ARTEMIS","status":"active","launchTime":"2022-02-02T19:39:05.5+01:00","lastUpdated":"2022-02-02T18:39:05.500Z","lastMessageNumber":1,"lastMessageTime":"2022-02-02T18:39:06Z","pendingMessages":3}"#;
+        assert_eq!(json(&view.get(&channel(1)).unwrap()), expected);
+    }
+
+    #[test]
+    fn an_exploded_rocket_says_why() {
+        let entry = Sample { speed: 0, exploded: true, ..Sample::new(1) }.entry();
+        let json = json(&entry);
+        assert!(json.contains(r#""status":"exploded","explosionReason":"FUEL","launchTime""#), "{json}");
+    }
+
+    #[test]
+    fn a_status_orders_as_its_name() {
+        assert!(PublicStatus::ALL.is_sorted() && PublicStatus::ALL.is_sorted_by_key(|status| status.name()));
+    }
+}

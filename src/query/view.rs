@@ -1,0 +1,202 @@
+//! All rockets, in memory: fed from the bucket one change at a time, read by every request.
+//!
+//! Whoever feeds it holds the write lock for one insertion per change; the entry is made before and the old one freed
+//! after. A reader holds the read lock for one look-up, or for a bounded part of a [`scan`], and takes entries out as
+//! [`Arc`]s: no JSON is written and nothing is sorted under the lock, so that a list of a million rockets does not hold
+//! up the feed.
+//!
+//! Deliberately not here: the broker, and knowing whether the view is loaded or stale. Its feeder compares
+//! [`View::last_revision`] and [`View::keys`] with the bucket, and loads a new view in place of this one.
+
+use std::collections::BTreeMap;
+use std::mem;
+use std::ops::RangeInclusive;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::domain::record::Last;
+use crate::domain::{Channel, Record, Rocket};
+
+pub mod scan;
+
+pub use scan::{Order, Scan};
+
+/// What is known of one rocket that was launched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its channel, and so its id.
+    pub channel: Channel,
+    /// Its state.
+    pub rocket: Rocket,
+    /// The last message of its sequence that took its place, refused or not.
+    pub last: Last,
+    /// How many later numbers wait behind a gap.
+    pub pending: u64,
+}
+
+/// The rockets of the bucket.
+#[derive(Debug, Default)]
+pub struct View {
+    state: RwLock<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    slots: BTreeMap<Channel, Slot>,
+    /// Changes of keys that are no channels. Their names are not told, so that their number is known only in bounds.
+    foreign_changes: u64,
+    foreign_revision: u64,
+    last_revision: u64,
+}
+
+/// One key of the bucket. Without an entry it stays, so that an older change cannot bring a deleted rocket back.
+#[derive(Debug)]
+struct Slot {
+    revision: u64,
+    entry: Option<Arc<Entry>>,
+}
+
+impl View {
+    /// Takes in one change of the bucket, unless one of a higher or the same revision is there for its key.
+    ///
+    /// No channel stands for a key that is none; no record for one that was deleted, or that this program cannot read:
+    /// such a rocket is hidden, as its old state would be told as if it were the present one.
+    pub fn apply(&self, channel: Option<Channel>, record: Option<Record>, revision: u64) {
+        let entry = channel.zip(record).and_then(|(channel, record)| Entry::new(channel, record)).map(Arc::new);
+        let mut state = self.write();
+        state.last_revision = state.last_revision.max(revision);
+        let outdated = match channel {
+            Some(channel) => state.put(channel, Slot { revision, entry }),
+            None => state.count_foreign(revision),
+        };
+        drop(state);
+        drop(outdated);
+    }
+
+    /// Puts everything that another view holds in the place of what this one holds, in one step.
+    pub fn replace_with(&self, loaded: Self) {
+        let loaded = loaded.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let outdated = mem::replace(&mut *self.write(), loaded);
+        drop(outdated);
+    }
+
+    /// The highest revision that was offered; 0 before the first.
+    pub fn last_revision(&self) -> u64 {
+        self.read().last_revision
+    }
+
+    /// How many keys the bucket has if the view is complete, those of deleted records and of no channels included.
+    ///
+    /// Exactly one number as long as every key is a channel. Of the changes of other keys it is not known whether they
+    /// were of one key or of many.
+    pub fn keys(&self) -> RangeInclusive<u64> {
+        let state = self.read();
+        let channels = state.slots.len() as u64;
+        channels + state.foreign_changes.min(1)..=channels + state.foreign_changes
+    }
+
+    /// One rocket; none if its launch has not been applied.
+    pub fn get(&self, channel: &Channel) -> Option<Arc<Entry>> {
+        self.read().slots.get(channel)?.entry.clone()
+    }
+
+    /// Nothing that can panic runs under the lock, so that a poisoned one still guards a whole state.
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    /// None without a launch.
+    fn new(channel: Channel, record: Record) -> Option<Self> {
+        let (rocket, last) = record.rocket.zip(record.last)?;
+        Some(Self { channel, rocket, last, pending: record.parked.count() })
+    }
+}
+
+impl State {
+    /// Gives back the slot that is of no more use, the older one of two.
+    fn put(&mut self, channel: Channel, new: Slot) -> Option<Slot> {
+        match self.slots.get_mut(&channel) {
+            Some(held) if held.revision < new.revision => Some(mem::replace(held, new)),
+            Some(_) => Some(new),
+            None => self.slots.insert(channel, new),
+        }
+    }
+
+    fn count_foreign(&mut self, revision: u64) -> Option<Slot> {
+        if revision > self.foreign_revision {
+            self.foreign_revision = revision;
+            self.foreign_changes += 1;
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{Sample, channel};
+    use super::*;
+
+    fn speed(view: &View, id: u32) -> Option<i64> {
+        view.get(&channel(id)).map(|entry| entry.rocket.speed)
+    }
+
+    fn offer(view: &View, id: u32, speed: Option<i64>, revision: u64) {
+        view.apply(Some(channel(id)), speed.map(|speed| Sample { speed, ..Sample::new(id) }.record()), revision);
+    }
+
+    #[test]
+    fn only_what_is_newer_is_taken() {
+        let view = View::default();
+        offer(&view, 1, Some(10), 5);
+        for (given, revision, expected) in [
+            (Some(11), 4, Some(10)),
+            (Some(11), 5, Some(10)),
+            (Some(12), 6, Some(12)),
+            (None, 5, Some(12)),
+            (None, 8, None),
+            (Some(13), 7, None),
+            (Some(14), 9, Some(14)),
+        ] {
+            offer(&view, 1, given, revision);
+            assert_eq!(speed(&view, 1), expected, "{given:?} at {revision}");
+        }
+        offer(&view, 2, Some(20), 3);
+        assert_eq!((speed(&view, 2), view.last_revision(), view.keys()), (Some(20), 9, 2..=2));
+    }
+
+    #[test]
+    fn a_channel_without_a_launch_is_a_key_and_no_rocket() {
+        let view = View::default();
+        assert_eq!((view.last_revision(), view.keys()), (0, 0..=0));
+        view.apply(Some(channel(1)), Some(Record::default()), 1);
+        view.apply(Some(channel(2)), Some(Record { last: None, ..Sample::new(2).record() }), 2);
+        offer(&view, 3, None, 3);
+        assert_eq!((view.scan(Order::Asc, None).count(), view.keys()), (0, 3..=3));
+        assert_eq!(view.get(&channel(1)), None);
+    }
+
+    #[test]
+    fn keys_that_are_no_channels_are_counted_in_bounds() {
+        let view = View::default();
+        offer(&view, 1, Some(10), 1);
+        for revision in [2, 4, 4, 3] {
+            view.apply(None, None, revision);
+        }
+        assert_eq!((view.keys(), view.last_revision()), (2..=3, 4));
+    }
+
+    #[test]
+    fn a_new_view_takes_the_place_of_all() {
+        let (view, loaded) = (View::default(), View::default());
+        offer(&view, 1, Some(10), 100);
+        offer(&loaded, 2, Some(20), 3);
+        view.replace_with(loaded);
+        assert_eq!((speed(&view, 1), speed(&view, 2)), (None, Some(20)));
+        assert_eq!((view.last_revision(), view.keys()), (3, 1..=1));
+    }
+}
