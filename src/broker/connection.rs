@@ -92,6 +92,11 @@ impl Broker {
     }
 }
 
+/// Whether a text is an address that can be connected to.
+pub fn is_address(text: &str) -> bool {
+    text.parse::<async_nats::ServerAddr>().is_ok()
+}
+
 async fn connect_patiently(settings: &ConnectionSettings, role: &str) -> anyhow::Result<Client> {
     let deadline = Instant::now() + FIRST_CONNECT_MAX;
     let mut told = false;

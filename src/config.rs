@@ -1,0 +1,330 @@
+//! The settings: layers of them turned into one typed value, with all that is wrong in it told at once.
+//!
+//! Rising precedence: built-in defaults, `config/rockets.toml` (or the file that `--config` names), variables, flags.
+//! A setting `a.b` is `[a] b` in the file and `ROCKETS_A__B` among the variables. Each problem names the setting, where
+//! it came from, and what it may be.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use figment::Figment;
+use figment::providers::{Env, Format as _, Serialized, Toml};
+use figment::value::{Dict, Value};
+
+use crate::logging;
+
+/// The file that is read without `--config`, if it is there.
+pub const DEFAULT_FILE: &str = "config/rockets.toml";
+
+const VARIABLE_PREFIX: &str = "ROCKETS_";
+
+/// Every setting, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Serving HTTP.
+    pub http: Http,
+    /// Reaching a broker.
+    pub nats: Nats,
+    /// The broker that `rockets up` starts.
+    pub broker: Broker,
+    /// The streams.
+    pub stream: Stream,
+    /// The tracker.
+    pub track: Track,
+    /// The log.
+    pub log: Log,
+}
+
+/// Serving HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Where HTTP is served; port 0 picks a free one.
+    pub addr: SocketAddr,
+}
+
+/// Reaching a broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nats {
+    /// Addresses, if configured.
+    pub urls: Vec<String>,
+    /// A credentials file.
+    pub creds: Option<PathBuf>,
+}
+
+/// The broker that `rockets up` starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broker {
+    /// Its port on 127.0.0.1; 0 picks a free one.
+    pub port: u16,
+    /// Its store.
+    pub data_dir: PathBuf,
+    /// When it syncs to disk.
+    pub sync: Sync,
+    /// The program.
+    pub server: PathBuf,
+}
+
+/// When the broker syncs to disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sync {
+    /// Before each acknowledgement.
+    #[default]
+    Always,
+    /// Every so often: a power cut may take what was acknowledged in between.
+    Every(Duration),
+}
+
+/// The streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// Partitions, fixed for the life of the stream.
+    pub partitions: u16,
+    /// Copies of each stream.
+    pub replicas: usize,
+}
+
+/// The tracker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Track {
+    /// How long a message may be held unacknowledged.
+    pub ack_wait: Duration,
+}
+
+/// The log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Its format; none means text on a terminal, else JSON.
+    pub format: Option<logging::Format>,
+}
+
+/// All that is wrong with the settings, a line each.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct Wrong(pub Vec<String>);
+
+/// The built-in defaults are the file as it was when the program was built, so that the two cannot differ.
+const DEFAULTS: &str = include_str!("../config/rockets.toml");
+
+/// Reads all layers. Flags are pairs of a setting and its value.
+pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Config, Wrong> {
+    let layers = Figment::from(Toml::string(DEFAULTS));
+    let layers = match file {
+        Some(path) if !path.is_file() => {
+            return Err(Wrong(vec![format!("--config: there is no file {}", path.display())]));
+        }
+        Some(path) => layers.merge(Toml::file_exact(path)),
+        None => layers.merge(Toml::file_exact(DEFAULT_FILE)),
+    };
+    let layers = layers.merge(variables_of_the_nats_tools()).merge(Env::prefixed(VARIABLE_PREFIX).split("__"));
+    let flag = |layers: Figment, (setting, value): &(&str, String)| layers.merge(Serialized::global(setting, value));
+    check(&flags.iter().fold(layers, flag))
+}
+
+/// Variables that the `nats` tools read too; ours come before them.
+fn variables_of_the_nats_tools() -> Env {
+    Env::raw().only(&["NATS_URL", "NATS_CREDS"]).map(|name| name.as_str().replacen('_', ".", 1).into())
+}
+
+fn check(layers: &Figment) -> Result<Config, Wrong> {
+    let unreadable = |error: figment::Error| error.into_iter().map(|error| error.to_string()).collect();
+    let data: Dict = layers.extract().map_err(|error| Wrong(unreadable(error)))?;
+    let mut read = Reader { layers, problems: unknown_settings(layers, &data) };
+    let config = Config {
+        http: Http {
+            addr: read.parsed("http.addr", "an address such as 0.0.0.0:8088", text_to).unwrap_or(([0; 4], 0).into()),
+        },
+        nats: Nats {
+            urls: read.parsed("nats.url", "nats://host:port, several with commas", urls).unwrap_or_default(),
+            creds: read.parsed("nats.creds", "the path of a credentials file", creds).unwrap_or_default(),
+        },
+        broker: Broker {
+            port: read.parsed("broker.port", "a port from 0 to 65535", text_to).unwrap_or_default(),
+            data_dir: read.parsed("broker.data_dir", "the path of a folder", path).unwrap_or_default(),
+            sync: read.parsed("broker.sync", "always, or an interval such as 2m", sync).unwrap_or_default(),
+            server: read.parsed("broker.server", "the name or path of nats-server", path).unwrap_or_default(),
+        },
+        stream: Stream {
+            partitions: read.parsed("stream.partitions", "from 1 to 256", partitions).unwrap_or_default(),
+            replicas: read.parsed("stream.replicas", "1, 3 or 5", replicas).unwrap_or_default(),
+        },
+        track: Track {
+            ack_wait: read.parsed("track.ack_wait", "a time from 1s to 10m such as 5s", ack_wait).unwrap_or_default(),
+        },
+        log: Log { format: read.parsed("log.format", "auto, text or json", log_format).unwrap_or_default() },
+    };
+    if read.problems.is_empty() { Ok(config) } else { Err(Wrong(read.problems)) }
+}
+
+/// Reads settings one by one and collects what is wrong, so that all of it can be told at once.
+struct Reader<'a> {
+    layers: &'a Figment,
+    problems: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn parsed<T>(&mut self, setting: &str, may_be: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let text = self.layers.find_value(setting).ok().and_then(|value| text_of(&value));
+        let parsed = text.as_deref().and_then(parse);
+        if parsed.is_none() {
+            let is = text.map_or_else(|| "no single value".to_owned(), |text| format!("{text:?}"));
+            let source = source_of(self.layers, setting);
+            self.problems.push(format!("{setting}: must be {may_be}; is {is}, from {source}"));
+        }
+        parsed
+    }
+}
+
+fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(_, text) => Some(text.clone()),
+        Value::Num(_, number) => number.to_i128().map(|number| number.to_string()),
+        Value::Bool(_, is) => Some(is.to_string()),
+        _ => None,
+    }
+}
+
+/// Where a setting's value came from, in words.
+fn source_of(layers: &Figment, setting: &str) -> String {
+    let Some(metadata) = layers.find_metadata(setting) else { return "the settings".into() };
+    let variable = setting.to_uppercase();
+    match &metadata.source {
+        Some(figment::Source::File(path)) => format!("the file {}", path.display()),
+        _ if metadata.name.contains(VARIABLE_PREFIX) => {
+            format!("the variable {VARIABLE_PREFIX}{}", variable.replace('.', "__"))
+        }
+        _ if metadata.name.contains("environment") => format!("the variable {}", variable.replace('.', "_")),
+        Some(figment::Source::Code(_)) => format!("the flag --{}", setting.replace(['.', '_'], "-")),
+        _ => "the built-in defaults".into(),
+    }
+}
+
+fn unknown_settings(layers: &Figment, data: &Dict) -> Vec<String> {
+    let defaults: Dict = Figment::from(Toml::string(DEFAULTS)).extract().unwrap_or_default();
+    let known = settings(&defaults);
+    let unknown = settings(data).into_iter().filter(|setting| !known.contains(setting));
+    unknown
+        .map(|setting| {
+            let source = source_of(layers, &setting);
+            format!("{setting}: unknown setting, from {source}; there are {}", known.join(", "))
+        })
+        .collect()
+}
+
+/// The names of all settings, `section.name`.
+fn settings(data: &Dict) -> Vec<String> {
+    let of_section = |(section, value): (&String, &Value)| match value {
+        Value::Dict(_, settings) => settings.keys().map(|name| format!("{section}.{name}")).collect(),
+        _ => vec![section.clone()],
+    };
+    data.iter().flat_map(of_section).collect()
+}
+
+fn text_to<T: FromStr>(text: &str) -> Option<T> {
+    text.parse().ok()
+}
+
+fn path(text: &str) -> Option<PathBuf> {
+    (!text.is_empty()).then(|| text.into())
+}
+
+fn creds(text: &str) -> Option<Option<PathBuf>> {
+    Some(path(text))
+}
+
+fn urls(text: &str) -> Option<Vec<String>> {
+    let urls: Vec<_> = text.split(',').map(str::trim).filter(|url| !url.is_empty()).map(str::to_owned).collect();
+    urls.iter().all(|url| crate::broker::connection::is_address(url)).then_some(urls)
+}
+
+fn sync(text: &str) -> Option<Sync> {
+    match text {
+        "always" => Some(Sync::Always),
+        interval => humantime::parse_duration(interval).ok().filter(|time| !time.is_zero()).map(Sync::Every),
+    }
+}
+
+fn partitions(text: &str) -> Option<u16> {
+    text_to(text).filter(|partitions| (1..=256).contains(partitions))
+}
+
+fn replicas(text: &str) -> Option<usize> {
+    text_to(text).filter(|replicas| [1, 3, 5].contains(replicas))
+}
+
+fn ack_wait(text: &str) -> Option<Duration> {
+    let bounds = Duration::from_secs(1)..=Duration::from_secs(600);
+    humantime::parse_duration(text).ok().filter(|time| bounds.contains(time))
+}
+
+fn log_format(text: &str) -> Option<Option<logging::Format>> {
+    match text {
+        "auto" => Some(None),
+        "text" => Some(Some(logging::Format::Text)),
+        "json" => Some(Some(logging::Format::Json)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(toml: &str) -> Result<Config, Wrong> {
+        check(&Figment::from(Toml::string(DEFAULTS)).merge(Toml::string(toml)))
+    }
+
+    fn problems(toml: &str) -> Vec<String> {
+        with(toml).unwrap_err().0
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_contract() {
+        let config = with("").unwrap();
+        assert_eq!(config.http.addr, ([0, 0, 0, 0], 8088).into());
+        assert_eq!(config.nats, Nats { urls: vec![], creds: None });
+        assert_eq!((config.broker.port, config.broker.sync), (4222, Sync::Always));
+        assert_eq!(config.broker.data_dir, PathBuf::from("./data"));
+        assert_eq!((config.stream.partitions, config.stream.replicas), (16, 1));
+        assert_eq!((config.track.ack_wait, config.log.format), (Duration::from_secs(5), None));
+    }
+
+    #[test]
+    fn values_are_read() {
+        let config = with("nats.url = 'nats://a:1, nats://b:2'\nbroker.sync = '2m'\nlog.format = 'json'").unwrap();
+        assert_eq!(config.nats.urls, ["nats://a:1", "nats://b:2"]);
+        assert_eq!(config.broker.sync, Sync::Every(Duration::from_secs(120)));
+        assert_eq!(config.log.format, Some(logging::Format::Json));
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_told_at_once() {
+        let problems = problems("http.addr = 'here'\nbroker.port = 65536\nstream.replicas = 2\nhttp.adr = 1\nx = 1");
+        let starts =
+            ["http.adr: unknown", "x: unknown", "http.addr: must", "broker.port: must", "stream.replicas: must"];
+        assert_eq!(problems.len(), starts.len(), "{problems:#?}");
+        for (problem, start) in problems.iter().zip(starts) {
+            assert!(problem.starts_with(start), "{problem}");
+        }
+    }
+
+    #[test]
+    fn each_setting_has_its_bounds() {
+        for toml in [
+            "stream.partitions = 0",
+            "stream.partitions = 257",
+            "track.ack_wait = '999ms'",
+            "track.ack_wait = '11m'",
+            "track.ack_wait = 5",
+            "broker.sync = 'never'",
+            "broker.sync = '0s'",
+            "broker.data_dir = ''",
+            "log.format = 'xml'",
+            "nats.url = 'http://a b'",
+            "http = 7",
+        ] {
+            assert!(with(toml).is_err(), "{toml}");
+        }
+    }
+}
