@@ -179,7 +179,11 @@ impl Reader<'_> {
 fn text_of(value: &Value) -> Option<String> {
     match value {
         Value::String(_, text) => Some(text.clone()),
-        Value::Num(_, number) => number.to_i128().map(|number| number.to_string()),
+        // A file's integers are signed, a variable's may not be.
+        Value::Num(_, number) => {
+            let signed = number.to_i128().map(|number| number.to_string());
+            signed.or_else(|| number.to_u128().map(|number| number.to_string()))
+        }
         Value::Bool(_, is) => Some(is.to_string()),
         _ => None,
     }

@@ -1,10 +1,30 @@
 //! `rockets` takes the messages of many rockets, out of order and more than once, and always knows each one's state.
+//!
+//! ```text
+//! HTTP ▸ ingest ▸ domain/wire ▸ broker/publisher ▸ [stream] ▸ broker/consumer ▸ track ▸ domain/sequencer
+//!      ▸ domain/rocket ▸ broker/store ▸ [bucket] ▸ broker/watch ▸ query/view ▸ query ▸ HTTP
+//!                                          (what cannot be applied: track ▸ broker/dead_letters ▸ [stream])
+//! ```
+//!
+//! - [`domain`] is pure: channels, messages, rockets, and the order of one channel.
+//! - [`broker`] is the only one that speaks NATS. [`http`] is the only one that knows what a connection is.
+//! - [`ingest`], [`track`], [`query`] are the roles. They never import each other: they meet through the broker.
+//! - [`roles`] runs some of them in one process, [`up`] runs all of them and a broker of its own.
+//! - [`launch`] is the load generator: a user like any other, which shares nothing with the rest.
+//! - [`cli`] and [`config`] are what an operator touches; [`logging`] is what an operator reads.
+//!
+//! `tests/tidy.rs` keeps these directions true.
 
 pub mod broker;
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod fail_point;
+pub mod http;
+pub mod ingest;
 pub mod launch;
 pub mod logging;
 pub mod query;
+pub mod roles;
 pub mod track;
+pub mod up;

@@ -152,7 +152,8 @@ fn log_event(role: &str, event: &Event) {
     }
 }
 
-fn is_supported(version: &str) -> bool {
+/// Whether a server of this version may be used.
+pub fn is_supported(version: &str) -> bool {
     let release = version.split(['-', '+']).next().unwrap_or_default();
     let parts: Vec<u64> = release.split('.').map_while(|part| part.parse().ok()).collect();
     parts.len() == 3 && parts[..] >= SERVER_VERSION_FLOOR[..]

@@ -197,7 +197,7 @@ async fn found_stream(broker: &Broker, name: &str) -> Result<Option<stream::Conf
 
 async fn found_durable(broker: &Broker, partition: u16) -> Result<Option<consumer::Config>, BrokerError> {
     let question = format!("CONSUMER.INFO.{STREAM}.{}", durable_name(partition));
-    match broker.jetstream().request(question, &()).await.map_err(BrokerError::unavailable)? {
+    match broker.jetstream().request(question, &serde_json::json!({})).await.map_err(BrokerError::unavailable)? {
         Response::Ok(consumer::Info { config, .. }) => Ok(Some(config)),
         Response::Err { error } if error.error_code() == ErrorCode::CONSUMER_NOT_FOUND => Ok(None),
         Response::Err { error } => Err(BrokerError::from_server(&error)),

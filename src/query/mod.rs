@@ -5,10 +5,12 @@
 //! which order, is said once, in [`selection`]; [`cursor`] carries it from one page to the next.
 
 pub mod cursor;
+pub mod feed;
 pub mod list;
 pub mod page;
 pub mod params;
 pub mod public;
+pub mod routes;
 pub mod selection;
 pub mod view;
 

@@ -28,6 +28,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Broker, BrokerError, Deliveries, NatsPartition};
+use crate::http::health::{Check, Condition};
 use worker::Worker;
 
 /// What a tracker has to know.
@@ -60,6 +61,15 @@ impl Counters {
     fn count(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// Whether messages can be taken up.
+pub fn check(broker: &Broker) -> Check {
+    let broker = broker.clone();
+    Arc::new(move || match broker.is_connected() {
+        true => Condition::Well,
+        false => Condition::Unable("the broker is not available"),
+    })
 }
 
 /// Tracks all partitions until the shutdown, then gives back what is held.

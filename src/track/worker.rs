@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::{Instant, interval_at, sleep};
+use tokio::time::{Instant, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Counters;
@@ -60,11 +60,8 @@ impl<B: TrackBroker> Worker<B> {
                 () = std::future::ready(()), if self.has_drains() => Vec::new(),
             };
             let pause = self.turn(batch).await;
-            tokio::select! {
-                () = shutdown.cancelled() => break,
-                () = sleep(pause), if !pause.is_zero() => {}
-                else => {}
-            }
+            // Time for the broker to come back; a shutdown does not wait for it.
+            let _ = timeout(pause, shutdown.cancelled()).await;
         }
         let mut held: Vec<_> = self.drains.drain(..).map(|drain| drain.token).collect();
         held.extend(deliveries.close());

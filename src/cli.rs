@@ -1,0 +1,230 @@
+//! The command line: what can be said, and where it leads.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::provision::{provision, verify};
+use crate::broker::{Broker, ConnectionSettings};
+use crate::config::{self, Config};
+use crate::roles::{self, Role};
+use crate::{launch, logging, up};
+
+/// Exit code for wrong usage or configuration, as clap has it.
+const WRONG_USAGE: u8 = 2;
+
+/// Takes the messages of many rockets, out of order and more than once, and always knows each rocket's true state
+#[derive(Debug, Parser)]
+#[command(name = "rockets", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything in one process, with a broker of its own unless one is configured
+    Up {
+        /// Only these roles
+        #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Role::Ingest, Role::Track, Role::Query])]
+        roles: Vec<Role>,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Take messages in: POST /messages
+    Ingest(Settings),
+    /// Put messages in order and keep each rocket's state
+    Track(Settings),
+    /// Answer questions about rockets: GET /rockets
+    Query(Settings),
+    /// Make the broker's streams, durables and bucket, or change what differs
+    Init(Settings),
+    /// Send the messages of many rockets, as the field's sender does, and verify the result
+    Launch(launch::Options),
+}
+
+/// Every setting as a flag, before the variables and the file.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Settings (also in config/rockets.toml and in variables, ROCKETS_HTTP__ADDR and so on)")]
+struct Settings {
+    /// Settings file instead of config/rockets.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where HTTP is served [default: 0.0.0.0:8088]
+    #[arg(long, value_name = "ADDR")]
+    http_addr: Option<String>,
+    /// Where the broker is, several with commas [default: none for `up`, else nats://127.0.0.1:4222]
+    #[arg(long, value_name = "URL")]
+    nats_url: Option<String>,
+    /// Credentials file for it
+    #[arg(long, value_name = "FILE")]
+    nats_creds: Option<String>,
+    /// Port of the broker that `up` starts [default: 4222]
+    #[arg(long, value_name = "PORT")]
+    broker_port: Option<String>,
+    /// Folder of its store [default: ./data]
+    #[arg(long, value_name = "DIR")]
+    broker_data_dir: Option<String>,
+    /// When it syncs to disk: always, or an interval [default: always]
+    #[arg(long, value_name = "WHEN")]
+    broker_sync: Option<String>,
+    /// The nats-server program [default: nats-server on the PATH]
+    #[arg(long, value_name = "PROGRAM")]
+    broker_server: Option<String>,
+    /// Partitions of the stream, fixed for its life [default: 16]
+    #[arg(long, value_name = "N")]
+    stream_partitions: Option<String>,
+    /// Copies of each stream [default: 1]
+    #[arg(long, value_name = "N")]
+    stream_replicas: Option<String>,
+    /// How long a tracker may hold a message unacknowledged [default: 5s]
+    #[arg(long, value_name = "TIME")]
+    track_ack_wait: Option<String>,
+    /// text, json or auto [default: auto]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+}
+
+impl Settings {
+    fn load(self) -> Result<Config, config::Wrong> {
+        let flags = [
+            ("http.addr", self.http_addr),
+            ("nats.url", self.nats_url),
+            ("nats.creds", self.nats_creds),
+            ("broker.port", self.broker_port),
+            ("broker.data_dir", self.broker_data_dir),
+            ("broker.sync", self.broker_sync),
+            ("broker.server", self.broker_server),
+            ("stream.partitions", self.stream_partitions),
+            ("stream.replicas", self.stream_replicas),
+            ("track.ack_wait", self.track_ack_wait),
+            ("log.format", self.log_format),
+        ];
+        let given: Vec<_> = flags.into_iter().filter_map(|(setting, value)| Some((setting, value?))).collect();
+        config::load(self.config.as_deref(), &given)
+    }
+}
+
+/// Parses the command line, runs what it says, and tells how the process ends.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    runtime.block_on(run(cli.command))
+}
+
+async fn run(command: Command) -> ExitCode {
+    let (settings, role) = match command {
+        Command::Launch(options) => return run_launch(options).await,
+        Command::Init(settings) => return with_config(settings, init).await,
+        Command::Up { roles, settings } => {
+            return with_config(settings, async |config| {
+                let (listener, shutdown) = (listen(&config).await?, shutdown_signal()?);
+                up::run(&config, &distinct(roles), listener, shutdown).await
+            })
+            .await;
+        }
+        Command::Ingest(settings) => (settings, Role::Ingest),
+        Command::Track(settings) => (settings, Role::Track),
+        Command::Query(settings) => (settings, Role::Query),
+    };
+    with_config(settings, async |config| run_role(&config, role).await).await
+}
+
+async fn with_config(settings: Settings, command: impl AsyncFnOnce(Config) -> anyhow::Result<()>) -> ExitCode {
+    let config = match settings.load() {
+        Ok(config) => config,
+        Err(wrong) => {
+            tell(&format!("error: wrong settings\n{wrong}"));
+            return ExitCode::from(WRONG_USAGE);
+        }
+    };
+    logging::start(config.log.format);
+    command(config).await.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
+}
+
+async fn run_launch(options: launch::Options) -> ExitCode {
+    logging::start(None);
+    let shutdown = match shutdown_signal() {
+        Ok(shutdown) => shutdown,
+        Err(error) => return failed(&error),
+    };
+    match launch::run(options, shutdown.cancelled_owned()).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => failed(&error),
+    }
+}
+
+async fn init(config: Config) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let broker = Broker::connect(&connection(&config), "init").await?;
+    let mut output = std::io::stdout();
+    for step in provision(&broker, &roles::topology(&config)).await? {
+        writeln!(output, "{step}")?;
+    }
+    Ok(())
+}
+
+async fn run_role(config: &Config, role: Role) -> anyhow::Result<()> {
+    let (listener, shutdown) = (listen(config).await?, shutdown_signal()?);
+    let connection = connection(config);
+    verify(&Broker::connect(&connection, role.name()).await?, &roles::topology(config)).await?;
+    roles::run(config, &[role], &connection, listener, shutdown).await
+}
+
+/// The configured broker, or the one that `nats-server` without any configuration is.
+fn connection(config: &Config) -> ConnectionSettings {
+    let urls = match config.nats.urls.as_slice() {
+        [] => vec!["nats://127.0.0.1:4222".to_owned()],
+        urls => urls.to_vec(),
+    };
+    ConnectionSettings { urls, creds: config.nats.creds.clone() }
+}
+
+async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
+    let addr = config.http.addr;
+    TcpListener::bind(addr)
+        .await
+        .with_context(|| format!("http.addr: cannot listen on {addr}; choose another (ROCKETS_HTTP__ADDR)"))
+}
+
+/// Ends with SIGTERM or SIGINT.
+fn shutdown_signal() -> anyhow::Result<CancellationToken> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let shutdown = CancellationToken::new();
+    let cancelled = shutdown.clone();
+    #[expect(clippy::disallowed_methods, reason = "it waits for signals until the process ends")]
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        tracing::info!("shutting down");
+        cancelled.cancel();
+    });
+    Ok(shutdown)
+}
+
+fn distinct(mut roles: Vec<Role>) -> Vec<Role> {
+    roles.sort_unstable();
+    roles.dedup();
+    roles
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    tell(&format!("error: {error:#}"));
+    ExitCode::FAILURE
+}
+
+#[expect(clippy::print_stderr, reason = "what ends the program is said to its user, log or no log")]
+fn tell(text: &str) {
+    eprintln!("{text}");
+}

@@ -1,0 +1,147 @@
+//! What a route answers, before the envelope: a status, and data or an error in words.
+//!
+//! The one place where errors meet HTTP. A 5xx says a fixed phrase outside; the cause is in the log.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use warp::http::{Response, StatusCode};
+
+use super::RequestId;
+
+/// How long a sender that got a 503 is asked to wait.
+const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
+
+/// What a route answers.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    status: StatusCode,
+    content: Content,
+    next_cursor: Option<String>,
+    header: Option<(warp::http::HeaderName, HeaderValue)>,
+}
+
+#[derive(Clone, Debug)]
+enum Content {
+    Data(Box<RawValue>),
+    Error(String),
+}
+
+/// The envelope of every answer.
+#[derive(Serialize)]
+struct Envelope<'a> {
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<&'a str>,
+}
+
+impl Answer {
+    /// 200 with data.
+    pub fn ok(data: &impl Serialize) -> Self {
+        match serde_json::value::to_raw_value(data) {
+            Ok(data) => Self::new(StatusCode::OK, Content::Data(data)),
+            Err(error) => {
+                tracing::error!(%error, "an answer cannot be written as JSON");
+                Self::internal_error()
+            }
+        }
+    }
+
+    /// 200 with a page of a list, and the cursor of the next one if there is one.
+    pub fn page(data: &impl Serialize, next_cursor: Option<String>) -> Self {
+        Self { next_cursor, ..Self::ok(data) }
+    }
+
+    /// 400: the request is wrong in itself; the text names the field.
+    pub fn bad_request(problem: impl Into<String>) -> Self {
+        Self::error(StatusCode::BAD_REQUEST, problem)
+    }
+
+    /// 404.
+    pub fn not_found(what: &str) -> Self {
+        Self::error(StatusCode::NOT_FOUND, format!("{what} not found"))
+    }
+
+    /// 405 with the methods that there are.
+    pub fn method_not_allowed(allow: &'static str) -> Self {
+        let answer = Self::error(StatusCode::METHOD_NOT_ALLOWED, format!("method not allowed, use {allow}"));
+        Self { header: Some((ALLOW, HeaderValue::from_static(allow))), ..answer }
+    }
+
+    /// 408: the request did not come to its end in time.
+    pub fn request_timeout() -> Self {
+        Self::error(StatusCode::REQUEST_TIMEOUT, "the request took too long to arrive")
+    }
+
+    /// 413.
+    pub fn too_large(bytes_max: usize) -> Self {
+        Self::error(StatusCode::PAYLOAD_TOO_LARGE, format!("body: must be at most {bytes_max} bytes"))
+    }
+
+    /// 500: a mistake of ours.
+    pub fn internal_error() -> Self {
+        Self::error(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
+    }
+
+    /// 503 with `Retry-After`: not now.
+    pub fn unavailable(what: &'static str) -> Self {
+        let seconds = HeaderValue::from(RETRY_AFTER_DEFAULT.as_secs());
+        Self { header: Some((RETRY_AFTER, seconds)), ..Self::error(StatusCode::SERVICE_UNAVAILABLE, what) }
+    }
+
+    /// The answer's status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The words of an error.
+    pub fn problem(&self) -> Option<&str> {
+        match &self.content {
+            Content::Error(problem) => Some(problem),
+            Content::Data(_) => None,
+        }
+    }
+
+    fn error(status: StatusCode, problem: impl Into<String>) -> Self {
+        Self::new(status, Content::Error(problem.into()))
+    }
+
+    fn new(status: StatusCode, content: Content) -> Self {
+        Self { status, content, next_cursor: None, header: None }
+    }
+
+    /// The whole answer, in its envelope.
+    pub fn into_response<B: From<Bytes>>(self, request_id: &RequestId) -> Response<B> {
+        let (data, error) = match &self.content {
+            Content::Data(data) => (Some(&**data), None),
+            Content::Error(problem) => (None, Some(problem.as_str())),
+        };
+        let next_cursor = self.next_cursor.as_deref();
+        let envelope = Envelope { request_id: request_id.as_str(), data, error, next_cursor };
+        // Strings and JSON that was written before: this cannot fail.
+        let body = serde_json::to_vec(&envelope).unwrap_or_default();
+        let mut response = Response::new(B::from(Bytes::from(body)));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.extend(self.header);
+        headers.insert(RequestId::HEADER, request_id.to_header());
+        response
+    }
+}
+
+/// An answer travels through warp inside the extensions of an empty response; [`super::serve`] unpacks it.
+impl warp::Reply for Answer {
+    fn into_response(self) -> warp::reply::Response {
+        let mut response = warp::reply::Response::default();
+        response.extensions_mut().insert(self);
+        response
+    }
+}

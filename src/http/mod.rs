@@ -1,0 +1,31 @@
+//! HTTP as such: serving connections, the envelope of every answer, request ids, bodies, health. Knows neither the
+//! broker nor rockets; the roles bring their routes.
+//!
+//! A route is a warp filter that ends in an [`Answer`]. [`serve`] puts each answer into the envelope with the request's
+//! id, also where no route was found or a handler panicked, so that this is done in one place.
+
+pub mod answer;
+pub mod body;
+pub mod health;
+pub mod request_id;
+pub mod serve;
+
+pub use answer::Answer;
+pub use request_id::RequestId;
+pub use serve::serve;
+
+use warp::filters::BoxedFilter;
+use warp::{Filter, Rejection};
+
+/// Some routes of one role.
+pub type Routes = BoxedFilter<(Answer,)>;
+
+/// Several routes as one; the first that has the path answers.
+pub fn either(first: Routes, second: Routes) -> Routes {
+    first.or(second).unify().boxed()
+}
+
+/// The path was another route's.
+pub fn not_this_route() -> Rejection {
+    warp::reject::not_found()
+}

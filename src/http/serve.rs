@@ -1,0 +1,121 @@
+//! Serves connections: counted, bounded, with deadlines, and drained at the end.
+//!
+//! warp's own server has none of these (no header deadline, a drain without an end, a panic that ends the connection
+//! without a word), so its filters are served by this loop. The caller owns the port and the shutdown.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tower_service::Service as _;
+use tracing::Instrument as _;
+use warp::Filter as _;
+
+use super::{Answer, RequestId, Routes};
+
+/// Connections at once. Further ones wait to be accepted: a sender may open one for each message, and is never refused.
+const CONNECTIONS_MAX: usize = 4_096;
+/// How long a request's headers may take to arrive; also how long a connection may be idle.
+const HEADER_DEADLINE: Duration = Duration::from_secs(15);
+/// Memory for what a connection has sent and nobody has taken yet, in bytes.
+const CONNECTION_BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// How long what was sent may go without being acknowledged by the other side, before the connection is given up.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
+/// Pause after a failed accept: the process may have run out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long requests in hand may take when serving ends; what is then still open is cut off.
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(8);
+
+/// Answers requests until the shutdown, then those that are in hand.
+pub async fn serve(listener: TcpListener, routes: Routes, shutdown: CancellationToken) {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let (graceful, mut connections) = (GracefulShutdown::new(), JoinSet::new());
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = accept(&listener, &slots) => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        let (stream, slot) = accepted;
+        let service = service_fn({
+            let routes = routes.clone();
+            move |request| answer(routes.clone(), request)
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_DEADLINE)
+            .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
+            .serve_connection(TokioIo::new(stream), service);
+        let connection = graceful.watch(connection);
+        connections.spawn(async move {
+            // A connection that ends badly is its client's affair.
+            let _ = connection.await;
+            drop(slot);
+        });
+    }
+    drop(listener);
+    if timeout(DRAIN_DEADLINE, graceful.shutdown()).await.is_err() {
+        tracing::warn!(connections = connections.len(), "connections were still open at the end of the drain");
+    }
+}
+
+/// The next connection, once there is room for it.
+async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+    loop {
+        let Ok(slot) = slots.clone().acquire_owned().await else { return std::future::pending().await };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                prepare(&stream);
+                return (stream, slot);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Options that make a connection quick, and bound how long a reader may stall. Without them it works as well.
+fn prepare(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX));
+}
+
+/// Answers one request in the envelope, whatever becomes of it.
+async fn answer(routes: Routes, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let request_id = RequestId::of(request.headers());
+    let span = tracing::debug_span!("request", %request_id, method = %request.method(), path = request.uri().path());
+    let answer = AssertUnwindSafe(routed(routes, request, request_id.clone())).catch_unwind().instrument(span).await;
+    let answer = answer.unwrap_or_else(|_| {
+        tracing::error!(%request_id, "a handler panicked");
+        Answer::internal_error()
+    });
+    Ok(answer.into_response(&request_id))
+}
+
+async fn routed(routes: Routes, mut request: Request<Incoming>, request_id: RequestId) -> Answer {
+    request.extensions_mut().insert(request_id);
+    let mut service =
+        warp::service(routes.or_else(|_| async { Ok::<_, warp::Rejection>((Answer::not_found("path"),)) }));
+    let mut response = pin!(service.call(request)).await.unwrap_or_else(|never| match never {});
+    response.extensions_mut().remove::<Answer>().unwrap_or_else(Answer::internal_error)
+}

@@ -1,0 +1,125 @@
+//! The role that takes messages in: `POST /messages`, checked, stored by the broker, and only then answered.
+//!
+//! `HTTP ▸ http/body ▸ domain/wire ▸ broker/publisher ▸ [stream]`
+//!
+//! What it does not do: look at the order or at any rocket. A message that makes no sense is stored like any other; the
+//! tracker finds out.
+
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use futures_util::Stream;
+use serde::Serialize;
+use warp::Filter;
+use warp::http::Method;
+
+use crate::broker::{Broker, BrokerError, Outgoing, Publisher, Receipt};
+use crate::domain::{Message, wire};
+use crate::fail_point;
+use crate::http::health::{Check, Condition};
+use crate::http::{Answer, RequestId, Routes, body};
+use crate::logging::Limit;
+
+/// Largest body of a message, in bytes.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// The ingress on one connection to the broker.
+#[derive(Clone)]
+pub struct Ingest {
+    broker: Broker,
+    publisher: Publisher,
+}
+
+#[derive(Serialize)]
+struct Ingested {
+    status: &'static str,
+    event_id: u64,
+}
+
+impl Ingest {
+    /// An ingress that publishes on this connection.
+    pub fn new(broker: Broker) -> Self {
+        Self { publisher: Publisher::new(broker.clone()), broker }
+    }
+
+    /// `/messages`.
+    pub fn routes(&self) -> Routes {
+        let ingest = self.clone();
+        warp::path!("messages")
+            .and(warp::method())
+            .and(warp::ext::get::<RequestId>())
+            .and(warp::body::stream())
+            .then(move |method, request_id, chunks| {
+                let ingest = ingest.clone();
+                async move { ingest.answer(method, request_id, chunks).await }
+            })
+            .boxed()
+    }
+
+    /// Whether messages can be taken in.
+    pub fn check(&self) -> Check {
+        let broker = self.broker.clone();
+        Arc::new(move || match broker.is_connected() {
+            true => Condition::Well,
+            false => Condition::Unable("the broker is not available"),
+        })
+    }
+
+    /// Waits for messages that are on their way to the broker.
+    pub async fn drain(&self) {
+        self.publisher.drain().await;
+    }
+
+    async fn answer<B: Buf>(
+        &self,
+        method: Method,
+        request_id: RequestId,
+        chunks: impl Stream<Item = Result<B, warp::Error>>,
+    ) -> Answer {
+        if method != Method::POST {
+            return Answer::method_not_allowed("POST");
+        }
+        let taken = async {
+            let payload = body::read(chunks, BODY_BYTES_MAX).await?;
+            let message = wire::read(&payload).map_err(|error| Answer::bad_request(error.to_string()))?;
+            self.store(&message, payload, &request_id).await
+        };
+        taken.await.unwrap_or_else(|answer| {
+            log_rejected(&answer, &request_id);
+            answer
+        })
+    }
+
+    async fn store(&self, message: &Message, payload: Bytes, request_id: &RequestId) -> Result<Answer, Answer> {
+        let (channel, number) = (message.channel, message.number);
+        let outgoing = Outgoing { channel, number, request_id: request_id.to_string(), payload };
+        match self.publisher.publish(outgoing).await {
+            Ok(Receipt { sequence, duplicate }) => {
+                fail_point::reached("ingest.stored");
+                let status = if duplicate { "duplicate" } else { "ingested" };
+                tracing::debug!(%request_id, %channel, number = number.get(), event_id = sequence.0, status, "stored");
+                Ok(Answer::ok(&Ingested { status, event_id: sequence.0 }))
+            }
+            Err(error) => {
+                log_unstored(&error, request_id);
+                Err(Answer::unavailable("the message cannot be stored now, send it again"))
+            }
+        }
+    }
+}
+
+fn log_rejected(answer: &Answer, request_id: &RequestId) {
+    static REJECTED: Limit = Limit::new();
+    if answer.status().is_client_error()
+        && let Some(unlogged) = REJECTED.admits()
+    {
+        tracing::info!(%request_id, problem = ?answer.problem().unwrap_or_default(), unlogged, "message rejected");
+    }
+}
+
+fn log_unstored(error: &BrokerError, request_id: &RequestId) {
+    static UNSTORED: Limit = Limit::new();
+    if let Some(unlogged) = UNSTORED.admits() {
+        tracing::warn!(%request_id, %error, unlogged, "a message could not be stored");
+    }
+}

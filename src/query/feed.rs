@@ -1,0 +1,175 @@
+//! Keeps the view what the bucket is: loads it, applies every change, and notices when it is not fresh any more.
+//!
+//! The view is ready once its first load is through, and is read from then on, whatever becomes of the broker. It is
+//! stale from a break of the feed until it is known to have everything again. A bucket that was made anew, or emptied
+//! behind our back, is noticed by comparing what the broker has with what the view has, and loaded as a whole.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::View;
+use crate::broker::watch::{BucketState, Change, Feed, bucket_state};
+use crate::broker::{Broker, BrokerError};
+use crate::domain::Record;
+use crate::logging::Limit;
+
+/// How often the view is compared with the bucket.
+const COMPARE_EVERY: Duration = Duration::from_secs(2);
+/// Comparisons in a row in which the view has not moved and is not what the bucket is, before it is loaded as a whole.
+const DIFFERENCES_MAX: u32 = 3;
+/// Pause before a feed that broke is opened again.
+const REOPEN_PAUSE: Duration = Duration::from_millis(200);
+
+/// How much the view is worth at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// Nothing has been loaded yet.
+    Loading,
+    /// Has everything that was known to be in the bucket.
+    Fresh,
+    /// Was fresh once.
+    Stale,
+}
+
+/// A view and how fresh it is.
+#[derive(Debug, Default)]
+pub struct FedView {
+    /// The rockets.
+    pub view: View,
+    freshness: AtomicU8,
+}
+
+impl FedView {
+    /// How much the view is worth at this moment.
+    pub fn freshness(&self) -> Freshness {
+        match self.freshness.load(Ordering::Acquire) {
+            0 => Freshness::Loading,
+            1 => Freshness::Fresh,
+            _ => Freshness::Stale,
+        }
+    }
+
+    fn became_fresh(&self) {
+        if self.freshness.swap(1, Ordering::AcqRel) != 1 {
+            tracing::info!(revision = self.view.last_revision(), "the view is fresh");
+        }
+    }
+
+    fn became_stale(&self, why: &BrokerError) {
+        if self.freshness.compare_exchange(1, 2, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            tracing::warn!(%why, "the view is stale until the broker is back");
+        }
+    }
+}
+
+/// Feeds the view until the shutdown.
+pub async fn run(broker: Broker, fed: Arc<FedView>, shutdown: CancellationToken) {
+    let mut loaded_from = None;
+    let feed_for_ever = async {
+        loop {
+            let Err(why) = feed(&broker, &fed, &mut loaded_from).await;
+            fed.became_stale(&why);
+            tracing::debug!(%why, "the feed broke, opening another");
+            sleep(REOPEN_PAUSE).await;
+        }
+    };
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = feed_for_ever => {}
+    }
+}
+
+/// Loads what is missing and applies what comes, until something breaks. `loaded_from` is when the bucket was made from
+/// which the view was loaded.
+async fn feed(
+    broker: &Broker,
+    fed: &FedView,
+    loaded_from: &mut Option<OffsetDateTime>,
+) -> Result<std::convert::Infallible, BrokerError> {
+    let state = bucket_state(broker).await?;
+    let goes_on = *loaded_from == Some(state.created) && fed.view.last_revision() <= state.last_revision;
+    let mut feed =
+        if goes_on { Feed::open(broker, Some(fed.view.last_revision())).await? } else { load(broker, fed).await? };
+    *loaded_from = Some(state.created);
+    if fed.view.last_revision() >= state.last_revision {
+        fed.became_fresh();
+    }
+    let mut ticks = interval(COMPARE_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut comparison = Comparison::default();
+    loop {
+        tokio::select! {
+            change = feed.next() => apply(fed, change?),
+            _ = ticks.tick() => {
+                let difference = comparison.with(&bucket_state(broker).await?, fed, state.created);
+                difference.inspect_err(|_| *loaded_from = None)?;
+            }
+        }
+    }
+}
+
+/// Loads the whole bucket into a new view, which then takes the place of the old one.
+async fn load(broker: &Broker, fed: &FedView) -> Result<Feed, BrokerError> {
+    let mut feed = Feed::open(broker, None).await?;
+    let loading = FedView::default();
+    let mut pending = feed.pending;
+    while pending > 0 {
+        let change = feed.next().await?;
+        pending = change.pending;
+        apply(&loading, change);
+    }
+    fed.view.replace_with(loading.view);
+    fed.became_fresh();
+    Ok(feed)
+}
+
+fn apply(fed: &FedView, change: Change) {
+    static UNREADABLE: Limit = Limit::new();
+    let record = match change.record.as_deref().map(Record::from_bytes) {
+        None => None,
+        Some(Ok(record)) => Some(record),
+        Some(Err(error)) => {
+            if let Some(unlogged) = UNREADABLE.admits() {
+                let key = change.channel.map(|channel| channel.to_string());
+                tracing::error!(key, %error, unlogged, "a record in the bucket cannot be read, its rocket is hidden");
+            }
+            None
+        }
+    };
+    fed.view.apply(change.channel, record, change.revision);
+    if change.pending == 0 && fed.freshness() == Freshness::Stale {
+        fed.became_fresh();
+    }
+}
+
+/// Compares the bucket with the view, again and again.
+#[derive(Default)]
+struct Comparison {
+    last: Option<(u64, u32)>,
+}
+
+impl Comparison {
+    fn with(&mut self, bucket: &BucketState, fed: &FedView, created: OffsetDateTime) -> Result<(), BrokerError> {
+        let revision = fed.view.last_revision();
+        if bucket.created != created || bucket.last_revision < revision {
+            return Err(BrokerError::Unavailable("the bucket was made anew".into()));
+        }
+        if bucket.last_revision == revision && fed.view.keys().contains(&bucket.keys) {
+            self.last = None;
+            fed.became_fresh();
+            return Ok(());
+        }
+        // Changes may be on their way; only a view that does not move has missed something.
+        let before = self.last.filter(|(at, _)| *at == revision).map_or(0, |(_, times)| times);
+        self.last = Some((revision, before + 1));
+        if before + 1 < DIFFERENCES_MAX {
+            return Ok(());
+        }
+        Err(BrokerError::Unavailable("the view has missed changes".into()))
+    }
+}

@@ -1,0 +1,78 @@
+//! `GET /rockets` and `GET /rockets/{channel}`, answered from the view.
+
+use std::sync::Arc;
+
+use warp::Filter;
+use warp::http::Method;
+
+use super::feed::{FedView, Freshness};
+use super::{Entry, ListRequest, PublicRocket, page};
+use crate::domain::Channel;
+use crate::http::health::{Check, Condition};
+use crate::http::{Answer, Routes, either};
+
+const METHODS: &str = "GET, HEAD";
+
+/// `/rockets` and `/rockets/{channel}`.
+pub fn routes(fed: &Arc<FedView>) -> Routes {
+    let (all, one) = (fed.clone(), fed.clone());
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    let list = warp::path!("rockets").and(warp::method()).and(query).then(move |method, query: String| {
+        let fed = all.clone();
+        async move { if is_read(&method) { list(fed, query).await } else { Answer::method_not_allowed(METHODS) } }
+    });
+    let get = warp::path!("rockets" / String).and(warp::method()).map(move |channel: String, method| {
+        if is_read(&method) { get(&one, &channel) } else { Answer::method_not_allowed(METHODS) }
+    });
+    either(list.boxed(), get.boxed())
+}
+
+/// Whether rockets can be read.
+pub fn check(fed: &Arc<FedView>) -> Check {
+    let fed = fed.clone();
+    Arc::new(move || match fed.freshness() {
+        Freshness::Loading => Condition::Unable("the view is being loaded"),
+        Freshness::Fresh => Condition::Well,
+        Freshness::Stale => Condition::Degraded("the view is stale"),
+    })
+}
+
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+async fn list(fed: Arc<FedView>, query: String) -> Answer {
+    let request = match ListRequest::parse(&query) {
+        Ok(request) => request,
+        Err(problem) => return Answer::bad_request(problem.to_string()),
+    };
+    if fed.freshness() == Freshness::Loading {
+        return loading();
+    }
+    // A list may be of a million rockets: nothing that the connections' threads should be busy with.
+    let listed = tokio::task::spawn_blocking(move || {
+        let page = page(&fed.view, &request);
+        let rockets: Vec<_> = page.rockets.iter().map(|entry| public(entry)).collect();
+        Answer::page(&rockets, page.next_cursor)
+    });
+    listed.await.unwrap_or_else(|_| Answer::internal_error())
+}
+
+fn get(fed: &FedView, channel: &str) -> Answer {
+    let Some(channel) = Channel::parse(channel) else {
+        return Answer::bad_request("channel: must be a UUID such as 193270a9-c9cf-404a-8f83-838e71d9ae67");
+    };
+    match fed.view.get(&channel) {
+        _ if fed.freshness() == Freshness::Loading => loading(),
+        Some(entry) => Answer::ok(&public(&entry)),
+        None => Answer::not_found("rocket"),
+    }
+}
+
+fn public(entry: &Entry) -> PublicRocket<'_> {
+    PublicRocket::from(entry)
+}
+
+fn loading() -> Answer {
+    Answer::unavailable("the rockets are being loaded, ask again")
+}

@@ -1,0 +1,126 @@
+//! Runs some of the roles in one process, on one port. The roles meet only through the broker, also here.
+//!
+//! The caller owns the listener and the shutdown, and has seen to it that the broker is set up.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use clap::ValueEnum;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::topology::Topology;
+use crate::broker::{Broker, ConnectionSettings};
+use crate::config::Config;
+use crate::http::health::{self, Check};
+use crate::http::{Routes, either};
+use crate::ingest::Ingest;
+use crate::query::feed::{self, FedView};
+use crate::track::TrackSettings;
+use crate::{http, query, track};
+
+/// Something that a process can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Role {
+    /// Takes messages in.
+    Ingest,
+    /// Keeps each rocket's state.
+    Track,
+    /// Answers questions about rockets.
+    Query,
+}
+
+impl Role {
+    /// The role's name, as its subcommand has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Track => "track",
+            Self::Query => "query",
+        }
+    }
+}
+
+/// The objects at the broker that a configuration asks for.
+pub fn topology(config: &Config) -> Topology {
+    let (stream, ack_wait) = (config.stream, config.track.ack_wait);
+    Topology { partitions: stream.partitions, replicas: stream.replicas, ack_wait }
+}
+
+/// Runs roles until the shutdown: first no more requests are taken, then what is in hand is finished, then the rest ends.
+pub async fn run(
+    config: &Config,
+    roles: &[Role],
+    connection: &ConnectionSettings,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut process = Process::default();
+    for role in roles {
+        process.start(*role, config, connection).await?;
+    }
+    let routes = process.routes.into_iter().fold(health::routes(process.checks), either);
+    tracing::info!(addr = %listener.local_addr()?, roles = ?roles, "serving HTTP");
+    let serving = http::serve(listener, routes, shutdown.clone());
+    let failed = tokio::select! {
+        () = serving => None,
+        Some(ended) = process.tasks.join_next() => Some(ended),
+    };
+    if let Some(ingest) = process.ingest {
+        ingest.drain().await;
+    }
+    process.rest.cancel();
+    let mut ended = failed.into_iter().chain(process.tasks.join_all().await.into_iter().map(Ok));
+    ended.try_for_each(|ended| ended?)
+}
+
+/// What the roles of one process have brought together.
+#[derive(Default)]
+struct Process {
+    routes: Vec<Routes>,
+    checks: BTreeMap<&'static str, Check>,
+    tasks: JoinSet<anyhow::Result<()>>,
+    ingest: Option<Ingest>,
+    /// Ends everything but HTTP.
+    rest: CancellationToken,
+}
+
+impl Process {
+    async fn start(&mut self, role: Role, config: &Config, connection: &ConnectionSettings) -> anyhow::Result<()> {
+        let broker = Broker::connect(connection, role.name()).await?;
+        let check = match role {
+            Role::Ingest => self.start_ingest(broker),
+            Role::Track => self.start_track(broker, config),
+            Role::Query => self.start_query(broker),
+        };
+        self.checks.insert(role.name(), check);
+        Ok(())
+    }
+
+    fn start_ingest(&mut self, broker: Broker) -> Check {
+        let ingest = Ingest::new(broker);
+        self.routes.push(ingest.routes());
+        let check = ingest.check();
+        self.ingest = Some(ingest);
+        check
+    }
+
+    fn start_track(&mut self, broker: Broker, config: &Config) -> Check {
+        let settings = TrackSettings { partitions: config.stream.partitions, ack_wait: config.track.ack_wait };
+        let (check, rest) = (track::check(&broker), self.rest.clone());
+        self.tasks.spawn(async move { Ok(track::run(broker, settings, rest).await?) });
+        check
+    }
+
+    fn start_query(&mut self, broker: Broker) -> Check {
+        let fed = Arc::new(FedView::default());
+        self.routes.push(query::routes::routes(&fed));
+        let (check, rest) = (query::routes::check(&fed), self.rest.clone());
+        self.tasks.spawn(async move {
+            feed::run(broker, fed, rest).await;
+            Ok(())
+        });
+        check
+    }
+}

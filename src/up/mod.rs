@@ -1,0 +1,59 @@
+//! `rockets up`: every role in one process, and a broker of its own where none is configured.
+//!
+//! [`store_lock`] sees to it that one program at a time works on a store; [`server`] starts the broker there, watches it,
+//! and ends it last.
+
+pub mod server;
+pub mod store_lock;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::{Broker, ConnectionSettings, provision};
+use crate::config::Config;
+use crate::roles::{self, Role};
+use server::OwnBroker;
+
+/// Runs these roles until the shutdown, at the configured broker or at one of our own.
+pub async fn run(
+    config: &Config,
+    roles: &[Role],
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    if !config.nats.urls.is_empty() {
+        let connection = ConnectionSettings { urls: config.nats.urls.clone(), creds: config.nats.creds.clone() };
+        return provision_and_run(config, roles, &connection, None, listener, shutdown).await;
+    }
+    let own = OwnBroker::start(&config.broker).await?;
+    let connection = ConnectionSettings { urls: vec![own.url()], creds: None };
+    let name = Some(own.name());
+    let result = provision_and_run(config, roles, &connection, name, listener, shutdown).await;
+    own.stop().await;
+    result
+}
+
+async fn provision_and_run(
+    config: &Config,
+    roles: &[Role],
+    connection: &ConnectionSettings,
+    expected_name: Option<&str>,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let broker = Broker::connect(connection, "up").await?;
+    if let Some(name) = expected_name {
+        anyhow::ensure!(
+            broker.server_name() == name,
+            "broker.port: another program's broker answers at {}; choose another port (ROCKETS_BROKER__PORT), or use \
+             that broker (ROCKETS_NATS__URL={})",
+            connection.urls.join(","),
+            connection.urls.join(",")
+        );
+    }
+    for step in provision::provision(&broker, &roles::topology(config)).await? {
+        tracing::debug!(%step, "the broker's objects");
+    }
+    drop(broker);
+    roles::run(config, roles, connection, listener, shutdown).await
+}
