@@ -72,7 +72,9 @@ fn only_the_broker_speaks_nats() {
 #[test]
 fn names_at_the_broker_are_spelled_in_one_file() {
     for source in sources().iter().filter(|source| source.path != "broker/topology.rs") {
-        for name in ["\"ROCKETS\"", "\"ROCKETS_DLQ", "\"KV_rockets", "\"$KV.", "\"rockets_dlq", "\"Rockets-", "\"rockets-p"] {
+        for name in
+            ["\"ROCKETS\"", "\"ROCKETS_DLQ", "\"KV_rockets", "\"$KV.", "\"rockets_dlq", "\"Rockets-", "\"rockets-p"]
+        {
             assert!(
                 !source.code.contains(name),
                 "src/{} spells {name}…, which is broker/topology's to do",
