@@ -116,7 +116,7 @@ impl Process {
     fn start_query(&mut self, broker: Broker) -> Check {
         let fed = Arc::new(FedView::default());
         self.routes.push(query::routes::routes(&fed));
-        let (check, rest) = (query::routes::check(&fed), self.rest.clone());
+        let (check, rest) = (query::routes::check(&fed, &broker), self.rest.clone());
         self.tasks.spawn(async move {
             feed::run(broker, fed, rest).await;
             Ok(())

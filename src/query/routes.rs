@@ -7,6 +7,7 @@ use warp::http::Method;
 
 use super::feed::{FedView, Freshness};
 use super::{Entry, ListRequest, PublicRocket, page};
+use crate::broker::Broker;
 use crate::domain::Channel;
 use crate::http::health::{Check, Condition};
 use crate::http::{Answer, Routes, either};
@@ -27,13 +28,13 @@ pub fn routes(fed: &Arc<FedView>) -> Routes {
     either(list.boxed(), get.boxed())
 }
 
-/// Whether rockets can be read.
-pub fn check(fed: &Arc<FedView>) -> Check {
-    let fed = fed.clone();
+/// Whether rockets can be read. Without a broker nothing is known of what is new, also before the feed has noticed.
+pub fn check(fed: &Arc<FedView>, broker: &Broker) -> Check {
+    let (fed, broker) = (fed.clone(), broker.clone());
     Arc::new(move || match fed.freshness() {
         Freshness::Loading => Condition::Unable("the view is being loaded"),
-        Freshness::Fresh => Condition::Well,
-        Freshness::Stale => Condition::Degraded("the view is stale"),
+        Freshness::Fresh if broker.is_connected() => Condition::Well,
+        Freshness::Fresh | Freshness::Stale => Condition::Degraded("the view is stale"),
     })
 }
 

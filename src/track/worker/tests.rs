@@ -1,0 +1,240 @@
+//! The worker against a model of the broker: what becomes of messages, whatever goes wrong.
+
+use proptest::prelude::*;
+
+use super::super::testing::{Fault, ModelBroker, payload};
+use super::*;
+use crate::domain::{MessageNumber, Record};
+
+fn channel(number: u8) -> Channel {
+    Channel::parse(&format!("00000000-0000-4000-8000-0000000000{number:02x}")).unwrap()
+}
+
+fn worker(broker: &ModelBroker) -> Worker<ModelBroker> {
+    Worker::new(broker.clone(), Duration::from_secs(5), Arc::new(Counters::default()))
+}
+
+fn run<F: Future>(test: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(test)
+}
+
+/// Turns until nothing is left to do for this worker.
+async fn work_until_idle(worker: &mut Worker<ModelBroker>, batch: Vec<Delivery>) {
+    worker.turn(batch).await;
+    while worker.has_drains() {
+        worker.turn(Vec::new()).await;
+    }
+}
+
+/// What a channel's record must be: the fold of its messages in order, read from the stream by other means.
+fn expected(numbers: u64, of: Channel) -> Record {
+    let mut record = Record::default();
+    for number in 1..=numbers {
+        let _ = record.place(&crate::domain::wire::read(payload(of, number).as_bytes()).unwrap());
+    }
+    record
+}
+
+#[test]
+fn a_batch_is_one_write_a_channel() {
+    run(async {
+        let broker = ModelBroker::default();
+        let sequences: Vec<_> = (1..=40u64).map(|at| broker.publish(channel((at % 2) as u8), at.div_ceil(2))).collect();
+        worker(&broker).turn(broker.deliver(sequences.into_iter().rev())).await;
+        assert_eq!(broker.record(channel(0)), expected(20, channel(0)));
+        assert_eq!(broker.state().bucket.values().map(|(_, revision)| revision).sum::<u64>(), 1 + 2);
+        assert_eq!(broker.unacknowledged().len(), 0);
+        assert_eq!(broker.state().letters.len(), 8, "every fifth is a second launch");
+    });
+}
+
+#[test]
+fn what_waits_is_read_back_when_it_left_memory() {
+    run(async {
+        let broker = ModelBroker::default();
+        let waiting: Vec<_> = (2..=100).rev().map(|number| broker.publish(channel(0), number)).collect();
+        work_until_idle(&mut worker(&broker), broker.deliver(waiting)).await;
+        assert_eq!((broker.record(channel(0)).parked.count(), broker.unacknowledged().len()), (99, 0));
+
+        let first = broker.publish(channel(0), 1);
+        work_until_idle(&mut worker(&broker), broker.deliver([first])).await;
+        assert_eq!(broker.record(channel(0)), expected(100, channel(0)));
+        assert_eq!((broker.unacknowledged().len(), broker.state().letters.len()), (0, 20));
+    });
+}
+
+#[test]
+fn what_waits_in_memory_is_not_read_back() {
+    run(async {
+        let broker = ModelBroker::default();
+        let mut worker = worker(&broker);
+        for number in (1..=50).rev() {
+            let sequence = broker.publish(channel(0), number);
+            worker.turn(broker.deliver([sequence])).await;
+        }
+        assert_eq!(broker.record(channel(0)), expected(50, channel(0)));
+        assert_eq!(broker.state().pages_read, 0);
+    });
+}
+
+#[test]
+fn a_channel_that_drains_lets_others_have_their_turn() {
+    run(async {
+        let broker = ModelBroker::default();
+        let waiting: Vec<_> = (2..=100).map(|number| broker.publish(channel(0), number)).collect();
+        work_until_idle(&mut worker(&broker), broker.deliver(waiting)).await;
+
+        let (closes, other) = (broker.publish(channel(0), 1), broker.publish(channel(1), 1));
+        let mut worker = worker(&broker);
+        worker.turn(broker.deliver([closes])).await;
+        worker.turn(broker.deliver([other])).await;
+        assert_eq!(broker.record(channel(1)), expected(1, channel(1)));
+        assert_eq!(broker.unacknowledged(), [closes], "held until everything behind it is applied");
+    });
+}
+
+#[test]
+fn messages_that_arrive_while_a_channel_drains_are_not_held() {
+    run(async {
+        let broker = ModelBroker::default();
+        let waiting: Vec<_> = (2..=50).map(|number| broker.publish(channel(0), number)).collect();
+        work_until_idle(&mut worker(&broker), broker.deliver(waiting)).await;
+
+        let closes = broker.publish(channel(0), 1);
+        let mut worker = worker(&broker);
+        worker.turn(broker.deliver([closes])).await;
+        let later: Vec<_> = (51..=60).map(|number| broker.publish(channel(0), number)).collect();
+        worker.turn(broker.deliver(later)).await;
+        assert_eq!(broker.unacknowledged().len(), 1);
+        worker.turn(broker.deliver(broker.unacknowledged())).await;
+        assert_eq!(broker.unacknowledged().len(), 1, "a delivery that comes again is held, not let go");
+        work_until_idle(&mut worker, Vec::new()).await;
+        assert_eq!((broker.record(channel(0)), broker.unacknowledged().len()), (expected(60, channel(0)), 0));
+    });
+}
+
+#[test]
+fn more_gaps_than_a_record_holds_are_found_again() {
+    run(async {
+        let broker = ModelBroker::default();
+        let last = 3_000;
+        let evens: Vec<_> = (1..=last / 2).map(|half| broker.publish(channel(0), 2 * half)).collect();
+        work_until_idle(&mut worker(&broker), broker.deliver(evens)).await;
+        assert!(broker.record(channel(0)).parked.beyond().is_some());
+        let odds: Vec<_> = (0..last / 2).map(|half| broker.publish(channel(0), 2 * half + 1)).collect();
+        for chunk in odds.chunks(100).rev() {
+            work_until_idle(&mut worker(&broker), broker.deliver(chunk.iter().copied())).await;
+        }
+        assert_eq!((broker.record(channel(0)), broker.unacknowledged().len()), (expected(last, channel(0)), 0));
+    });
+}
+
+#[test]
+fn a_record_that_nobody_wrote_is_folded_anew() {
+    run(async {
+        let broker = ModelBroker::default();
+        let sequences: Vec<_> = (1..=20).map(|number| broker.publish(channel(0), number)).collect();
+        work_until_idle(&mut worker(&broker), broker.deliver(sequences)).await;
+        broker.state().bucket.get_mut(&channel(0)).unwrap().0 = b"garbage".to_vec();
+        let next = broker.publish(channel(0), 21);
+        work_until_idle(&mut worker(&broker), broker.deliver([next])).await;
+        assert_eq!((broker.record(channel(0)), broker.unacknowledged().len()), (expected(21, channel(0)), 0));
+    });
+}
+
+#[test]
+fn a_record_of_a_newer_program_is_left_alone() {
+    run(async {
+        let broker = ModelBroker::default();
+        let newer = br#"{"format":99}"#.to_vec();
+        broker.state().bucket.insert(channel(0), (newer.clone(), 7));
+        let (blocked, other) = (broker.publish(channel(0), 1), broker.publish(channel(1), 1));
+        let pause = worker(&broker).turn(broker.deliver([blocked, other])).await;
+        assert_eq!((broker.unacknowledged(), pause), (vec![blocked], Duration::ZERO));
+        assert_eq!(broker.state().bucket[&channel(0)], (newer, 7));
+    });
+}
+
+#[test]
+fn what_is_no_message_becomes_a_dead_letter_and_stops_nobody() {
+    run(async {
+        let broker = ModelBroker::default();
+        let of_another = broker.publish_bytes(&channel(0).to_string(), payload(channel(1), 1));
+        let garbage = broker.publish_bytes(&channel(0).to_string(), "garbage".into());
+        let no_channel = broker.publish_bytes("not-a-uuid", payload(channel(0), 1));
+        let good = broker.publish(channel(0), 1);
+        worker(&broker).turn(broker.deliver([of_another, garbage, no_channel, good])).await;
+        assert_eq!((broker.record(channel(0)), broker.unacknowledged().len()), (expected(1, channel(0)), 0));
+        assert!(broker.state().letters.keys().eq(&[of_another, garbage, no_channel]));
+    });
+}
+
+/// One step of a life with everything going wrong.
+#[derive(Clone, Debug)]
+enum Event {
+    /// A message arrives; the number is drawn from those to come.
+    Publish(usize),
+    /// A worker takes some of what is not acknowledged.
+    Work { worker: usize, from: usize, count: usize, faults: Vec<Fault> },
+    /// A worker dies, and another one starts with nothing in memory.
+    Crash(usize),
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let fault = prop_oneof![6 => Just(Fault::None), 1 => Just(Fault::Refused), 1 => Just(Fault::AnswerLost)];
+    let work = (0..2usize, any::<usize>(), 1..20usize, proptest::collection::vec(fault, 0..12))
+        .prop_map(|(worker, from, count, faults)| Event::Work { worker, from, count, faults });
+    let event = prop_oneof![
+        6 => any::<usize>().prop_map(Event::Publish),
+        4 => work,
+        1 => (0..2usize).prop_map(Event::Crash),
+    ];
+    proptest::collection::vec(event, 1..120)
+}
+
+/// Two workers with crashes, lost answers, refused calls, copies and any order: at the end every message has been
+/// applied once, in order. The model itself refuses an acknowledgement that comes too early.
+async fn live(events: Vec<Event>, numbers: u64) -> ModelBroker {
+    let broker = ModelBroker::default();
+    let mut workers = [worker(&broker), worker(&broker)];
+    for event in events {
+        match event {
+            Event::Publish(at) => {
+                let at = at as u64 % (2 * numbers);
+                broker.publish(channel((at % 2) as u8), at / 2 + 1);
+            }
+            Event::Work { worker, from, count, faults } => {
+                let waiting = broker.unacknowledged();
+                let from = from.checked_rem(waiting.len()).unwrap_or(0);
+                let batch = broker.deliver(waiting.into_iter().skip(from).take(count));
+                broker.state().faults = faults;
+                workers[worker].turn(batch).await;
+                broker.state().faults.clear();
+            }
+            Event::Crash(at) => workers[at] = worker(&broker),
+        }
+    }
+    (0..2 * numbers).for_each(|at| {
+        broker.publish(channel((at % 2) as u8), at / 2 + 1);
+    });
+    let mut last = worker(&broker);
+    while !broker.unacknowledged().is_empty() {
+        work_until_idle(&mut last, broker.deliver(broker.unacknowledged().into_iter().take(7))).await;
+    }
+    broker
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+    #[test]
+    fn no_fault_loses_or_doubles_a_message(events in events()) {
+        let numbers = 24;
+        let broker = run(live(events, numbers));
+        for of in [channel(0), channel(1)] {
+            prop_assert_eq!(broker.record(of), expected(numbers, of));
+        }
+        let refused = broker.state().letters.len() as u64;
+        prop_assert!(refused >= 2 * (numbers / 5), "{} dead letters", refused);
+        prop_assert_eq!(broker.record(channel(0)).next_number(), MessageNumber::new(numbers + 1));
+    }
+}
