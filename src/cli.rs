@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -113,6 +114,7 @@ impl Settings {
 /// Parses the command line, runs what it says, and tells how the process ends.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    raise_open_files();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.into()),
@@ -178,6 +180,13 @@ async fn run_role(config: &Config, role: Role) -> anyhow::Result<()> {
     let connection = connection(config);
     verify(&Broker::connect(&connection, role.name()).await?, &roles::topology(config)).await?;
     roles::run(config, &[role], &connection, listener, shutdown).await
+}
+
+/// Lets this process open as many files as it may: each connection is one, and many systems begin with 1,024.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where it is refused, connections wait to be accepted instead.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// The configured broker, or the one that `nats-server` without any configuration is.

@@ -137,7 +137,7 @@ impl Answer {
     }
 }
 
-/// An answer travels through warp inside the extensions of an empty response; [`super::serve`] unpacks it.
+/// An answer travels through warp inside the extensions of an empty response; [`mod@super::serve`] unpacks it.
 impl warp::Reply for Answer {
     fn into_response(self) -> warp::reply::Response {
         let mut response = warp::reply::Response::default();

@@ -1,7 +1,7 @@
 //! HTTP as such: serving connections, the envelope of every answer, request ids, bodies, health. Knows neither the
 //! broker nor rockets; the roles bring their routes.
 //!
-//! A route is a warp filter that ends in an [`Answer`]. [`serve`] puts each answer into the envelope with the request's
+//! A route is a warp filter that ends in an [`Answer`]. [`mod@serve`] puts each answer into the envelope with the request's
 //! id, also where no route was found or a handler panicked, so that this is done in one place.
 
 pub mod answer;
