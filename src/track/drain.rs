@@ -46,10 +46,13 @@ struct Pass {
     survey: Option<Survey>,
 }
 
+/// What a reading has found to wait.
 #[derive(Default)]
 struct Survey {
     parked: Parked,
-    highest: Option<Sequence>,
+    /// Where the reading began, and the last message that it has seen.
+    lowest: Sequence,
+    highest: Sequence,
 }
 
 /// What a step has come to.
@@ -61,6 +64,12 @@ pub enum Step {
     Done,
     /// What is said to wait is not there now: give the token back for a while.
     Vain,
+}
+
+impl Survey {
+    fn of(beyond: Beyond) -> Self {
+        Self { lowest: beyond.lowest, ..Self::default() }
+    }
 }
 
 impl Drain {
@@ -86,7 +95,7 @@ impl Drain {
         let unknown = record.parked.beyond().filter(|_| record.parked.ranges().is_empty());
         if unknown.is_some() != self.pass.survey.is_some() {
             // What a reading is for has changed on the way: begin a new one.
-            self.pass = Pass { survey: unknown.map(|_| Survey::default()), ..Pass::default() };
+            self.pass = Pass { survey: unknown.map(Survey::of), ..Pass::default() };
         }
         let lowest = match record.parked.ranges().first() {
             Some(range) => range.sequence,
@@ -133,9 +142,9 @@ impl Drain {
         beyond: Beyond,
         page: Page,
     ) -> Result<Step, BrokerError> {
-        let survey = self.pass.survey.get_or_insert_default();
+        let survey = self.pass.survey.get_or_insert_with(|| Survey::of(beyond));
         for arrival in arrivals(page.messages) {
-            survey.highest = Some(arrival.sequence);
+            survey.highest = arrival.sequence;
             if !record.has_passed(arrival.message.number) {
                 survey.parked.insert(arrival.message.number, arrival.sequence);
             }
@@ -143,8 +152,9 @@ impl Drain {
         if page.next.is_some() {
             return Ok(self.turn_page(page.next));
         }
-        // A replica that lags behind may not have shown everything that is known to wait.
-        if survey.highest < Some(beyond.highest) && beyond.highest > Sequence(0) {
+        // A message from before the beginning may have come again on the way, and a replica that lags behind may not
+        // have shown the last ones.
+        if beyond.lowest < survey.lowest || survey.highest < beyond.highest {
             return Ok(self.turn_page(None));
         }
         record.parked = std::mem::take(&mut survey.parked);

@@ -1,0 +1,136 @@
+//! The rules of the code base that a compiler does not know: who may import whom, and how large things may grow.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot read its own sources has failed")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Longest function, in lines; when one grows beyond it, a noun is missing.
+const FUNCTION_LINES_MAX: usize = 75;
+/// Longest file, in lines without its tests.
+const FILE_LINES_MAX: usize = 400;
+
+/// A source file, by its path below `src`, without comments and without its tests.
+struct Source {
+    path: String,
+    text: String,
+    code: String,
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    collect(&root, &mut files);
+    assert!(files.len() > 40, "the sources are not where they are looked for");
+    files.into_iter().map(|file| source(&root, &file)).collect()
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+fn source(root: &Path, file: &Path) -> Source {
+    let text = fs::read_to_string(file).unwrap();
+    let without_tests = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap();
+    let is_code = |line: &&str| !line.trim_start().starts_with("//");
+    let code = without_tests.lines().filter(is_code).collect::<Vec<_>>().join("\n");
+    let path = file.strip_prefix(root).unwrap().to_string_lossy().replace('\\', "/");
+    Source { path, text, code }
+}
+
+/// Fails with the files of a folder in which a text stands that must not stand there.
+fn forbid(folder: &str, texts: &[&str]) {
+    for source in sources().iter().filter(|source| source.path.starts_with(folder)) {
+        for text in texts {
+            assert!(!source.code.contains(text), "src/{} must not use {text}", source.path);
+        }
+    }
+}
+
+#[test]
+fn the_domain_is_pure() {
+    let impure = ["async ", "tokio", "tracing", "rand", "std::env", "std::fs", "std::net", "std::thread"];
+    forbid("domain/", &impure);
+    forbid("domain/", &["SystemTime", "Instant::now", "now_utc", "Uuid::new", "crate::"]);
+}
+
+#[test]
+fn only_the_broker_speaks_nats() {
+    for source in sources().iter().filter(|source| !source.path.starts_with("broker/")) {
+        assert!(!source.code.contains("async_nats::"), "src/{} must leave NATS to src/broker", source.path);
+    }
+    forbid("broker/", &["crate::http", "crate::ingest", "crate::track", "crate::query", "crate::up", "crate::config"]);
+}
+
+#[test]
+fn names_at_the_broker_are_spelled_in_one_file() {
+    for source in sources().iter().filter(|source| source.path != "broker/topology.rs") {
+        for name in
+            ["\"ROCKETS\"", "\"ROCKETS_DLQ", "\"KV_rockets", "\"$KV.", "\"rockets_dlq", "\"Rockets-", "\"rockets-p"]
+        {
+            assert!(
+                !source.code.contains(name),
+                "src/{} spells {name}…, which is broker/topology's to do",
+                source.path
+            );
+        }
+    }
+}
+
+#[test]
+fn http_knows_neither_broker_nor_rockets() {
+    forbid("http/", &["crate::broker", "crate::domain", "crate::ingest", "crate::track", "crate::query"]);
+}
+
+#[test]
+fn roles_meet_only_through_the_broker() {
+    forbid("ingest/", &["crate::track", "crate::query", "crate::up", "crate::roles"]);
+    forbid("track/", &["crate::ingest", "crate::query", "crate::up", "crate::roles"]);
+    forbid("query/", &["crate::ingest", "crate::track", "crate::up", "crate::roles"]);
+}
+
+#[test]
+fn the_load_generator_shares_nothing_with_the_rest() {
+    forbid("launch/", &["crate::", "rockets::"]);
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    for source in sources() {
+        assert!(source.text.starts_with("//! "), "src/{} does not begin with what it is for", source.path);
+    }
+}
+
+#[test]
+fn files_and_functions_stay_small() {
+    for source in sources() {
+        let lines = source.code.lines().count();
+        assert!(lines <= FILE_LINES_MAX, "src/{} has {lines} lines", source.path);
+        for (name, lines) in functions(&source.code) {
+            assert!(lines <= FUNCTION_LINES_MAX, "{name} in src/{} has {lines} lines", source.path);
+        }
+    }
+}
+
+/// Each function and its length: formatted code ends a function with a brace that stands as deep as its first line.
+fn functions(code: &str) -> Vec<(String, usize)> {
+    let lines: Vec<_> = code.lines().collect();
+    let starts = lines.iter().enumerate().filter(|(_, line)| {
+        let words = line.trim_start().trim_start_matches("pub(super) ").trim_start_matches("pub ");
+        words.trim_start_matches("const ").trim_start_matches("async ").starts_with("fn ")
+    });
+    let length = |(at, line): (usize, &&str)| {
+        let indent = line.len() - line.trim_start().len();
+        let end = format!("{}}}", " ".repeat(indent));
+        let length = lines[at..].iter().position(|later| *later == end).map_or(1, |lines| lines + 1);
+        (line.trim().to_owned(), length)
+    };
+    starts.map(length).collect()
+}
