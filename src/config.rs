@@ -115,6 +115,8 @@ pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Config, Wro
             return Err(Wrong(vec![format!("--config: there is no file {}", path.display())]));
         }
         Some(path) => layers.merge(Toml::file_exact(path)),
+        // One that is asked for exactly must be there.
+        None if !Path::new(DEFAULT_FILE).exists() => layers,
         None => layers.merge(Toml::file_exact(DEFAULT_FILE)),
     };
     let layers = layers.merge(variables_of_the_nats_tools()).merge(Env::prefixed(VARIABLE_PREFIX).split("__"));

@@ -193,6 +193,8 @@ impl Topology {
     pub fn durable(&self, partition: u16) -> pull::Config {
         pull::Config {
             durable_name: Some(durable_name(partition)),
+            // The server says it back, so that it must be among what is compared.
+            name: Some(durable_name(partition)),
             description: Some(format!("Messages of partition {partition}, for trackers")),
             deliver_policy: DeliverPolicy::All,
             replay_policy: ReplayPolicy::Instant,

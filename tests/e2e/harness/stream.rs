@@ -1,0 +1,67 @@
+//! What lies at the broker, looked at and written to past the service: as `nats pub` and `nats stream view` do.
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::{self, stream::LastRawMessageErrorKind};
+use futures_util::future::join_all;
+use serde_json::Value;
+
+use super::messages::subject;
+
+/// Publishes and acknowledgements under way at once.
+const CHUNK: usize = 2_000;
+
+/// A dead letter as it is stored.
+#[derive(Debug)]
+pub struct Letter {
+    /// Its subject.
+    pub subject: String,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// The bytes of the message that died.
+    pub payload: Vec<u8>,
+}
+
+impl Letter {
+    /// One header; empty where it is missing.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.as_str())
+    }
+}
+
+/// Stores messages without ids, so that none is recognised as a repeat.
+pub async fn publish(jetstream: &jetstream::Context, messages: &[Value]) {
+    for chunk in messages.chunks(CHUNK) {
+        let publishes = chunk.iter().map(async |message| {
+            let payload = serde_json::to_vec(message).unwrap();
+            jetstream.publish(subject(message), payload.into()).await.unwrap().await.unwrap();
+        });
+        join_all(publishes).await;
+    }
+}
+
+/// Stores bytes on a subject, and gives their place in the stream.
+pub async fn publish_bytes(jetstream: &jetstream::Context, subject: &str, payload: Vec<u8>) -> u64 {
+    jetstream.publish(subject.to_owned(), payload.into()).await.unwrap().await.unwrap().sequence
+}
+
+/// How many messages lie in a stream.
+pub async fn count(jetstream: &jetstream::Context, stream: &str) -> u64 {
+    jetstream.get_stream(stream).await.unwrap().cached_info().state.messages
+}
+
+/// All dead letters, oldest first.
+pub async fn dead_letters(jetstream: &jetstream::Context) -> Vec<Letter> {
+    let stream = jetstream.get_stream("ROCKETS_DLQ").await.unwrap();
+    let mut letters = Vec::new();
+    for sequence in 1..=stream.cached_info().state.last_sequence {
+        match stream.get_raw_message(sequence).await {
+            Ok(message) => letters.push(Letter {
+                subject: message.subject.to_string(),
+                headers: message.headers,
+                payload: message.payload.to_vec(),
+            }),
+            Err(error) => assert_eq!(error.kind(), LastRawMessageErrorKind::NoMessageFound, "{error}"),
+        }
+    }
+    letters
+}

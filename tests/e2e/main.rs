@@ -1,0 +1,10 @@
+//! End to end: the program as it is, with real brokers, real sockets and real kills, seen only from outside.
+//!
+//! Every test starts what it needs on free ports, with a store of its own, and ends it. They need a `nats-server`, in
+//! `nats/.bin` (`nats/get-nats-server`) or on the PATH, and the feature `fail-points` where a test stops the program at
+//! an exact place.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::print_stderr, reason = "the log of a failed test is for whoever reads it")]
+
+mod harness;
+mod pipeline;
