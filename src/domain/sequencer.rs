@@ -48,6 +48,7 @@ pub fn take_up<S>(
     for arrival in arrivals.iter().filter(|arrival| !record.has_passed(arrival.message.number)) {
         offer(hand, arrival);
     }
+    forget_passed(record, hand);
     let mut verdicts = place_in_order(record, hand);
     let placed: HashSet<_> = verdicts.iter().map(|(arrival, _)| arrival.sequence).collect();
     for arrival in arrivals {
@@ -67,6 +68,15 @@ pub fn offer<S>(hand: &mut Hand<S>, arrival: &Arc<Arrival<S>>) {
     let held = hand.entry(arrival.message.number).or_insert_with(|| arrival.clone());
     if arrival.sequence < held.sequence {
         *held = arrival.clone();
+    }
+}
+
+/// What another tracker has placed needs not be kept.
+fn forget_passed<S>(record: &Record, hand: &mut Hand<S>) {
+    while let Some(first) = hand.first_entry()
+        && record.has_passed(*first.key())
+    {
+        first.remove();
     }
 }
 
@@ -128,6 +138,15 @@ mod tests {
         verdicts_of(record, hand, &[(2, 9)]);
         verdicts_of(record, hand, &[(2, 3)]);
         assert_eq!(verdicts_of(record, hand, &[(1, 10)]), [(3, Verdict::Applied), (10, Verdict::Applied)]);
+    }
+
+    #[test]
+    fn what_somebody_else_has_placed_leaves_memory() {
+        let (record, hand) = (&mut Record::default(), &mut Hand::new());
+        verdicts_of(&mut Record::default(), hand, &[(2, 1), (3, 2), (5, 3)]);
+        verdicts_of(record, &mut Hand::new(), &[(2, 1), (3, 2), (1, 4)]);
+        verdicts_of(record, hand, &[(6, 5)]);
+        assert_eq!(hand.keys().map(|number| number.get()).collect::<Vec<_>>(), [5, 6]);
     }
 
     #[test]
