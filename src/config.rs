@@ -121,7 +121,12 @@ pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Config, Wro
     };
     let layers = layers.merge(variables_of_the_nats_tools()).merge(Env::prefixed(VARIABLE_PREFIX).split("__"));
     let flag = |layers: Figment, (setting, value): &(&str, String)| layers.merge(Serialized::global(setting, value));
-    check(&flags.iter().fold(layers, flag))
+    let config = check(&flags.iter().fold(layers, flag));
+    // Read by the log itself, and so no layer; but as wrong as any other setting.
+    match logging::wrong_filter() {
+        None => config,
+        Some(problem) => Err(Wrong(config.err().into_iter().flat_map(|wrong| wrong.0).chain([problem]).collect())),
+    }
 }
 
 /// Variables that the `nats` tools read too; ours come before them.

@@ -32,6 +32,15 @@ pub fn start(format: Option<Format>) {
     };
 }
 
+/// What is wrong with `RUST_LOG`, where something is.
+pub fn wrong_filter() -> Option<String> {
+    let text = std::env::var(EnvFilter::DEFAULT_ENV).ok()?;
+    let error = EnvFilter::try_new(&text).err()?;
+    Some(format!(
+        "RUST_LOG: must be levels such as info,rockets=debug; is {text:?}, from the variable RUST_LOG ({error})"
+    ))
+}
+
 /// At most a few lines a second of one kind.
 #[derive(Debug, Default)]
 pub struct Limit {

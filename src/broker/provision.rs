@@ -4,6 +4,7 @@
 //! never changed. The number of partitions is fixed for the life of the stream: most channels would move, and one whose
 //! messages lie in two partitions has no order any more.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use async_nats::jetstream::consumer::{self, pull};
@@ -151,7 +152,7 @@ async fn provision_stream(
 ) -> Result<Step, ProvisionError> {
     let object = format!("stream {}", desired.name);
     let Some(found) = found_stream(broker, &desired.name).await? else {
-        broker.jetstream().create_stream(desired).await.map_err(|error| BrokerError::from_causes(&error))?;
+        broker.jetstream().create_stream(desired).await.map_err(|error| cannot_change(&object, &error))?;
         return Ok(Step { object, outcome: Outcome::Made });
     };
     refuse_other_partitions(&found, topology)?;
@@ -166,11 +167,15 @@ async fn provision_stream(
 
 async fn provision_durable(broker: &Broker, desired: pull::Config, partition: u16) -> Result<Step, ProvisionError> {
     let object = format!("durable {}", durable_name(partition));
-    let found = found_durable(broker, partition).await?;
-    let outcome = match found.map(|found| differences(&consumer_config(desired.clone()), &found)) {
-        None => Outcome::Made,
-        Some(differences) if differences.is_empty() => return Ok(Step { object, outcome: Outcome::Found }),
-        Some(differences) => Outcome::Changed(differences),
+    let (desired, outcome) = match found_durable(broker, partition).await? {
+        None => (desired, Outcome::Made),
+        Some(found) => {
+            let differences = differences(&consumer_config(desired.clone()), &found);
+            if differences.is_empty() {
+                return Ok(Step { object, outcome: Outcome::Found });
+            }
+            (keeping_the_operators_fields_of_a_durable(desired, found), Outcome::Changed(differences))
+        }
     };
     let made = broker.jetstream().create_consumer_on_stream(desired, STREAM).await;
     made.map_err(|error| cannot_change(&object, &error))?;
@@ -234,8 +239,28 @@ fn keeping_the_operators_fields(desired: stream::Config, found: stream::Config) 
         compression: found.compression,
         consumer_limits: found.consumer_limits,
         republish: found.republish,
+        metadata: keeping_others_metadata(desired.metadata, found.metadata),
         ..desired
     }
+}
+
+fn keeping_the_operators_fields_of_a_durable(desired: pull::Config, found: consumer::Config) -> pull::Config {
+    pull::Config {
+        description: found.description,
+        sample_frequency: found.sample_frequency,
+        pause_until: found.pause_until,
+        metadata: keeping_others_metadata(desired.metadata, found.metadata),
+        ..desired
+    }
+}
+
+/// What others have noted stays, but for what the server notes by itself.
+fn keeping_others_metadata(
+    desired: HashMap<String, String>,
+    found: HashMap<String, String>,
+) -> HashMap<String, String> {
+    let of_others = |(key, _): &(String, String)| !key.starts_with("rockets.") && !key.starts_with("_nats.");
+    found.into_iter().filter(of_others).chain(desired).collect()
 }
 
 /// The fields in which an object differs, but for those that are an operator's.

@@ -91,7 +91,7 @@ impl Answer {
     }
 
     /// 503 with `Retry-After`: not now.
-    pub fn unavailable(what: &'static str) -> Self {
+    pub fn unavailable(what: impl Into<String>) -> Self {
         let seconds = HeaderValue::from(RETRY_AFTER_DEFAULT.as_secs());
         Self { header: Some((RETRY_AFTER, seconds)), ..Self::error(StatusCode::SERVICE_UNAVAILABLE, what) }
     }

@@ -68,18 +68,24 @@ fn health(checks: &BTreeMap<&'static str, Check>) -> Answer {
 
 fn readiness(checks: &BTreeMap<&'static str, Check>) -> Answer {
     let roles: BTreeMap<_, _> = checks.iter().map(|(role, check)| (*role, check())).collect();
-    let unable = roles.values().find_map(|condition| match condition {
-        Condition::Unable(why) => Some(*why),
-        _ => None,
-    });
-    if let Some(why) = unable {
-        return Answer::unavailable(why);
+    let degraded = roles.values().any(|condition| *condition != Condition::Well);
+    if roles.values().any(|condition| matches!(condition, Condition::Unable(_))) {
+        return Answer::unavailable(troubles(&roles));
     }
-    let degraded = roles.values().any(|condition| matches!(condition, Condition::Degraded(_)));
-    let told = |condition| match condition {
+    let roles = roles.into_iter().map(|(role, condition)| (role, told(&condition))).collect();
+    Answer::ok(&Readiness { status: if degraded { "degraded" } else { "ready" }, roles })
+}
+
+/// Every role that is not well, and why: also those that still do their work, where another one does not.
+fn troubles(roles: &BTreeMap<&'static str, Condition>) -> String {
+    let not_well = roles.iter().filter(|(_, condition)| **condition != Condition::Well);
+    let told: Vec<_> = not_well.map(|(role, condition)| format!("{role}: {}", told(condition))).collect();
+    told.join(", ")
+}
+
+fn told(condition: &Condition) -> &'static str {
+    match condition {
         Condition::Well => "ready",
         Condition::Degraded(what) | Condition::Unable(what) => what,
-    };
-    let roles = roles.into_iter().map(|(role, condition)| (role, told(condition))).collect();
-    Answer::ok(&Readiness { status: if degraded { "degraded" } else { "ready" }, roles })
+    }
 }

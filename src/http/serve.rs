@@ -61,6 +61,8 @@ pub async fn serve(listener: TcpListener, routes: Routes, shutdown: Cancellation
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_DEADLINE)
+            // A sender may say that it has nothing more to send (`nc -N`) and still wait for the answer.
+            .half_close(true)
             .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
             .serve_connection(TokioIo::new(stream), service);
         let connection = graceful.watch(connection);

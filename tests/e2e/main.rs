@@ -6,5 +6,13 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stderr, reason = "the log of a failed test is for whoever reads it")]
 
+mod cli;
+mod contract_http;
+mod contract_ingest;
+mod contract_rockets;
+mod contract_service;
 mod harness;
+mod nats_py;
 mod pipeline;
+mod provision;
+mod raw_http;
