@@ -1,9 +1,18 @@
-//! The way of messages when nothing breaks: whatever their order and however often they come.
+//! The way of messages when nothing breaks: whatever their order, however often they come, whoever takes them up.
 
-use super::harness::{Flight, TestService};
+use std::collections::HashMap;
+
+use futures_util::{StreamExt as _, stream};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::harness::messages::{expected, scattered};
+use super::harness::service::init;
+use super::harness::stream::{count, dead_letters, is_taken_up, publish};
+use super::harness::{Broker, Flight, Program, TestService, eventually, load};
 
 #[tokio::test]
-async fn a_launch_is_seen_in_every_shape_of_the_service() {
+async fn messages_are_applied_in_every_shape_of_the_service() {
     for service in [TestService::start().await, TestService::embedded().await, TestService::split().await] {
         let flight = Flight::new();
         let messages = flight.climb(10);
@@ -12,4 +21,107 @@ async fn a_launch_is_seen_in_every_shape_of_the_service() {
         }
         service.settles(&messages).await;
     }
+}
+
+#[tokio::test]
+async fn order_and_repeats_make_no_difference() {
+    let mut service = TestService::start().await;
+    let flight = Flight::new();
+    let mut messages = flight.climb(299);
+    messages.push(flight.exploded(300, "PRESSURE_VESSEL_FAILURE"));
+    let twice = [scattered(&messages), messages.clone()].concat();
+    let ingest = &service.ingest;
+    let answers: Vec<_> =
+        stream::iter(&twice).map(async |message| (message, ingest.post(message).await)).buffered(16).collect().await;
+
+    let mut first_ids = HashMap::new();
+    for (message, answer) in answers {
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let (number, data) = (&message["metadata"]["messageNumber"], &answer.body["data"]);
+        match first_ids.get(number) {
+            None => {
+                first_ids.insert(number, data["event_id"].clone());
+                assert_eq!(data["status"], "ingested");
+            }
+            Some(first) => assert_eq!(data, &json!({ "status": "duplicate", "event_id": first })),
+        }
+    }
+    service.settles(&messages).await;
+
+    // Once the broker has forgotten the ids, repeats are stored again: with no id at all it is the same.
+    let jetstream = service.broker().jetstream().await;
+    publish(&jetstream, &scattered(&messages)).await;
+    assert_eq!(count(&jetstream, "ROCKETS").await, 600);
+    is_taken_up(&jetstream).await;
+    assert_eq!(service.rocket(&flight.channel).await, expected(&messages));
+    assert_eq!(count(&jetstream, "ROCKETS_DLQ").await, 0);
+}
+
+#[tokio::test]
+async fn what_waits_is_counted_and_shown() {
+    let service = TestService::start().await;
+    let flight = Flight::new();
+    let messages = flight.climb(20);
+    for missing in [2, 5, 9] {
+        assert_eq!(messages[missing - 1]["metadata"]["messageNumber"], missing);
+    }
+    let (late, early): (Vec<_>, Vec<_>) = messages
+        .iter()
+        .cloned()
+        .partition(|message| [2, 5, 9].contains(&message["metadata"]["messageNumber"].as_u64().unwrap()));
+    let mut sent = early;
+    for message in &sent {
+        service.ingest.ingest(message).await;
+    }
+    service.settles(&sent).await;
+    for message in late {
+        service.ingest.ingest(&message).await;
+        sent.push(message);
+        service.settles(&sent).await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_id_is_in_the_log_of_every_process_up_to_the_state() {
+    let service = TestService::split().await;
+    let flight = Flight::new();
+    for (message, id) in [(flight.launched(1), "request-of-1"), (flight.slower(3, 1), "request-of-3")] {
+        let request = service.ingest.request(Method::POST, "/messages").header("Request-Id", id).json(&message);
+        let answer = service.ingest.answer(request).await;
+        assert_eq!((answer.status, &answer.headers["request-id"]), (200, &id.parse().unwrap()));
+        assert_eq!(answer.body["request_id"], id);
+    }
+    let [ingest, track, _] = &service.programs[..] else { panic!() };
+    for (program, id, what) in [
+        (ingest, "request-of-1", "stored"),
+        (ingest, "request-of-3", "stored"),
+        (track, "request-of-1", "message applied"),
+        (track, "request-of-3", "message waits behind a gap"),
+    ] {
+        let says = |line: &Value| line["request_id"] == id && line["message"] == what;
+        eventually(&format!("a line {what:?} with {id}"), async || program.log_lines().iter().any(says).then_some(()))
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn two_trackers_at_once_count_nothing_twice() {
+    let broker = Broker::start().await;
+    init(&broker).await;
+    let start = |role| Program::of(&[role]).broker(&broker).start();
+    let mut programs: Vec<_> = ["track", "track", "ingest", "query"].map(start).into();
+    for program in &mut programs {
+        program.ready().await;
+    }
+    let (ingest, query) = (programs[2].client().await, programs[3].client().await);
+    load::is_verified(load::launch(&ingest, &query, 5_000)).await;
+
+    let jetstream = broker.jetstream().await;
+    is_taken_up(&jetstream).await;
+    let letters = dead_letters(&jetstream).await;
+    let mut sequences: Vec<_> = letters.iter().map(|letter| letter.header("Rockets-Sequence")).collect();
+    sequences.sort_unstable();
+    sequences.dedup();
+    assert!(!letters.is_empty());
+    assert_eq!(sequences.len(), letters.len());
 }

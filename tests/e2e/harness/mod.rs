@@ -6,6 +6,7 @@
 pub mod broker;
 pub mod client;
 pub mod data_dir;
+pub mod load;
 pub mod messages;
 pub mod program;
 pub mod service;

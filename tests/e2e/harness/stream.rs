@@ -2,9 +2,11 @@
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::{self, stream::LastRawMessageErrorKind};
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use serde_json::Value;
 
+use super::becomes;
 use super::messages::subject;
 
 /// Publishes and acknowledgements under way at once.
@@ -64,4 +66,14 @@ pub async fn dead_letters(jetstream: &jetstream::Context) -> Vec<Letter> {
         }
     }
     letters
+}
+
+/// Waits until the trackers have taken up everything that is stored and hold nothing any more.
+pub async fn is_taken_up(jetstream: &jetstream::Context) {
+    let stream = jetstream.get_stream("ROCKETS").await.unwrap();
+    becomes("messages that are not acknowledged", 0, async || {
+        let consumers: Vec<_> = stream.consumers().map(Result::unwrap).collect().await;
+        consumers.iter().map(|consumer| consumer.num_pending + consumer.num_ack_pending as u64).sum()
+    })
+    .await;
 }
