@@ -1,1 +1,131 @@
-//! x
+//! The program dies as by `kill -9` at each place where it matters, and the next one finishes what it left.
+#![cfg(feature = "fail-points")]
+
+use std::os::unix::process::ExitStatusExt as _;
+
+use serde_json::Value;
+
+use super::harness::messages::scattered;
+use super::harness::program::{Program, Start};
+use super::harness::service::settles;
+use super::harness::stream::{count, dead_letters, is_taken_up, publish, publish_bytes};
+use super::harness::{Broker, Flight};
+
+/// What lies in the stream when the trackers start.
+struct Work {
+    flights: Vec<Vec<Value>>,
+    dead: Vec<u64>,
+}
+
+/// The work of a tracker in all its kinds: order and disorder, refusals, no messages at all, and a gap behind which more
+/// waits than is kept in memory.
+async fn work(broker: &Broker) -> Work {
+    let jetstream = broker.jetstream().await;
+    let mut flights = Vec::new();
+    let mut dead = Vec::new();
+    for _ in 0..6 {
+        let flight = Flight::new();
+        let mut messages = flight.climb(30);
+        messages[9] = flight.launched(10);
+        messages[19] = flight.exploded(20, "x");
+        let sequences = publish(&jetstream, &messages).await;
+        publish(&jetstream, &scattered(&messages)).await;
+        // The tenth makes no sense, and nothing does after the explosion. Of copies the first one counts.
+        dead.push(sequences[9]);
+        dead.extend(&sequences[20..]);
+        dead.push(publish_bytes(&jetstream, &format!("rockets.{}", flight.channel), b"x".to_vec()).await);
+        flights.push(messages);
+    }
+    let flight = Flight::new();
+    let messages = flight.climb(4_000);
+    publish(&jetstream, &messages[1..]).await;
+    publish(&jetstream, &messages[..1]).await;
+    flights.push(messages);
+    Work { flights, dead }
+}
+
+fn up(broker: &Broker) -> Start {
+    Program::of(&["up"]).broker(broker).env("ROCKETS_TRACK__ACK_WAIT", "1s")
+}
+
+/// Dies at each of these points in turn, on one store, and then finishes.
+async fn dies_and_finishes(points: &[&str]) {
+    let broker = Broker::start().await;
+    // Makes the broker's objects.
+    up(&broker).start().ready().await;
+    let Work { flights, mut dead } = work(&broker).await;
+    for point in points {
+        let died = up(&broker).fail_point(point).start().exit().await;
+        assert_eq!(died.signal(), Some(6), "{point}: {died}");
+    }
+    let mut last = up(&broker).start();
+    let client = last.ready().await;
+    for messages in &flights {
+        settles(&client, messages).await;
+    }
+    let jetstream = broker.jetstream().await;
+    is_taken_up(&jetstream).await;
+    let letters = dead_letters(&jetstream).await;
+    let mut told: Vec<u64> = letters.iter().map(|letter| letter.header("Rockets-Sequence").parse().unwrap()).collect();
+    told.sort_unstable();
+    dead.sort_unstable();
+    assert_eq!(told, dead, "{points:?}");
+}
+
+#[tokio::test]
+async fn between_the_record_and_the_acknowledgement() {
+    dies_and_finishes(&["track.record-written:1"]).await;
+    dies_and_finishes(&["track.record-written:5"]).await;
+    dies_and_finishes(&["track.before-acknowledging:1"]).await;
+}
+
+#[tokio::test]
+async fn between_the_dead_letters_and_the_record() {
+    dies_and_finishes(&["track.dead-letters-stored:1"]).await;
+    dies_and_finishes(&["track.dead-letters-stored:4"]).await;
+}
+
+#[tokio::test]
+async fn in_the_middle_of_a_drain() {
+    dies_and_finishes(&["track.drain-step:1"]).await;
+    dies_and_finishes(&["track.drain-step:3"]).await;
+}
+
+#[tokio::test]
+async fn again_and_again() {
+    dies_and_finishes(&[
+        "track.before-acknowledging:1",
+        "track.record-written:2",
+        "track.dead-letters-stored:1",
+        "track.record-written:1",
+        "track.drain-step:2",
+        "track.drain-step:1",
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn between_the_store_and_the_answer() {
+    let broker = Broker::start().await;
+    let flight = Flight::new();
+    let messages = flight.climb(10);
+    let mut rest = messages.iter();
+    for _ in 0..2 {
+        let mut up = up(&broker).fail_point("ingest.stored:3").start();
+        let client = up.ready().await;
+        for message in rest.by_ref() {
+            if client.try_post(message).await.is_none() {
+                break;
+            }
+        }
+        assert_eq!(up.exit().await.signal(), Some(6));
+    }
+    // Those without an answer are sent again, as by every sender, and are recognised.
+    let mut up = up(&broker).start();
+    let client = up.ready().await;
+    for (message, status) in messages.iter().zip(["duplicate"; 6].into_iter().chain(["ingested"; 4])) {
+        assert_eq!(client.post(message).await.body["data"]["status"], status, "{message}");
+    }
+    settles(&client, &messages).await;
+    assert_eq!(count(&broker.jetstream().await, "ROCKETS").await, 10);
+}

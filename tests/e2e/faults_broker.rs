@@ -1,1 +1,82 @@
-//! x
+//! The broker is killed or frozen under load: what was acknowledged is there, what was not is sent again.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::harness::stream::{count, is_taken_up};
+use super::harness::{Broker, Flight, Program, TestService, becomes, eventually, load};
+
+#[tokio::test]
+async fn a_broker_killed_under_load_comes_back_with_everything() {
+    let mut broker = Broker::start_syncing("always").await;
+    let mut up = Program::of(&["up"]).broker(&broker).start();
+    let client = up.ready().await;
+    let mut launch = load::launch(&client, &client, 5_000);
+    for applied_min in [500, 2_500] {
+        load::reaches(&client, &mut launch, applied_min).await;
+        broker.kill();
+        eventually("the loss is noticed", async || (client.get("/readyz").await.status == 503).then_some(())).await;
+        broker.restart().await;
+        up.ready().await;
+    }
+    load::is_verified(launch).await;
+}
+
+#[tokio::test]
+async fn its_own_broker_killed_under_load_is_started_again() {
+    let service = TestService::embedded().await;
+    let data = service.data.as_ref().unwrap();
+    let mut launch = load::launch(&service.ingest, &service.query, 5_000);
+    for applied_min in [500, 2_500] {
+        load::reaches(&service.query, &mut launch, applied_min).await;
+        let killed = data.broker_pid();
+        data.kill_broker();
+        eventually("another broker runs", async || data.broker_pid().filter(|pid| Some(*pid) != killed)).await;
+    }
+    load::is_verified(launch).await;
+}
+
+#[tokio::test]
+async fn a_frozen_broker_costs_nothing_but_time() {
+    let mut service = TestService::start().await;
+    let flight = Flight::new();
+    let messages = flight.climb(40);
+    for message in &messages[..10] {
+        service.ingest.ingest(message).await;
+    }
+    service.settles(&messages[..10]).await;
+
+    service.broker().freeze();
+    // The client gives up after 10 s, so that every answer has come before that.
+    let answers = join_all(messages[10..].iter().map(|message| service.post(message))).await;
+    for answer in &answers {
+        assert_eq!((answer.status, answer.headers.contains_key("retry-after")), (503, true), "{answer:?}");
+    }
+    service.settles(&messages[..10]).await;
+    eventually("the view says that it is stale, or that messages cannot be taken", async || {
+        let answer = service.query.get("/readyz").await;
+        (answer.status == 503 || answer.body["data"]["status"] == "degraded").then_some(())
+    })
+    .await;
+    // Once the loss is known, nobody has to wait for the answer.
+    eventually("a quick refusal", async || {
+        let begun = std::time::Instant::now();
+        let answer = service.post(&messages[10]).await;
+        assert_eq!(answer.status, 503);
+        (begun.elapsed() < Duration::from_secs(1)).then_some(())
+    })
+    .await;
+    service.settles(&messages[..10]).await;
+
+    service.broker().thaw();
+    for message in &messages[10..] {
+        eventually("the message is stored", async || (service.post(message).await.status == 200).then_some(())).await;
+    }
+    service.settles(&messages).await;
+    let jetstream = service.broker().jetstream().await;
+    is_taken_up(&jetstream).await;
+    // What was on its way when the broker froze is stored once, whoever sent it again.
+    becomes("messages in the stream", 40, async || count(&jetstream, "ROCKETS").await).await;
+    service.settles(&messages).await;
+}

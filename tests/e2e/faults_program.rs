@@ -1,1 +1,30 @@
-//! x
+//! The program is killed under load, again and again: whoever sends until everything is through loses nothing.
+
+use super::harness::{Broker, Client, DataDir, Program, free_port, load, program::Start};
+
+/// Kills a program whenever the load has come a piece further, and starts the next in its place.
+async fn is_killed_under_load(start: impl Fn() -> Start) {
+    let port = free_port();
+    let mut up = start().http_port(port).start();
+    let client: Client = up.ready().await;
+    let mut launch = load::launch(&client, &client, 5_000);
+    for applied_min in [500, 2_000, 3_500] {
+        load::reaches(&client, &mut launch, applied_min).await;
+        up.kill();
+        up = start().http_port(port).start();
+        up.ready().await;
+    }
+    load::is_verified(launch).await;
+}
+
+#[tokio::test]
+async fn with_a_broker_elsewhere() {
+    let broker = Broker::start().await;
+    is_killed_under_load(|| Program::of(&["up"]).broker(&broker)).await;
+}
+
+#[tokio::test]
+async fn with_its_own_broker() {
+    let data = DataDir::new();
+    is_killed_under_load(|| Program::of(&["up"]).data_dir(&data)).await;
+}

@@ -62,9 +62,6 @@ async fn what_waits_is_counted_and_shown() {
     let service = TestService::start().await;
     let flight = Flight::new();
     let messages = flight.climb(20);
-    for missing in [2, 5, 9] {
-        assert_eq!(messages[missing - 1]["metadata"]["messageNumber"], missing);
-    }
     let (late, early): (Vec<_>, Vec<_>) = messages
         .iter()
         .cloned()

@@ -1,1 +1,70 @@
-//! x
+//! SIGTERM: what is in hand is answered, what is held is given back, and the program ends well.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use super::harness::service::settles;
+use super::harness::stream::count;
+use super::harness::{Flight, Program, TestService, eventually};
+
+#[tokio::test]
+async fn every_role_ends_well() {
+    for mut service in [TestService::start().await, TestService::embedded().await, TestService::split().await] {
+        let messages = Flight::new().climb(3);
+        for message in &messages {
+            service.ingest.ingest(message).await;
+        }
+        service.settles(&messages).await;
+        for program in &mut service.programs {
+            assert_eq!(program.term().await.code(), Some(0));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_message_in_hand_is_stored_and_answered() {
+    let mut service = TestService::start().await;
+    let messages = Flight::new().climb(1);
+    let addr = service.programs[0].addr().await;
+
+    // The interim answer is the proof that the request is in hand, and waits for its body.
+    let body = messages[0].to_string();
+    let mut connection = TcpStream::connect(addr).unwrap();
+    connection.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let head =
+        format!("POST /messages HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n", body.len());
+    connection.write_all(head.as_bytes()).unwrap();
+    let mut interim = [0; 25];
+    connection.read_exact(&mut interim).unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+
+    let up = &mut service.programs[0];
+    up.send_term();
+    eventually("the shutdown has begun", async || up.log().contains("shutting down").then_some(())).await;
+    connection.write_all(body.as_bytes()).unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"ingested\""), "{answer}");
+    assert_eq!(up.exit().await.code(), Some(0));
+
+    let broker = service.broker();
+    assert_eq!(count(&broker.jetstream().await, "ROCKETS").await, 1);
+    let mut next = Program::of(&["up"]).broker(broker).start();
+    settles(&next.ready().await, &messages).await;
+}
+
+#[tokio::test]
+async fn it_ends_well_while_the_broker_is_frozen_or_gone() {
+    let mut service = TestService::split().await;
+    service.ingest.ingest(&Flight::new().launched(1)).await;
+    service.broker().freeze();
+    for program in &mut service.programs {
+        assert_eq!(program.term().await.code(), Some(0));
+    }
+    let mut service = TestService::split().await;
+    service.broker().kill();
+    for program in &mut service.programs {
+        assert_eq!(program.term().await.code(), Some(0));
+    }
+}

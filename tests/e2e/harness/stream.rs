@@ -30,15 +30,17 @@ impl Letter {
     }
 }
 
-/// Stores messages without ids, so that none is recognised as a repeat.
-pub async fn publish(jetstream: &jetstream::Context, messages: &[Value]) {
+/// Stores messages without ids, so that none is recognised as a repeat, and gives their places in the stream.
+pub async fn publish(jetstream: &jetstream::Context, messages: &[Value]) -> Vec<u64> {
+    let mut sequences = Vec::new();
     for chunk in messages.chunks(CHUNK) {
         let publishes = chunk.iter().map(async |message| {
             let payload = serde_json::to_vec(message).unwrap();
-            jetstream.publish(subject(message), payload.into()).await.unwrap().await.unwrap();
+            jetstream.publish(subject(message), payload.into()).await.unwrap().await.unwrap().sequence
         });
-        join_all(publishes).await;
+        sequences.extend(join_all(publishes).await);
     }
+    sequences
 }
 
 /// Stores bytes on a subject, and gives their place in the stream.
