@@ -28,6 +28,9 @@ const PULL_HEARTBEAT: Duration = Duration::from_secs(1);
 /// Longest pause before a pull that ended is opened again.
 const REOPEN_PAUSE_MAX: Duration = Duration::from_secs(1);
 
+/// Longest id of a request that is taken over from a message, in bytes; a longer one is as if there were none.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
 /// A message as it lies in the stream.
 #[derive(Clone, Debug)]
 pub struct Stored {
@@ -163,5 +166,11 @@ fn delivery(message: jetstream::Message) -> Option<Delivery> {
 }
 
 fn request_id(headers: Option<&HeaderMap>) -> Option<String> {
-    headers?.get(HEADER_REQUEST_ID).map(|id| id.as_str().to_owned())
+    usable_request_id(headers?.get(HEADER_REQUEST_ID)?.as_str())
+}
+
+/// An id such as the ingress writes. An outsider may write anything there, and a dead letter must have room for it.
+pub(super) fn usable_request_id(id: &str) -> Option<String> {
+    let usable = id.len() <= REQUEST_ID_BYTES_MAX && id.bytes().all(|byte| byte.is_ascii_graphic());
+    usable.then(|| id.to_owned())
 }

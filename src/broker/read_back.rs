@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::connection::{PUBLISH_TIMEOUT, within};
+use super::consumer::usable_request_id;
 use super::topology::{HEADER_REQUEST_ID, STREAM, channel_token, stored_subject};
 use super::{Broker, BrokerError, Stored};
 use crate::domain::{Channel, Sequence};
@@ -85,7 +86,7 @@ fn stored(answer: Message) -> Result<Stored, BrokerError> {
         return Err(BrokerError::Unavailable("an answer names no sequence or time".into()));
     };
     let channel_token = channel_token(of_header("Nats-Subject").unwrap_or_default()).to_owned();
-    let request_id = of_header(HEADER_REQUEST_ID).map(str::to_owned);
+    let request_id = of_header(HEADER_REQUEST_ID).and_then(usable_request_id);
     Ok(Stored { sequence, channel_token, time, request_id, payload: answer.payload })
 }
 

@@ -27,6 +27,10 @@ pub const PRIORITY_GROUP: &str = "track";
 /// Largest message of [`STREAM`], its headers included, in bytes. A larger one is refused. It leaves room below the
 /// server's `max_payload` (1 MiB), so that a message with the headers of a dead letter always fits.
 pub const MESSAGE_BYTES_MAX: i32 = 256 * 1024;
+/// Longest token of a channel in the subject of a dead letter, in characters; of a longer one the end is left out. A line of
+/// the protocol has 4 KiB at most, and the server ends a connection that sends a longer one: an outsider's message with
+/// just so long a subject would end it again and again.
+const TOKEN_CHARS_MAX: usize = 256;
 /// How long the broker recognises a repeated message by its id. A later repeat is stored again, and found to be a
 /// duplicate by its number.
 pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(2 * 60);
@@ -89,9 +93,10 @@ pub fn message_id(channel: &Channel, number: MessageNumber) -> String {
     format!("{channel}-{number}")
 }
 
-/// The subject of a dead letter, with the channel's token as the message's subject had it.
+/// The subject of a dead letter, with the channel's token as the message's subject had it, up to [`TOKEN_CHARS_MAX`].
 pub fn dead_letter_subject(partition: u16, channel_token: &str) -> String {
-    format!("rockets_dlq.{partition}.{channel_token}")
+    let token: String = channel_token.chars().take(TOKEN_CHARS_MAX).collect();
+    format!("rockets_dlq.{partition}.{token}")
 }
 
 /// The subject of a channel's record.
@@ -229,5 +234,6 @@ mod tests {
         assert_eq!(channel_of_record(&record_subject(&channel)), Some(channel));
         assert_eq!(channel_of_record("$KV.rockets.else"), None);
         assert_eq!(channel_token("rockets.3.not-a-uuid"), "not-a-uuid");
+        assert_eq!(dead_letter_subject(3, &"🚀".repeat(1_000)), format!("rockets_dlq.3.{}", "🚀".repeat(256)));
     }
 }

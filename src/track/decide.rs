@@ -73,8 +73,15 @@ pub async fn bury_malformed(
     counters: &Counters,
 ) -> Result<(), BrokerError> {
     static MALFORMED: Limit = Limit::new();
+    static UNBURIED: Limit = Limit::new();
     let Malformed { stored, error } = malformed;
-    broker.bury(&DeadLetter { stored, reason: Reason::Malformed, error: error.clone() }).await?;
+    let buried = broker.bury(&DeadLetter { stored, reason: Reason::Malformed, error: error.clone() }).await;
+    buried.inspect_err(|error| {
+        if let Some(unlogged) = UNBURIED.admits() {
+            let event_id = stored.sequence.0;
+            tracing::warn!(event_id, %error, unlogged, "a dead letter could not be stored, its message comes again");
+        }
+    })?;
     Counters::count(&counters.malformed);
     if let Some(unlogged) = MALFORMED.admits() {
         let (channel, event_id) = (&stored.channel_token, stored.sequence.0);
