@@ -411,7 +411,7 @@ async fn a_slow_request_is_cut() {
     let silent = || async { cut(addr, b"", b"").await };
     let ends = tokio::join!(
         silent(),
-        cut(addr, &whole[..20], b""),
+        cut(addr, &whole[..20], b"x"),
         cut(addr, &whole[..body_at], b""),
         cut(addr, &whole[..body_at + 10], b" "),
     );
