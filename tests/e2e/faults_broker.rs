@@ -39,7 +39,7 @@ async fn its_own_broker_killed_under_load_is_started_again() {
 
 #[tokio::test]
 async fn a_frozen_broker_costs_nothing_but_time() {
-    let mut service = TestService::start().await;
+    let mut service = TestService::split().await;
     let flight = Flight::new();
     let messages = flight.climb(40);
     for message in &messages[..10] {
@@ -54,9 +54,13 @@ async fn a_frozen_broker_costs_nothing_but_time() {
         assert_eq!((answer.status, answer.headers.contains_key("retry-after")), (503, true), "{answer:?}");
     }
     service.settles(&messages[..10]).await;
-    eventually("the view says that it is stale, or that messages cannot be taken", async || {
+    eventually("the view says that it is stale", async || {
         let answer = service.query.get("/readyz").await;
-        (answer.status == 503 || answer.body["data"]["status"] == "degraded").then_some(())
+        (answer.status == 200 && answer.body["data"]["status"] == "degraded").then_some(())
+    })
+    .await;
+    eventually("the ingress says that it cannot take messages", async || {
+        (service.ingest.get("/readyz").await.status == 503).then_some(())
     })
     .await;
     // Once the loss is known, nobody has to wait for the answer.

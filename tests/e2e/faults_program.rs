@@ -28,3 +28,24 @@ async fn with_its_own_broker() {
     let data = DataDir::new();
     is_killed_under_load(|| Program::of(&["up"]).data_dir(&data)).await;
 }
+
+#[tokio::test]
+async fn trackers_that_freeze_thaw_and_die_count_nothing_twice() {
+    let broker = Broker::start().await;
+    let start = |role| Program::of(&[role]).broker(&broker).env("ROCKETS_TRACK__ACK_WAIT", "1s").start();
+    assert!(start("init").exit().await.success());
+    let mut programs: Vec<_> = ["track", "track", "ingest", "query"].map(start).into();
+    for program in &mut programs {
+        program.ready().await;
+    }
+    let (ingest, query) = (programs[2].client().await, programs[3].client().await);
+    let mut launch = load::launch(&ingest, &query, 5_000);
+    load::reaches(&query, &mut launch, 500).await;
+    programs[0].freeze();
+    load::reaches(&query, &mut launch, 2_000).await;
+    // It finds in hand what the other one has long done.
+    programs[0].thaw();
+    load::reaches(&query, &mut launch, 3_500).await;
+    programs[1].kill();
+    load::is_verified(launch).await;
+}

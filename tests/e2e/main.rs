@@ -13,6 +13,8 @@ mod contract_rockets;
 mod contract_service;
 mod fail_points;
 mod faults_broker;
+mod faults_bucket;
+mod faults_full;
 mod faults_program;
 mod gap;
 mod harness;

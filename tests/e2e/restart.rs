@@ -1,7 +1,7 @@
-//! What is stored is there after a restart, and the view follows what becomes of the bucket.
+//! What is stored is there after a restart on the same store, and all is read again.
 
-use super::harness::service::{init, settles};
-use super::harness::{DataDir, Flight, Program, TestService, becomes, eventually};
+use super::harness::service::settles;
+use super::harness::{DataDir, Flight, Program};
 
 #[tokio::test]
 async fn everything_is_there_after_a_restart_on_the_same_store() {
@@ -34,28 +34,4 @@ async fn everything_is_there_after_a_restart_on_the_same_store() {
         client.ingest(&messages[4]).await;
         settles(&client, messages).await;
     }
-}
-
-#[tokio::test]
-async fn a_bucket_made_anew_behind_the_view_is_noticed() {
-    let mut service = TestService::split().await;
-    let gone = Flight::new().climb(3);
-    for message in &gone {
-        service.ingest.ingest(message).await;
-    }
-    service.settles(&gone).await;
-
-    let jetstream = service.broker().jetstream().await;
-    jetstream.delete_stream("KV_rockets").await.unwrap();
-    init(service.broker()).await;
-    becomes("the rockets of the empty bucket", Vec::new(), async || service.query.rockets().await).await;
-    eventually("the view is fresh", async || {
-        (service.query.get("/readyz").await.body["data"]["status"] == "ready").then_some(())
-    })
-    .await;
-    let new = Flight::new().climb(3);
-    for message in &new {
-        service.ingest.ingest(message).await;
-    }
-    service.settles(&new).await;
 }

@@ -141,6 +141,6 @@ fn apply(rocket: &mut Option<Value>, message: &Value) {
 /// The same messages far out of order, always in the same way.
 pub fn scattered(messages: &[Value]) -> Vec<Value> {
     let count = messages.len();
-    let stride = [7_919, 104_729].into_iter().find(|stride| count % stride != 0).unwrap();
+    let stride = [7_919, 104_729].into_iter().find(|stride| !count.is_multiple_of(*stride)).unwrap();
     (0..count).map(|place| messages[place * stride % count].clone()).collect()
 }

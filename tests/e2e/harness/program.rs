@@ -96,6 +96,16 @@ impl Program {
         self.child.wait().unwrap();
     }
 
+    /// Stops it as a machine that hangs: connections stay open and nothing answers.
+    pub fn freeze(&self) {
+        kill_process(self.pid(), Signal::STOP).unwrap();
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        kill_process(self.pid(), Signal::CONT).unwrap();
+    }
+
     /// Sends SIGTERM.
     pub fn send_term(&self) {
         kill_process(self.pid(), Signal::TERM).unwrap();

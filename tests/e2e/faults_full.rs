@@ -1,0 +1,82 @@
+//! A store that is full: new messages are refused, nothing is lost, and all goes on once there is room.
+
+use async_nats::jetstream;
+
+use super::harness::stream::{count, dead_letters, is_taken_up};
+use super::harness::{Flight, TestService, eventually};
+
+/// Lets a stream have so many messages and no more; -1 for any number.
+async fn limit(jetstream: &jetstream::Context, stream: &str, messages_max: i64) {
+    let config = jetstream.get_stream(stream).await.unwrap().cached_info().config.clone();
+    jetstream.update_stream(jetstream::stream::Config { max_messages: messages_max, ..config }).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_stream_refuses_messages_until_there_is_room() {
+    let mut service = TestService::start().await;
+    let messages = Flight::new().climb(4);
+    service.ingest.ingest(&messages[0]).await;
+    let jetstream = service.broker().jetstream().await;
+    limit(&jetstream, "ROCKETS", 2).await;
+    service.ingest.ingest(&messages[1]).await;
+    let answer = service.post(&messages[2]).await;
+    assert_eq!((answer.status, answer.headers.contains_key("retry-after")), (503, true), "{answer:?}");
+    // A repeat of what is stored needs no room.
+    assert_eq!(service.post(&messages[1]).await.body["data"]["status"], "duplicate");
+    service.settles(&messages[..2]).await;
+
+    limit(&jetstream, "ROCKETS", -1).await;
+    for message in &messages[2..] {
+        service.ingest.ingest(message).await;
+    }
+    service.settles(&messages).await;
+}
+
+#[tokio::test]
+async fn a_full_bucket_makes_new_rockets_wait_until_there_is_room() {
+    let mut service = TestService::start().await;
+    let (known, new) = (Flight::new().climb(3), Flight::new().climb(3));
+    service.ingest.ingest(&known[0]).await;
+    service.settles(&known[..1]).await;
+    let jetstream = service.broker().jetstream().await;
+    limit(&jetstream, "KV_rockets", 1).await;
+    for message in &new {
+        service.ingest.ingest(message).await;
+    }
+    let log = async || service.programs[0].log().contains("the store is full").then_some(());
+    eventually("the log says so", log).await;
+
+    limit(&jetstream, "KV_rockets", -1).await;
+    for message in &known[1..] {
+        service.ingest.ingest(message).await;
+    }
+    service.settles(&new).await;
+    service.settles(&known).await;
+    is_taken_up(&jetstream).await;
+}
+
+#[tokio::test]
+async fn refused_messages_wait_for_room_among_the_dead_letters() {
+    let mut service = TestService::start().await;
+    let (flight, other) = (Flight::new(), Flight::new());
+    let jetstream = service.broker().jetstream().await;
+    limit(&jetstream, "ROCKETS_DLQ", 1).await;
+    let messages: Vec<_> = (1..=4).map(|number| flight.launched(number)).collect();
+    for message in &messages {
+        service.ingest.ingest(message).await;
+    }
+    let log = async || service.programs[0].log().contains("the store is full").then_some(());
+    eventually("the log says so", log).await;
+    // One rocket's trouble.
+    let others = other.climb(3);
+    for message in &others {
+        service.ingest.ingest(message).await;
+    }
+    service.settles(&others).await;
+
+    limit(&jetstream, "ROCKETS_DLQ", -1).await;
+    service.settles(&messages).await;
+    is_taken_up(&jetstream).await;
+    assert_eq!(dead_letters(&jetstream).await.len(), 3);
+    assert_eq!(count(&jetstream, "ROCKETS").await, 7);
+}
