@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::broker::server_program;
-use super::{Broker, Client, DataDir, PATIENCE, POLL, eventually, tail};
+use super::{Broker, Client, DataDir, PATIENCE, POLL, eventually, freeze, tail};
 
 /// A process that runs or has run. It is killed when it is dropped.
 pub struct Program {
@@ -98,7 +98,7 @@ impl Program {
 
     /// Stops it as a machine that hangs: connections stay open and nothing answers.
     pub fn freeze(&self) {
-        kill_process(self.pid(), Signal::STOP).unwrap();
+        freeze(self.pid());
     }
 
     /// Lets it go on.
