@@ -268,8 +268,9 @@ async fn without_a_nats_server_up_tells_the_ways_to_get_one() {
             "ROCKETS_NATS__URL=",
         ],
     );
-    let no_broker = rockets(&["up", "--broker-server", "/bin/true"]).env("ROCKETS_HTTP__ADDR", "127.0.0.1:0");
-    no_broker.ends().await.fails(1, &["broker.server: /bin/true is ", "at least 2.14.6 is needed"]);
+    let other = env!("CARGO_BIN_EXE_rockets");
+    let ended = rockets(&["up", "--broker-server", other]).env("ROCKETS_HTTP__ADDR", "127.0.0.1:0").ends().await;
+    ended.fails(1, &[&format!("broker.server: {other} is "), "at least 2.14.6 is needed"]);
 }
 
 #[tokio::test]
