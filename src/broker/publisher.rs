@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::HeaderValue;
-use async_nats::jetstream::{self, message::PublishMessage};
+use async_nats::jetstream;
+use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
+use super::connection::PUBLISH_TIMEOUT;
 use super::topology::{HEADER_REQUEST_ID, STREAM, message_id, subject};
 use super::{Broker, BrokerError};
 use crate::domain::{Channel, MessageNumber, Sequence};
@@ -90,10 +92,15 @@ impl Publisher {
 
     /// Tries until it is stored: whichever try reaches the broker first counts, the others are recognised by their id.
     async fn publish_until(&self, outgoing: &Outgoing, deadline: Instant) -> Result<Receipt, BrokerError> {
+        let mut tried_before = false;
         loop {
             let attempt = timeout_at(deadline, self.publish_once(outgoing)).await;
             let error = match attempt.unwrap_or_else(|_| Err(BrokerError::timed_out("storing the message"))) {
                 Err(error @ (BrokerError::Unavailable(_) | BrokerError::InFlight)) => error,
+                Ok(receipt) if receipt.duplicate && tried_before => {
+                    let duplicate = !self.is_ours(receipt.sequence, outgoing).await;
+                    return Ok(Receipt { duplicate, ..receipt });
+                }
                 result => return result,
             };
             if Instant::now() + RETRY_PAUSE >= deadline || !self.broker.is_connected() {
@@ -101,7 +108,19 @@ impl Publisher {
             }
             tracing::debug!(request_id = outgoing.request_id, %error, "storing the message failed, trying again");
             sleep(RETRY_PAUSE).await;
+            tried_before = true;
         }
+    }
+
+    /// Whether what is stored there came with this very request: then an earlier try got through, and it is no repeat.
+    async fn is_ours(&self, sequence: Sequence, outgoing: &Outgoing) -> bool {
+        let Ok(stream) = self.broker.jetstream().get_stream_no_info(STREAM).await else { return false };
+        let stored = timeout(PUBLISH_TIMEOUT, stream.direct_get(sequence.0)).await;
+        let brought_by = |message: &StreamMessage| {
+            let request_id = message.headers.get(HEADER_REQUEST_ID);
+            request_id.is_some_and(|request_id| request_id.as_str() == outgoing.request_id)
+        };
+        matches!(&stored, Ok(Ok(message)) if brought_by(message))
     }
 
     async fn publish_once(&self, outgoing: &Outgoing) -> Result<Receipt, BrokerError> {
