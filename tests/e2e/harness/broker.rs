@@ -83,6 +83,12 @@ impl Broker {
         self.child = Some(child);
     }
 
+    /// Takes away its store, once it was killed.
+    pub fn clear(&self) {
+        assert!(self.child.is_none(), "the broker runs");
+        std::fs::remove_dir_all(self.folder.path().join("jetstream")).unwrap();
+    }
+
     /// Stops it as a machine that hangs: connections stay open and nothing answers.
     pub fn freeze(&self) {
         freeze(Pid::from_child(self.child.as_ref().expect("the broker runs")));

@@ -1,7 +1,6 @@
 //! What tests are made of: brokers, programs, clients and messages, each ended and cleaned up when it is dropped.
 //!
 //! Nothing here knows the crate's own types: what is sent and what is expected is written down a second time.
-#![allow(dead_code, reason = "a helper may be used by some sets of features only")]
 
 pub mod broker;
 pub mod client;
