@@ -13,6 +13,7 @@ use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use figment::value::{Dict, Value};
 
+use crate::broker::address::without_secrets;
 use crate::logging;
 
 /// The file that is read without `--config`, if it is there.
@@ -175,7 +176,7 @@ impl Reader<'_> {
         let text = self.layers.find_value(setting).ok().and_then(|value| text_of(&value));
         let parsed = text.as_deref().and_then(parse);
         if parsed.is_none() {
-            let is = text.map_or_else(|| "no single value".to_owned(), |text| format!("{text:?}"));
+            let is = text.map_or_else(|| "no single value".to_owned(), |text| format!("{:?}", without_secrets(&text)));
             let source = source_of(self.layers, setting);
             self.problems.push(format!("{setting}: must be {may_be}; is {is}, from {source}"));
         }
@@ -246,7 +247,7 @@ fn creds(text: &str) -> Option<Option<PathBuf>> {
 
 fn urls(text: &str) -> Option<Vec<String>> {
     let urls: Vec<_> = text.split(',').map(str::trim).filter(|url| !url.is_empty()).map(str::to_owned).collect();
-    urls.iter().all(|url| crate::broker::connection::is_address(url)).then_some(urls)
+    urls.iter().all(|url| crate::broker::address::is_address(url)).then_some(urls)
 }
 
 fn sync(text: &str) -> Option<Sync> {

@@ -6,10 +6,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_nats::connection::State;
 use async_nats::jetstream::{self, context::ContextBuilder};
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::BrokerError;
+use super::address::{logging_in, without_secrets};
 
 /// Oldest server that is known to keep what it acknowledged; see the README's decisions.
 pub const SERVER_VERSION_FLOOR: [u64; 3] = [2, 14, 6];
@@ -36,6 +37,13 @@ pub struct ConnectionSettings {
     pub creds: Option<PathBuf>,
 }
 
+impl ConnectionSettings {
+    /// The addresses, as they may be told to anybody.
+    pub fn told(&self) -> String {
+        without_secrets(&self.urls.join(","))
+    }
+}
+
 /// A connection of one role.
 #[derive(Clone)]
 pub struct Broker {
@@ -51,7 +59,7 @@ impl Broker {
         anyhow::ensure!(
             is_supported(&version),
             "the broker at {} is nats-server {version}; at least {} is needed: older ones lose acknowledged messages",
-            settings.urls.join(","),
+            settings.told(),
             SERVER_VERSION_FLOOR.map(|part| part.to_string()).join(".")
         );
         let jetstream = ContextBuilder::new().timeout(API_TIMEOUT).build(client.clone());
@@ -92,11 +100,6 @@ impl Broker {
     }
 }
 
-/// Whether a text is an address that can be connected to.
-pub fn is_address(text: &str) -> bool {
-    text.parse::<async_nats::ServerAddr>().is_ok()
-}
-
 async fn connect_patiently(settings: &ConnectionSettings, role: &str) -> anyhow::Result<Client> {
     let deadline = Instant::now() + FIRST_CONNECT_MAX;
     let mut told = false;
@@ -104,11 +107,15 @@ async fn connect_patiently(settings: &ConnectionSettings, role: &str) -> anyhow:
         let attempt = options(settings, role).await?.connect(settings.urls.as_slice()).await;
         let error = match attempt {
             Ok(client) => return Ok(client),
+            // Waiting does not make a password right.
+            Err(error) if error.kind() == ConnectErrorKind::AuthorizationViolation => {
+                return Err(error).with_context(|| not_let_in(settings));
+            }
             Err(error) if Instant::now() < deadline => error,
             Err(error) => return Err(error).with_context(|| no_broker(settings)),
         };
         if !std::mem::replace(&mut told, true) {
-            tracing::warn!(%error, urls = settings.urls.join(","), "no broker answers yet, trying again");
+            tracing::warn!(%error, urls = settings.told(), "no broker answers yet, trying again");
         }
         sleep(Duration::from_millis(250)).await;
     }
@@ -117,7 +124,15 @@ async fn connect_patiently(settings: &ConnectionSettings, role: &str) -> anyhow:
 fn no_broker(settings: &ConnectionSettings) -> String {
     format!(
         "no broker answers at {} (nats.url); start one (`nats-server -js`), or use `rockets up`, which brings its own",
-        settings.urls.join(",")
+        settings.told()
+    )
+}
+
+fn not_let_in(settings: &ConnectionSettings) -> String {
+    format!(
+        "the broker at {} does not let us in; name a credentials file (nats.creds), or user and password in nats.url \
+         (nats://user:password@host:port)",
+        settings.told()
     )
 }
 
@@ -134,6 +149,7 @@ async fn options(settings: &ConnectionSettings, role: &str) -> anyhow::Result<Co
             log_event(&log_role, &event);
             std::future::ready(())
         });
+    let options = logging_in(options, &settings.urls);
     let Some(creds) = &settings.creds else { return Ok(options) };
     options.credentials_file(creds).await.with_context(|| format!("nats.creds: cannot read {}", creds.display()))
 }

@@ -47,8 +47,8 @@ async fn provision_and_run(
             broker.server_name() == name,
             "broker.port: another program's broker answers at {}; choose another port (ROCKETS_BROKER__PORT), or use \
              that broker (ROCKETS_NATS__URL={})",
-            connection.urls.join(","),
-            connection.urls.join(",")
+            connection.told(),
+            connection.told()
         );
     }
     for step in provision::provision(&broker, &roles::topology(config)).await? {

@@ -1,14 +1,14 @@
 //! The command line and the settings, as an operator meets them: what is said, and how the program ends.
 
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::harness::{Broker, Program, free_port, service};
+use super::harness::broker::server_program;
+use super::harness::{Broker, Program, eventually, free_port, service};
 
 const SUBCOMMANDS: [&str; 6] = ["up", "ingest", "track", "query", "init", "launch"];
 /// Those that stand on a broker which somebody else has set up.
@@ -268,21 +268,69 @@ async fn without_a_nats_server_up_tells_the_ways_to_get_one() {
             "ROCKETS_NATS__URL=",
         ],
     );
-    let no_broker = rockets(&["up", "--broker-server", "/bin/true"]).env("ROCKETS_HTTP__ADDR", "127.0.0.1:0");
-    no_broker.ends().await.fails(1, &["broker.server: /bin/true is ", "at least 2.14.6 is needed"]);
+    let other = env!("CARGO_BIN_EXE_rockets");
+    let ended = rockets(&["up", "--broker-server", other]).env("ROCKETS_HTTP__ADDR", "127.0.0.1:0").ends().await;
+    ended.fails(1, &[&format!("broker.server: {other} is "), "at least 2.14.6 is needed"]);
 }
 
 #[tokio::test]
 async fn a_broker_that_does_not_answer_is_named() {
-    let url = format!("nats://127.0.0.1:{}", free_port());
+    let port = free_port();
+    let url = format!("nats://user:secret@127.0.0.1:{port}");
     let ends = async |subcommand| {
         let run = rockets(&[subcommand]).env("ROCKETS_NATS__URL", &url).env("ROCKETS_HTTP__ADDR", "127.0.0.1:0");
         run.ends().await
     };
     let (track, init, up) = tokio::join!(ends("track"), ends("init"), ends("up"));
     for ended in [track, init, up] {
-        ended.fails(1, &[&format!("error: no broker answers at {url} (nats.url)"), "rockets up"]);
+        ended.fails(1, &[&format!("error: no broker answers at nats://***@127.0.0.1:{port} (nats.url)"), "rockets up"]);
+        assert!(!ended.errors.contains("secret"), "{}", ended.errors);
     }
+    let ended = rockets(&["init"]).env("NATS_URL", "nats://user:secret@a b").ends().await;
+    assert!(!ended.errors.contains("secret"), "{:?}", ended.wrong_settings());
+}
+
+/// A `nats-server` with these arguments, once it listens.
+async fn server(arguments: &[&str]) -> (tokio::process::Child, String) {
+    let port = free_port().to_string();
+    let mut server = Command::new(server_program());
+    server.args(["--addr", "127.0.0.1", "--port", &port]).args(arguments).kill_on_drop(true);
+    let child = server.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let at = format!("127.0.0.1:{port}");
+    eventually("the broker listens", async || tokio::net::TcpStream::connect(&at).await.ok()).await;
+    (child, at)
+}
+
+#[tokio::test]
+async fn a_broker_that_asks_who_we_are_is_told() {
+    let stores = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+    let [store, other_store] = stores.each_ref().map(|store| store.path().to_str().unwrap());
+    let (_server, at) = server(&["-js", "--store_dir", store, "--user", "us", "--pass", "p@ss+word"]).await;
+    let init = |login: &str| rockets(&["init"]).env("NATS_URL", &format!("nats://{login}{at}"));
+    let ended = init("us:p%40ss+word@").ends().await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for login in ["", "us:wrong-secret@", "token@"] {
+        let started = Instant::now();
+        let ended = init(login).ends().await;
+        ended.fails(1, &["does not let us in", "nats.creds", "nats.url", "authorization violation"]);
+        assert!(started.elapsed() < Duration::from_secs(15), "it is said at once: {:?}", started.elapsed());
+        assert!(!ended.errors.contains("wrong-secret"), "{}", ended.errors);
+    }
+    let (_server, at) = server(&["-js", "--store_dir", other_store, "--auth", "token"]).await;
+    let ended = rockets(&["init"]).env("NATS_URL", &format!("nats://token@{at}")).ends().await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_broker_that_cannot_do_what_is_needed_is_told_so() {
+    let (_server, at) = server(&[]).await;
+    for subcommand in ["init", "track"] {
+        let run = rockets(&[subcommand]).env("NATS_URL", &at).env("ROCKETS_HTTP__ADDR", "127.0.0.1:0");
+        run.ends().await.fails(1, &["is JetStream on (`nats-server -js`)?"]);
+    }
+    let broker = Broker::start().await;
+    let ended = rockets(&["init", "--stream-replicas", "3"]).env("NATS_URL", &broker.url()).ends().await;
+    ended.fails(1, &["stream ROCKETS: ", "replicas > 1 not supported"]);
 }
 
 #[tokio::test]
@@ -294,8 +342,7 @@ async fn a_port_that_is_taken_is_named() {
         ended.fails(1, &[&format!("error: http.addr: cannot listen on {addr}"), "ROCKETS_HTTP__ADDR"]);
     }
     let port = addr.rsplit(':').next().unwrap();
-    let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("nats/.bin/nats-server");
-    let server = if server.is_file() { server } else { PathBuf::from("nats-server") };
+    let server = server_program();
     let path = std::env::var("PATH").unwrap();
     let ended = rockets(&["up", "--http-addr", "127.0.0.1:0", "--broker-port", port])
         .env("ROCKETS_BROKER__SERVER", server.to_str().unwrap())

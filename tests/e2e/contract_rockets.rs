@@ -401,3 +401,25 @@ async fn a_head_is_a_get_without_the_body() {
         }
     }
 }
+
+/// Elsewhere the system does not offer to notice it.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_reader_that_stalls_is_cut() {
+    use super::harness::eventually;
+    use super::raw_http::{Connection, request_bytes};
+
+    let service = Service::start().await;
+    let (addr, wide) = (service.addr(), "x".repeat(255));
+    let payload = json!({"type": wide, "launchSpeed": 1, "mission": wide});
+    for number in 1..=200 {
+        ingest(addr, message(&channel(number), 1, "RocketLaunched", &payload)).await;
+    }
+    service.until_at(&channel(200), 1).await;
+    // Far more than all buffers on the way hold, and nobody reads it.
+    let mut connection = Connection::open(addr).await;
+    connection.send(request_bytes("GET", "/rockets", "", "").repeat(500)).await;
+    // Whether the other side is still there shows only when something is sent to it.
+    eventually("the service hangs up", async || connection.try_send("x").await.err()).await;
+    assert_eq!(get(addr, "/health").await.status, 200);
+}

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use super::harness::service::init;
 use super::harness::stream::{count, is_taken_up};
 use super::harness::{Broker, Flight, Program, TestService, becomes, eventually, load};
 
@@ -35,6 +36,32 @@ async fn its_own_broker_killed_under_load_is_started_again() {
         eventually("another broker runs", async || data.broker_pid().filter(|pid| Some(*pid) != killed)).await;
     }
     load::is_verified(launch).await;
+}
+
+#[tokio::test]
+async fn a_broker_that_lost_its_store_begins_anew() {
+    let mut service = TestService::split().await;
+    let (gone, new) = (Flight::new().climb(3), Flight::new().climb(3));
+    for message in &gone {
+        service.ingest.ingest(message).await;
+    }
+    service.settles(&gone).await;
+    let broker = service.broker();
+    broker.kill();
+    broker.clear();
+    broker.restart().await;
+    eventually("messages are not taken without a stream", async || {
+        (service.post(&new[0]).await.status == 503).then_some(())
+    })
+    .await;
+    init(service.broker()).await;
+    becomes("the rockets of the empty bucket", Vec::new(), async || service.query.rockets().await).await;
+    // The same rocket as well: what the trackers remember of it is not true any more.
+    for message in new.iter().chain(&gone) {
+        eventually("the message is stored", async || (service.post(message).await.status == 200).then_some(())).await;
+    }
+    service.settles(&new).await;
+    service.settles(&gone).await;
 }
 
 #[tokio::test]

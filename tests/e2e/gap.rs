@@ -5,8 +5,8 @@ use super::harness::{Broker, Flight, Program, becomes, eventually};
 
 /// What a rocket that is cut off for 10 s may have sent meanwhile, and more.
 const WAITING: u64 = 100_000;
-/// Memory that the drain may cost, far below what the waiting messages and their bookkeeping would take in memory.
-const GROWTH_BYTES_MAX: u64 = 250 * 1024 * 1024;
+/// Memory that all of it may cost: less than the waiting messages would take.
+const GROWTH_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 #[tokio::test]
 async fn a_hundred_thousand_wait_and_are_applied_while_others_go_on() {
@@ -54,17 +54,19 @@ async fn a_kill_in_the_middle_of_a_drain_costs_nothing() {
     let waiting: Vec<_> = (2..=last).map(|number| flight.faster(number, 1)).collect();
     publish(&jetstream, &waiting).await;
     client.ingest(&flight.launched(1)).await;
-    for kills in 1..=3 {
+    let mut killed_in_the_middle = 0;
+    for kill in 1..=3 {
         let client = up.client().await;
         let reached = eventually("the drain goes on", async || {
             let answer = client.try_get(&format!("/rockets/{}", flight.channel)).await?;
-            answer.body["data"]["lastMessageNumber"].as_u64().filter(|reached| *reached > kills * 4_000)
+            answer.body["data"]["lastMessageNumber"].as_u64().filter(|reached| *reached > kill * 4_000)
         })
         .await;
         up.kill();
-        assert!(reached < last, "kill {kills} came too late");
+        killed_in_the_middle += u64::from(reached < last);
         up = start().await;
     }
+    assert!(killed_in_the_middle > 0, "every kill came too late");
     let client = up.client().await;
     becomes("all are applied", [Some(last), Some(0), Some(500 + last - 1)], async || {
         let rocket = client.rocket(&flight.channel).await.unwrap_or_default();

@@ -4,6 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use rustix::process::{Signal, kill_process};
+
 use super::harness::service::settles;
 use super::harness::stream::count;
 use super::harness::{Flight, Program, TestService, eventually};
@@ -62,6 +64,11 @@ async fn it_ends_well_while_the_broker_is_frozen_or_gone() {
     for program in &mut service.programs {
         assert_eq!(program.term().await.code(), Some(0));
     }
+    let mut service = TestService::embedded().await;
+    let data = service.data.as_ref().unwrap();
+    kill_process(data.broker_pid().unwrap(), Signal::STOP).unwrap();
+    assert_eq!(service.programs[0].term().await.code(), Some(0));
+    assert_eq!(data.broker_pid(), None, "its broker is still there");
     let mut service = TestService::split().await;
     service.broker().kill();
     for program in &mut service.programs {

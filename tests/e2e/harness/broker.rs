@@ -10,7 +10,7 @@ use async_nats::jetstream;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::{PATIENCE, POLL, free_port, tail};
+use super::{PATIENCE, POLL, free_port, freeze, tail};
 
 /// A broker with JetStream, which ends with its owner.
 pub struct Broker {
@@ -83,9 +83,15 @@ impl Broker {
         self.child = Some(child);
     }
 
+    /// Takes away its store, once it was killed.
+    pub fn clear(&self) {
+        assert!(self.child.is_none(), "the broker runs");
+        std::fs::remove_dir_all(self.folder.path().join("jetstream")).unwrap();
+    }
+
     /// Stops it as a machine that hangs: connections stay open and nothing answers.
     pub fn freeze(&self) {
-        self.signal(Signal::STOP);
+        freeze(Pid::from_child(self.child.as_ref().expect("the broker runs")));
     }
 
     /// Lets it go on.

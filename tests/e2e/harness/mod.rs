@@ -1,7 +1,6 @@
 //! What tests are made of: brokers, programs, clients and messages, each ended and cleaned up when it is dropped.
 //!
 //! Nothing here knows the crate's own types: what is sent and what is expected is written down a second time.
-#![allow(dead_code, reason = "a helper may be used by some sets of features only")]
 
 pub mod broker;
 pub mod client;
@@ -16,6 +15,8 @@ use std::fmt::Debug;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 pub use broker::Broker;
 pub use client::Client;
@@ -54,6 +55,14 @@ pub async fn becomes<T: PartialEq + Debug>(what: &str, expected: T, mut look: im
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// Stops a child process as a machine that hangs, and waits until all of its threads stand still: the signal alone lets
+/// them go on for a moment.
+pub fn freeze(pid: Pid) {
+    kill_process(pid, Signal::STOP).unwrap();
+    let (_, status) = waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().expect("it is waited for");
+    assert!(status.stopped(), "{status:?}");
 }
 
 /// A port on which nobody listens, and which no outgoing connection gets by chance while a broker is away for a moment:

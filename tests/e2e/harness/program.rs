@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::broker::server_program;
-use super::{Broker, Client, DataDir, PATIENCE, POLL, eventually, tail};
+use super::{Broker, Client, DataDir, PATIENCE, POLL, eventually, freeze, tail};
 
 /// A process that runs or has run. It is killed when it is dropped.
 pub struct Program {
@@ -98,7 +98,7 @@ impl Program {
 
     /// Stops it as a machine that hangs: connections stay open and nothing answers.
     pub fn freeze(&self) {
-        kill_process(self.pid(), Signal::STOP).unwrap();
+        freeze(self.pid());
     }
 
     /// Lets it go on.
@@ -201,11 +201,9 @@ impl Start {
         self.env("RUST_LOG", filter)
     }
 
-    /// Dying at this point, such as `track.record-written:3`. Without the feature there are no such points.
+    /// Dying at this point, such as `track.record-written:3`.
+    #[cfg(feature = "fail-points")]
     pub fn fail_point(self, point: &str) -> Self {
-        if cfg!(not(feature = "fail-points")) {
-            panic!("run these tests with --features fail-points");
-        }
         self.env("FAIL_POINT", point)
     }
 

@@ -1,0 +1,67 @@
+//! Addresses of brokers, `nats://host:port`: whether a text is one, who logs in by it, and how it is told.
+//!
+//! An address may hold a user and password, `nats://user:password@host`, or a token, `nats://token@host`, as the `nats`
+//! tools take them. Those are for the broker alone: a log or an error never has them.
+
+use async_nats::{ConnectOptions, ServerAddr};
+
+/// Whether a text is an address that can be connected to.
+pub fn is_address(text: &str) -> bool {
+    text.parse::<ServerAddr>().is_ok()
+}
+
+/// Addresses as they may be told to anybody; any other text stays as it is.
+pub fn without_secrets(text: &str) -> String {
+    let told = text.split(',').map(|address| match address.split_once("://") {
+        Some((scheme, rest)) => match rest.rsplit_once('@') {
+            Some((_, host)) => format!("{scheme}://***@{host}"),
+            None => address.to_owned(),
+        },
+        None => address.to_owned(),
+    });
+    told.collect::<Vec<_>>().join(",")
+}
+
+/// Logs in as the first address says that says it. The client library looks past what an address holds.
+pub(super) fn logging_in(options: ConnectOptions, urls: &[String]) -> ConnectOptions {
+    let addresses = urls.iter().filter_map(|url| url.parse::<ServerAddr>().ok());
+    let Some(address) = addresses.into_iter().find(ServerAddr::has_user_pass) else { return options };
+    let user = decoded(address.username().unwrap_or_default());
+    match address.password() {
+        Some(password) => options.user_and_password(user, decoded(password)),
+        None => options.token(user),
+    }
+}
+
+/// A part of an address without its escapes, `%40` for `@`.
+fn decoded(text: &str) -> String {
+    // As the value of a form's only field, in which a plus and an ampersand mean themselves.
+    let form = format!("={}", text.replace('+', "%2B").replace('&', "%26"));
+    form_urlencoded::parse(form.as_bytes()).next().map(|(_, value)| value.into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_has_no_secrets() {
+        let rows = [
+            ("nats://127.0.0.1:4222", "nats://127.0.0.1:4222"),
+            ("nats://user:pass@a:4222", "nats://***@a:4222"),
+            ("nats://user:p@ss@a,nats://token@b", "nats://***@a,nats://***@b"),
+            ("a:4222, tls://u:p@b", "a:4222, tls://***@b"),
+            ("", ""),
+        ];
+        for (text, told) in rows {
+            assert_eq!(without_secrets(text), told);
+        }
+    }
+
+    #[test]
+    fn escapes_are_taken_out() {
+        for (text, expected) in [("", ""), ("user", "user"), ("p%40ss+w%3D%26", "p@ss+w=&"), ("a%3Db", "a=b")] {
+            assert_eq!(decoded(text), expected);
+        }
+    }
+}
