@@ -173,7 +173,9 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn parsed<T>(&mut self, setting: &str, may_be: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
-        let text = self.layers.find_value(setting).ok().and_then(|value| text_of(&value));
+        // A variable is text; the layers take some texts for numbers, which would lose their form.
+        let variable = variable_of(self.layers, setting).and_then(|name| std::env::var(name).ok());
+        let text = variable.or_else(|| self.layers.find_value(setting).ok().and_then(|value| text_of(&value)));
         let parsed = text.as_deref().and_then(parse);
         if parsed.is_none() {
             let is = text.map_or_else(|| "no single value".to_owned(), |text| format!("{:?}", without_secrets(&text)));
@@ -197,16 +199,22 @@ fn text_of(value: &Value) -> Option<String> {
     }
 }
 
+/// The variable that a setting's value came from, if it came from one.
+fn variable_of(layers: &Figment, setting: &str) -> Option<String> {
+    let (name, setting) = (&layers.find_metadata(setting)?.name, setting.to_uppercase());
+    if name.contains(VARIABLE_PREFIX) {
+        return Some(format!("{VARIABLE_PREFIX}{}", setting.replace('.', "__")));
+    }
+    name.contains("environment").then(|| setting.replace('.', "_"))
+}
+
 /// Where a setting's value came from, in words.
 fn source_of(layers: &Figment, setting: &str) -> String {
-    let Some(metadata) = layers.find_metadata(setting) else { return "the settings".into() };
-    let variable = setting.to_uppercase();
-    match &metadata.source {
+    if let Some(variable) = variable_of(layers, setting) {
+        return format!("the variable {variable}");
+    }
+    match layers.find_metadata(setting).and_then(|metadata| metadata.source.as_ref()) {
         Some(figment::Source::File(path)) => format!("the file {}", path.display()),
-        _ if metadata.name.contains(VARIABLE_PREFIX) => {
-            format!("the variable {VARIABLE_PREFIX}{}", variable.replace('.', "__"))
-        }
-        _ if metadata.name.contains("environment") => format!("the variable {}", variable.replace('.', "_")),
         Some(figment::Source::Code(_)) => format!("the flag --{}", setting.replace(['.', '_'], "-")),
         _ => "the built-in defaults".into(),
     }
