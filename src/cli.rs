@@ -178,7 +178,14 @@ async fn init(config: Config) -> anyhow::Result<()> {
 async fn run_role(config: &Config, role: Role) -> anyhow::Result<()> {
     let (listener, shutdown) = (listen(config).await?, shutdown_signal()?);
     let connection = connection(config);
-    verify(&Broker::connect(&connection, role.name()).await?, &roles::topology(config)).await?;
+    let verified = async {
+        let broker = Broker::connect(&connection, role.name()).await?;
+        anyhow::Ok(verify(&broker, &roles::topology(config)).await?)
+    };
+    match shutdown.run_until_cancelled(verified).await {
+        None => return Ok(()),
+        Some(verified) => verified?,
+    }
     roles::run(config, &[role], &connection, listener, shutdown).await
 }
 

@@ -56,10 +56,10 @@ pub async fn run(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut process = Process::default();
-    for role in roles {
-        process.start(*role, config, connection).await?;
-    }
+    let Some(started) = shutdown.run_until_cancelled(Process::start_all(roles, config, connection)).await else {
+        return Ok(());
+    };
+    let mut process = started?;
     let routes = process.routes.into_iter().fold(health::routes(process.checks), either);
     tracing::info!(addr = %listener.local_addr()?, roles = ?roles, "serving HTTP");
     let serving = http::serve(listener, routes, shutdown.clone());
@@ -87,6 +87,14 @@ struct Process {
 }
 
 impl Process {
+    async fn start_all(roles: &[Role], config: &Config, connection: &ConnectionSettings) -> anyhow::Result<Self> {
+        let mut process = Self::default();
+        for role in roles {
+            process.start(*role, config, connection).await?;
+        }
+        Ok(process)
+    }
+
     async fn start(&mut self, role: Role, config: &Config, connection: &ConnectionSettings) -> anyhow::Result<()> {
         let broker = Broker::connect(connection, role.name()).await?;
         let check = match role {

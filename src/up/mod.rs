@@ -25,7 +25,8 @@ pub async fn run(
         let connection = ConnectionSettings { urls: config.nats.urls.clone(), creds: config.nats.creds.clone() };
         return provision_and_run(config, roles, &connection, None, listener, shutdown).await;
     }
-    let own = OwnBroker::start(&config.broker).await?;
+    let Some(own) = shutdown.run_until_cancelled(OwnBroker::start(&config.broker)).await else { return Ok(()) };
+    let own = own?;
     let connection = ConnectionSettings { urls: vec![own.url()], creds: None };
     let name = Some(own.name());
     let result = provision_and_run(config, roles, &connection, name, listener, shutdown).await;
@@ -41,6 +42,19 @@ async fn provision_and_run(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    let provisioned = provision(config, connection, expected_name);
+    match shutdown.run_until_cancelled(provisioned).await {
+        None => return Ok(()),
+        Some(provisioned) => provisioned?,
+    }
+    roles::run(config, roles, connection, listener, shutdown).await
+}
+
+async fn provision(
+    config: &Config,
+    connection: &ConnectionSettings,
+    expected_name: Option<&str>,
+) -> anyhow::Result<()> {
     let broker = Broker::connect(connection, "up").await?;
     if let Some(name) = expected_name {
         anyhow::ensure!(
@@ -54,6 +68,5 @@ async fn provision_and_run(
     for step in provision::provision(&broker, &roles::topology(config)).await? {
         tracing::debug!(%step, "the broker's objects");
     }
-    drop(broker);
-    roles::run(config, roles, connection, listener, shutdown).await
+    Ok(())
 }

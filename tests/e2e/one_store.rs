@@ -2,7 +2,8 @@
 
 use std::net::TcpListener;
 
-use super::harness::{Broker, DataDir, Flight, Program, TestService, free_port};
+use super::harness::service::settles;
+use super::harness::{Broker, DataDir, Flight, Program, TestService, eventually, free_port};
 
 /// Fails unless the program has ended with exit code 1 and names the setting.
 async fn refuses(mut program: Program, setting: &str) {
@@ -47,8 +48,31 @@ async fn a_broker_left_behind_is_ended_before_the_next_is_started() {
     }
     let mut up = start();
     let client = up.ready().await;
-    super::harness::service::settles(&client, &messages).await;
+    settles(&client, &messages).await;
     assert!(up.term().await.success());
+}
+
+#[tokio::test]
+async fn a_start_that_was_cut_short_is_finished_by_the_next() {
+    let data = DataDir::new();
+    let reaches = async |line: &str| {
+        let program = Program::of(&["up"]).data_dir(&data).start();
+        eventually(line, async || program.log().contains(line).then_some(())).await;
+        program
+    };
+    for line in ["started a broker", "connected to the broker", "serving HTTP"] {
+        reaches(line).await.kill();
+    }
+    for line in ["started a broker", "connected to the broker", "serving HTTP"] {
+        assert_eq!(reaches(line).await.term().await.code(), Some(0), "{line}");
+        assert_eq!(data.broker_pid(), None, "{line}: its broker is still there");
+    }
+    let mut up = Program::of(&["up"]).data_dir(&data).start();
+    let (client, messages) = (up.ready().await, Flight::new().climb(2));
+    for message in &messages {
+        client.ingest(message).await;
+    }
+    settles(&client, &messages).await;
 }
 
 #[tokio::test]

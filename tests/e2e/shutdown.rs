@@ -8,7 +8,7 @@ use rustix::process::{Signal, kill_process};
 
 use super::harness::service::settles;
 use super::harness::stream::count;
-use super::harness::{Flight, Program, TestService, eventually};
+use super::harness::{Flight, Program, TestService, eventually, free_port};
 
 #[tokio::test]
 async fn every_role_ends_well() {
@@ -73,5 +73,17 @@ async fn it_ends_well_while_the_broker_is_frozen_or_gone() {
     service.broker().kill();
     for program in &mut service.programs {
         assert_eq!(program.term().await.code(), Some(0));
+    }
+}
+
+#[tokio::test]
+async fn it_ends_well_while_it_still_waits_for_a_broker() {
+    let nobody = format!("nats://127.0.0.1:{}", free_port());
+    for role in ["up", "ingest", "track", "query", "init"] {
+        let mut program = Program::of(&[role]).env("ROCKETS_NATS__URL", &nobody).start();
+        eventually("it waits", async || program.log().contains("no broker answers yet").then_some(())).await;
+        let status = program.term().await;
+        // Nothing was made, which is no success of `init`.
+        assert_eq!(status.success(), role != "init", "{role}: {status}");
     }
 }
