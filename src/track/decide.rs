@@ -27,6 +27,7 @@ pub enum Disposal {
     GiveBack(Duration),
 }
 
+/// Decides on deliveries by whether their channel was settled, and whether its record could move then.
 pub fn disposal(settled: &Result<(), BrokerError>, could_move: bool) -> Disposal {
     match settled {
         Ok(()) if could_move => Disposal::HoldOneAndDrain,

@@ -36,6 +36,8 @@ pub struct State {
     pub letters: BTreeMap<u64, &'static str>,
     pub acknowledged: BTreeSet<u64>,
     pub pages_read: usize,
+    /// Deliveries whose time was extended, each time anew.
+    pub extended: Vec<u64>,
     /// Faults of the calls to come, the next one last.
     pub faults: Vec<Fault>,
     revision: u64,
@@ -217,5 +219,8 @@ impl TrackBroker for ModelBroker {
 
     async fn give_back(&self, _: &[AckHandle], _: Duration) {}
 
-    async fn extend(&self, _: &[AckHandle]) {}
+    async fn extend(&self, handles: &[AckHandle]) {
+        let sequences = handles.iter().map(|AckHandle(sequence)| sequence.parse::<u64>().unwrap());
+        self.state().extended.extend(sequences);
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::{Instant, interval_at, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Counters;
@@ -21,6 +21,7 @@ use crate::logging::Limit;
 
 /// Drains that take a step in one round, so that many short ones do not wait for each other.
 const DRAINS_AT_ONCE: usize = 4;
+
 /// The worker of one partition.
 pub struct Worker<B> {
     broker: Arc<B>,
@@ -28,6 +29,8 @@ pub struct Worker<B> {
     counters: Arc<Counters>,
     cache: Cache,
     drains: VecDeque<Drain>,
+    /// When the broker was last told that what is held for the drains is still being worked on.
+    extended: Instant,
 }
 
 /// The messages of one channel in a batch.
@@ -47,7 +50,8 @@ struct Answers {
 impl<B: TrackBroker> Worker<B> {
     /// A worker that remembers nothing.
     pub fn new(broker: B, ack_wait: Duration, counters: Arc<Counters>) -> Self {
-        Self { broker: Arc::new(broker), ack_wait, counters, cache: Cache::new(), drains: VecDeque::new() }
+        let (broker, extended) = (Arc::new(broker), Instant::now());
+        Self { broker, ack_wait, counters, cache: Cache::new(), drains: VecDeque::new(), extended }
     }
 
     /// Works until the shutdown, then gives back what it holds.
@@ -79,15 +83,21 @@ impl<B: TrackBroker> Worker<B> {
         let tokens = self.drains.iter().map(|drain| drain.token.clone());
         let held: Vec<_> = batch.iter().map(|delivery| delivery.handle.clone()).chain(tokens).collect();
         let (broker, half) = (self.broker.clone(), self.ack_wait / 2);
-        let work = self.work(batch);
-        tokio::pin!(work);
-        let mut ticks = interval_at(Instant::now() + half, half);
-        loop {
-            tokio::select! {
-                pause = &mut work => return pause,
-                _ = ticks.tick() => broker.extend(&held).await,
+        // A token is held for many short turns; what comes with this one has its time before it.
+        let mut extended = if self.has_drains() { self.extended } else { Instant::now() };
+        let pause = {
+            let work = self.work(batch);
+            tokio::pin!(work);
+            loop {
+                tokio::select! {
+                    pause = &mut work => break pause,
+                    () = sleep_until(extended + half) => broker.extend(&held).await,
+                }
+                extended = Instant::now();
             }
-        }
+        };
+        self.extended = extended;
+        pause
     }
 
     async fn work(&mut self, batch: Vec<Delivery>) -> Duration {

@@ -94,6 +94,26 @@ fn a_channel_that_drains_lets_others_have_their_turn() {
 }
 
 #[test]
+fn what_a_long_drain_holds_is_kept_from_coming_again() {
+    run(async {
+        let broker = ModelBroker::default();
+        let waiting: Vec<_> = (2..=200).map(|number| broker.publish(channel(0), number)).collect();
+        work_until_idle(&mut worker(&broker), broker.deliver(waiting)).await;
+
+        let closes = broker.publish(channel(0), 1);
+        let mut worker = worker(&broker);
+        worker.turn(broker.deliver([closes])).await;
+        // Each turn is short; together they take several times as long as a message may be held.
+        while worker.has_drains() {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            worker.turn(Vec::new()).await;
+        }
+        let extended = broker.state().extended.clone();
+        assert!(extended.len() >= 5 && extended.iter().all(|sequence| *sequence == closes), "{extended:?}");
+    });
+}
+
+#[test]
 fn messages_that_arrive_while_a_channel_drains_are_not_held() {
     run(async {
         let broker = ModelBroker::default();
