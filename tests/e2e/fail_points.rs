@@ -3,6 +3,7 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 
+use reqwest::Method;
 use serde_json::Value;
 
 use super::harness::messages::scattered;
@@ -114,7 +115,8 @@ async fn between_the_store_and_the_answer() {
         let mut up = up(&broker).fail_point("ingest.stored:3").start();
         let client = up.ready().await;
         for message in rest.by_ref() {
-            if client.try_post(message).await.is_none() {
+            let request = client.request(Method::POST, "/messages").json(message);
+            if client.try_answer(request).await.is_err() {
                 break;
             }
         }

@@ -73,11 +73,6 @@ impl Client {
         self.answer(self.request(Method::POST, "/messages").json(message)).await
     }
 
-    /// Sends a message, to a service that may be gone.
-    pub async fn try_post(&self, message: &Value) -> Option<Answer> {
-        self.try_answer(self.request(Method::POST, "/messages").json(message)).await.ok()
-    }
-
     /// Sends a message that must be stored as a new one, and gives its event id.
     pub async fn ingest(&self, message: &Value) -> u64 {
         let answer = self.post(message).await;
