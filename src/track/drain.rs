@@ -13,7 +13,7 @@ use super::settle::{Desk, settle};
 use crate::broker::read_back::Page;
 use crate::broker::{AckHandle, BrokerError, Stored, TrackBroker};
 use crate::domain::parked::Beyond;
-use crate::domain::{Arrival, Channel, Hand, Parked, Record, Sequence};
+use crate::domain::{Arrival, Channel, Hand, Parked, Record, Sequence, offer};
 use crate::fail_point;
 
 /// Bytes of messages that a drain holds in memory, so that those that lie far apart in the stream can be put in order.
@@ -118,9 +118,12 @@ impl Drain {
         counters: &Counters,
     ) -> Result<Step, BrokerError> {
         let waits = |arrival: &Arc<Arrival<Stored>>| before.parked.contains(arrival.message.number);
-        let arrivals: Vec<_> = arrivals(page.messages).filter(waits).collect();
         desk.hand.append(&mut self.hand);
-        settle(broker, desk, &arrivals, counters).await?;
+        arrivals(page.messages).filter(waits).for_each(|arrival| offer(&mut desk.hand, &arrival));
+        // Most pages of a channel that arrived in no order only add to what is in the hand.
+        if before.next_number().is_some_and(|next| desk.hand.contains_key(&next)) {
+            settle(broker, desk, &[], counters).await?;
+        }
         fail_point::reached("track.drain-step");
         self.hand = std::mem::take(&mut desk.hand);
         let (_, let_go) = trim(&mut self.hand, HAND_BYTES_MAX);
