@@ -67,7 +67,7 @@ fn channel_of(slot: Slot<'_>) -> Result<Channel, NotAMessage> {
 fn number_of(slot: Slot<'_>) -> Result<MessageNumber, NotAMessage> {
     const FIELD: &str = "metadata.messageNumber";
     let number = slot.integer(FIELD, 1)?.unsigned_abs();
-    MessageNumber::new(number).ok_or_else(|| NotAMessage::field(FIELD, MISSING))
+    MessageNumber::new(number).ok_or_else(|| NotAMessage::field(FIELD, "is out of range"))
 }
 
 fn time_of(slot: Slot<'_>) -> Result<MessageTime, NotAMessage> {

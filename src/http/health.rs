@@ -30,6 +30,8 @@ struct Health {
     service: &'static str,
 }
 
+const OK: Health = Health { status: "OK", service: "rockets-backend" };
+
 #[derive(Serialize)]
 struct Readiness {
     status: &'static str,
@@ -48,7 +50,7 @@ pub fn routes(checks: BTreeMap<&'static str, Check>) -> Routes {
 
 fn answer(name: &str, method: &Method, checks: &BTreeMap<&'static str, Check>) -> Option<Answer> {
     let route = match name {
-        "livez" => |_: &_| Answer::ok(&Health { status: "OK", service: "rockets-backend" }),
+        "livez" => |_: &_| Answer::ok(&OK),
         "health" => health,
         "readyz" => readiness,
         _ => return None,
@@ -59,11 +61,7 @@ fn answer(name: &str, method: &Method, checks: &BTreeMap<&'static str, Check>) -
 
 fn health(checks: &BTreeMap<&'static str, Check>) -> Answer {
     let unable = checks.values().any(|check| matches!(check(), Condition::Unable(_)));
-    if unable {
-        Answer::unavailable("cannot serve")
-    } else {
-        Answer::ok(&Health { status: "OK", service: "rockets-backend" })
-    }
+    if unable { Answer::unavailable("cannot serve") } else { Answer::ok(&OK) }
 }
 
 fn readiness(checks: &BTreeMap<&'static str, Check>) -> Answer {
