@@ -115,7 +115,8 @@ impl Process {
     }
 
     fn start_track(&mut self, broker: Broker, config: &Config) -> Check {
-        let settings = TrackSettings { partitions: config.stream.partitions, ack_wait: config.track.ack_wait };
+        let (partitions, ack_wait) = (config.stream.partitions, config.track.ack_wait);
+        let settings = TrackSettings { partitions, ack_wait, outcomes: true };
         let (check, rest) = (track::check(&broker), self.rest.clone());
         self.tasks.spawn(async move { Ok(track::run(broker, settings, rest).await?) });
         check

@@ -4,15 +4,13 @@
 
 use std::time::Duration;
 
+use async_nats::Subject;
 use async_nats::jetstream::{self, consumer::pull};
-use async_nats::{HeaderMap, Subject};
-use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
-use time::OffsetDateTime;
 use tokio::time::sleep;
 
-use super::topology::{HEADER_REQUEST_ID, PRIORITY_GROUP, STREAM, channel_token, durable_name};
-use super::{Broker, BrokerError};
+use super::topology::{PRIORITY_GROUP, STREAM, durable_name};
+use super::{Broker, BrokerError, Stored};
 use crate::domain::Sequence;
 
 /// Messages that one pull asks for. The client asks again at half of it, so half as many again may wait in memory.
@@ -27,24 +25,6 @@ const PULL_EXPIRES: Duration = Duration::from_secs(4);
 const PULL_HEARTBEAT: Duration = Duration::from_secs(1);
 /// Longest pause before a pull that ended is opened again.
 const REOPEN_PAUSE_MAX: Duration = Duration::from_secs(1);
-
-/// Longest id of a request that is taken over from a message, in bytes; a longer one is as if there were none.
-const REQUEST_ID_BYTES_MAX: usize = 128;
-
-/// A message as it lies in the stream.
-#[derive(Clone, Debug)]
-pub struct Stored {
-    /// Its place in the stream.
-    pub sequence: Sequence,
-    /// The channel's token of its subject, as it is: outsiders publish what they like.
-    pub channel_token: String,
-    /// When it was stored.
-    pub time: OffsetDateTime,
-    /// The id of the request that brought it, if one did.
-    pub request_id: Option<String>,
-    /// Its bytes.
-    pub payload: Bytes,
-}
 
 /// A stored message that was handed to us, to be acknowledged.
 #[derive(Clone, Debug)]
@@ -155,22 +135,7 @@ fn delivery(message: jetstream::Message) -> Option<Delivery> {
     let info = message.info().ok()?;
     let (sequence, time) = (Sequence(info.stream_sequence), info.published);
     let message = message.message;
-    let stored = Stored {
-        sequence,
-        channel_token: channel_token(&message.subject).to_owned(),
-        time,
-        request_id: request_id(message.headers.as_ref()),
-        payload: message.payload,
-    };
+    let header = |name| message.headers.as_ref()?.get(name).map(|value| value.as_str());
+    let stored = Stored::of(sequence, time, &message.subject, header, message.payload.clone());
     Some(Delivery { stored, handle: AckHandle(message.reply?) })
-}
-
-fn request_id(headers: Option<&HeaderMap>) -> Option<String> {
-    usable_request_id(headers?.get(HEADER_REQUEST_ID)?.as_str())
-}
-
-/// An id such as the ingress writes. An outsider may write anything there, and a dead letter must have room for it.
-pub(super) fn usable_request_id(id: &str) -> Option<String> {
-    let usable = id.len() <= REQUEST_ID_BYTES_MAX && id.bytes().all(|byte| byte.is_ascii_graphic());
-    usable.then(|| id.to_owned())
 }

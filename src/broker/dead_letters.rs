@@ -1,6 +1,5 @@
-//! Where a message goes that could not be applied: kept with the reason, so that nothing is silently dropped.
-//!
-//! Reading, replaying and dropping dead letters is not here yet.
+//! Where a message goes that could not be applied: kept with the reason, so that nothing is silently dropped. What an
+//! operator does with it is in [`super::letter_box`].
 
 use async_nats::jetstream::{self, message::PublishMessage};
 use async_nats::{HeaderMap, HeaderValue};
@@ -11,6 +10,7 @@ use super::topology::{
     HEADER_STORED_AT, dead_letter_subject,
 };
 use super::{Broker, BrokerError, Stored};
+use crate::domain::Sequence;
 
 /// Dead letters under way at once on one connection; further ones wait for their turn.
 const LETTERS_IN_FLIGHT_MAX: usize = 1_024;
@@ -24,14 +24,20 @@ pub enum Reason {
     Malformed,
     /// It makes no sense in the rocket's state.
     Refused,
+    /// It arrived after an operator had skipped its number.
+    Skipped,
 }
 
 impl Reason {
+    /// All reasons, in the order in which an error lists them.
+    pub const ALL: &'static [Self] = &[Self::Malformed, Self::Refused, Self::Skipped];
+
     /// The reason's name in headers and answers.
     pub fn name(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
             Self::Refused => "refused",
+            Self::Skipped => "skipped",
         }
     }
 }
@@ -45,6 +51,17 @@ pub struct DeadLetter<'a> {
     pub reason: Reason,
     /// The same in words.
     pub error: String,
+    /// The acts after which it could not be applied any more, where it could before: a dead letter of its own, though
+    /// its message may have been one before.
+    pub after_acts: Option<Sequence>,
+}
+
+impl DeadLetter<'_> {
+    /// What a dead letter is recognised by, however often it is told.
+    fn id(&self) -> String {
+        let sequence = self.stored.sequence;
+        self.after_acts.map_or_else(|| sequence.to_string(), |acts| format!("{sequence}-{acts}"))
+    }
 }
 
 /// The stream of dead letters, as a tracker of one partition writes it.
@@ -61,11 +78,11 @@ impl DeadLetters {
 
     /// Stores a dead letter once, however often it is told.
     pub(super) async fn bury(&self, letter: &DeadLetter<'_>) -> Result<(), BrokerError> {
-        let subject = dead_letter_subject(self.partition, &letter.stored.channel_token);
+        let subject = dead_letter_subject(self.partition, letter.reason.name(), &letter.stored.channel_token);
         let message = PublishMessage::build()
             .payload(letter.stored.payload.clone())
             .headers(headers(letter))
-            .message_id(format!("{}", letter.stored.sequence))
+            .message_id(letter.id())
             .expected_stream(DEAD_LETTER_STREAM);
         let bury = async { Ok::<_, BrokerError>(self.context.send_publish(subject, message).await?.await?) };
         match tokio::time::timeout(2 * super::connection::PUBLISH_TIMEOUT, bury).await {
@@ -89,7 +106,7 @@ fn headers(letter: &DeadLetter<'_>) -> HeaderMap {
     put(HEADER_ERROR, letter.error.chars().take(ERROR_CHARS_MAX).collect());
     put(HEADER_SEQUENCE, stored.sequence.to_string());
     put(HEADER_STORED_AT, stored.time.format(&Rfc3339).unwrap_or_default());
-    put(HEADER_ATTEMPTS, "1".to_owned());
+    put(HEADER_ATTEMPTS, stored.attempts_before.saturating_add(1).to_string());
     if let Some(request_id) = &stored.request_id {
         put(HEADER_REQUEST_ID, request_id.clone());
     }

@@ -14,6 +14,9 @@ pub enum BrokerError {
     /// A message with this id is being stored at this moment: ask again in a moment.
     #[error("a message with the same id is being stored")]
     InFlight,
+    /// What was asked for is not there, and never was or is no more.
+    #[error("it is not there")]
+    NotThere,
     /// The store is full: nothing can be stored until an operator makes room.
     #[error("the store is full: {0}")]
     Full(String),
@@ -46,6 +49,8 @@ impl BrokerError {
             // Three replicas answer a stale revision with the second code, which carries no revision.
             10071 | 10164 => Self::Conflict,
             10158 => Self::InFlight,
+            // No message found; a sequence that was deleted before.
+            10037 | 10043 | 10057 => Self::NotThere,
             // Store failed (a limit is reached), resources exceeded, account limits.
             10077 | 10023 | 10047 | 10028 | 10002 => Self::Full(text),
             10054 => Self::TooLarge(text),
@@ -98,6 +103,9 @@ mod tests {
             assert_eq!(of_code(code), BrokerError::Conflict);
         }
         assert_eq!(of_code(10158), BrokerError::InFlight);
+        for code in [10037, 10043, 10057] {
+            assert_eq!(of_code(code), BrokerError::NotThere);
+        }
         for code in [10077, 10023, 10047, 10028, 10002] {
             assert!(matches!(of_code(code), BrokerError::Full(_)), "{code}");
         }

@@ -2,26 +2,32 @@
 //! records and [`BrokerError`]s, no subjects, headers or status codes.
 //!
 //! [`topology`] names and defines every object; [`connection`] connects to an [`address`], [`provision`] makes or
-//! verifies the objects; [`publisher`] is where ingest stores a message; [`consumer`], [`store`], [`read_back`] and
-//! [`dead_letters`] are what a tracker needs, brought together in [`partition`]; [`watch`] is what the view is fed by.
+//! verifies the objects; [`publisher`] is where a message is stored; [`consumer`], [`store`], [`read_back`],
+//! [`outcomes`], [`dead_letters`] and [`letter_box`] are what a tracker needs, brought together in [`partition`]; [`watch`]
+//! is what the view is fed by; [`stored`] is a message as it comes out of the stream, [`mod@direct`] how it is read there.
 //! [`error`] sorts what can go wrong, once, by what its caller does about it.
 
 pub mod address;
 pub mod connection;
 pub mod consumer;
 pub mod dead_letters;
+mod direct;
 pub mod error;
+pub mod letter_box;
+pub mod outcomes;
 pub mod partition;
 pub mod provision;
 pub mod publisher;
 pub mod read_back;
 pub mod store;
+pub mod stored;
 pub mod topology;
 pub mod watch;
 
 pub use connection::{Broker, ConnectionSettings};
-pub use consumer::{AckHandle, Deliveries, Delivery, Stored};
+pub use consumer::{AckHandle, Deliveries, Delivery};
 pub use dead_letters::{DeadLetter, Reason};
 pub use error::BrokerError;
 pub use partition::{NatsPartition, TrackBroker};
 pub use publisher::{Outgoing, Publisher, Receipt};
+pub use stored::{Malformed, Stored};

@@ -4,13 +4,16 @@
 use std::time::Duration;
 
 use async_nats::jetstream::AckKind;
+use time::OffsetDateTime;
 
 use super::connection::PUBLISH_TIMEOUT;
-use super::dead_letters::{DeadLetter, DeadLetters};
+use super::dead_letters::{DeadLetter, DeadLetters, Reason};
+use super::letter_box::{LetterPage, letters_of, remove_letter};
+use super::outcomes::OutcomeWriter;
 use super::read_back::{Page, read_back};
 use super::store::{Store, Versioned};
 use super::{AckHandle, Broker, BrokerError};
-use crate::domain::{Channel, Sequence};
+use crate::domain::{Channel, Outcome, Owed, Sequence};
 
 /// What a tracker needs of the broker to work on one partition.
 ///
@@ -20,15 +23,27 @@ pub trait TrackBroker: Send + Sync {
     fn load(&self, channel: &Channel) -> impl Future<Output = Result<Versioned, BrokerError>> + Send;
     /// Reads a record; nothing newer had been written when it was asked.
     fn load_latest(&self, channel: &Channel) -> impl Future<Output = Result<Versioned, BrokerError>> + Send;
-    /// Writes a record where its revision is still the expected one, and tells the new revision.
+    /// Writes a record where its revision is still the expected one, with what was decided with it, and tells the new
+    /// revision.
     fn write(
         &self,
         channel: &Channel,
         record: Vec<u8>,
+        owed: &Owed,
         expected: u64,
     ) -> impl Future<Output = Result<u64, BrokerError>> + Send;
+    /// Tells what became of events; it is stored when this returns.
+    fn tell(&self, outcomes: Vec<Outcome>) -> impl Future<Output = Result<(), BrokerError>> + Send;
     /// Stores a dead letter, once however often it is told.
     fn bury(&self, letter: &DeadLetter<'_>) -> impl Future<Output = Result<(), BrokerError>> + Send;
+    /// Reads a page of the dead letters of a channel's refused messages, from this one on.
+    fn refused_letters(
+        &self,
+        channel: &Channel,
+        from: u64,
+    ) -> impl Future<Output = Result<LetterPage, BrokerError>> + Send;
+    /// Removes a dead letter, if it is there.
+    fn remove_letter(&self, id: u64) -> impl Future<Output = Result<(), BrokerError>> + Send;
     /// Reads a page of a channel's messages from this sequence on.
     fn read_back(&self, channel: &Channel, from: Sequence) -> impl Future<Output = Result<Page, BrokerError>> + Send;
     /// Gives messages up for good: their effect is stored.
@@ -37,6 +52,8 @@ pub trait TrackBroker: Send + Sync {
     fn give_back(&self, handles: &[AckHandle], pause: Duration) -> impl Future<Output = ()> + Send;
     /// Says that messages are still being worked on: `ack_wait` begins anew.
     fn extend(&self, handles: &[AckHandle]) -> impl Future<Output = ()> + Send;
+    /// What time it is.
+    fn now(&self) -> OffsetDateTime;
 }
 
 /// The broker, as a tracker of one partition sees it.
@@ -46,13 +63,14 @@ pub struct NatsPartition {
     partition: u16,
     store: Store,
     dead_letters: DeadLetters,
+    outcomes: Option<OutcomeWriter>,
 }
 
 impl NatsPartition {
-    /// One partition on this connection.
-    pub async fn new(broker: &Broker, partition: u16) -> Result<Self, BrokerError> {
+    /// One partition on this connection. Without a writer nobody is told what became of messages.
+    pub async fn new(broker: &Broker, partition: u16, outcomes: Option<OutcomeWriter>) -> Result<Self, BrokerError> {
         let (store, dead_letters) = (Store::new(broker).await?, DeadLetters::new(broker, partition));
-        Ok(Self { broker: broker.clone(), partition, store, dead_letters })
+        Ok(Self { broker: broker.clone(), partition, store, dead_letters, outcomes })
     }
 
     /// Sends one kind of answer for each delivery. If the broker is away they are lost, and the messages come again.
@@ -81,12 +99,27 @@ impl TrackBroker for NatsPartition {
         self.store.load_latest(channel).await
     }
 
-    async fn write(&self, channel: &Channel, record: Vec<u8>, expected: u64) -> Result<u64, BrokerError> {
-        self.store.write(channel, record, expected).await
+    async fn write(&self, channel: &Channel, record: Vec<u8>, owed: &Owed, expected: u64) -> Result<u64, BrokerError> {
+        self.store.write(channel, record, owed, expected).await
+    }
+
+    async fn tell(&self, outcomes: Vec<Outcome>) -> Result<(), BrokerError> {
+        match &self.outcomes {
+            Some(writer) => writer.tell(outcomes).await,
+            None => Ok(()),
+        }
     }
 
     async fn bury(&self, letter: &DeadLetter<'_>) -> Result<(), BrokerError> {
         self.dead_letters.bury(letter).await
+    }
+
+    async fn refused_letters(&self, channel: &Channel, from: u64) -> Result<LetterPage, BrokerError> {
+        letters_of(&self.broker, channel, Reason::Refused, from).await
+    }
+
+    async fn remove_letter(&self, id: u64) -> Result<(), BrokerError> {
+        remove_letter(&self.broker, id).await.map(drop)
     }
 
     async fn read_back(&self, channel: &Channel, from: Sequence) -> Result<Page, BrokerError> {
@@ -103,5 +136,9 @@ impl TrackBroker for NatsPartition {
 
     async fn extend(&self, handles: &[AckHandle]) {
         self.answer(handles, AckKind::Progress).await;
+    }
+
+    fn now(&self) -> OffsetDateTime {
+        OffsetDateTime::now_utc()
     }
 }

@@ -1,4 +1,5 @@
-//! The one place where ingest stores a message: published with its id, and answered only once the broker has it.
+//! The one place where a message is stored, a rocket's or an operator's: published with its id, and answered only once
+//! the broker has it.
 //!
 //! A publish that was begun is finished, whoever stopped waiting for it. What is not here: reading the message, and the
 //! answer over HTTP.
@@ -15,7 +16,10 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use super::connection::PUBLISH_TIMEOUT;
-use super::topology::{HEADER_REQUEST_ID, STREAM, message_id, subject};
+use super::topology::{
+    HEADER_ATTEMPTS, HEADER_CORRECTS, HEADER_REPLAYS, HEADER_REQUEST_ID, STREAM, message_id, replay_id, skip_id,
+    subject,
+};
 use super::{Broker, BrokerError};
 use crate::domain::{Channel, MessageNumber, Sequence};
 
@@ -26,13 +30,31 @@ pub const PUBLISHES_IN_FLIGHT_MAX: usize = 4_096;
 /// Pause before a try that follows a failed one.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
+/// What a message is, and so what it is recognised by when it is stored again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// A rocket's message of this number.
+    Message(MessageNumber),
+    /// A skip up to this number.
+    Skip(MessageNumber),
+    /// A dead letter that is tried again.
+    Replay {
+        /// The dead letter's id.
+        letter: u64,
+        /// How many times its message has been tried.
+        attempts: u32,
+        /// The number whose place it takes, if that one has been passed.
+        corrects: Option<MessageNumber>,
+    },
+}
+
 /// A message on its way into the stream.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     /// Whose message it is.
     pub channel: Channel,
-    /// Its place within the channel.
-    pub number: MessageNumber,
+    /// What it is.
+    pub identity: Identity,
     /// The id of the request that brought it: visible ASCII.
     pub request_id: String,
     /// The bytes as they came.
@@ -124,11 +146,19 @@ impl Publisher {
     }
 
     async fn publish_once(&self, outgoing: &Outgoing) -> Result<Receipt, BrokerError> {
-        let Outgoing { channel, number, request_id, payload } = outgoing;
-        let mut message = PublishMessage::build()
-            .payload(payload.clone())
-            .message_id(message_id(channel, *number))
-            .expected_stream(STREAM);
+        let Outgoing { channel, identity, request_id, payload } = outgoing;
+        let message = PublishMessage::build().payload(payload.clone()).expected_stream(STREAM);
+        let mut message = match *identity {
+            Identity::Message(number) => message.message_id(message_id(channel, number)),
+            Identity::Skip(up_to) => message.message_id(skip_id(channel, up_to)),
+            Identity::Replay { letter, attempts, corrects } => {
+                let corrects = corrects.map(|number| number.get());
+                let headers = [(HEADER_ATTEMPTS, Some(attempts.into())), (HEADER_CORRECTS, corrects)];
+                let message = message.message_id(replay_id(letter)).header(HEADER_REPLAYS, HeaderValue::from(letter));
+                let given = headers.into_iter().filter_map(|(name, value)| Some((name, value?)));
+                given.fold(message, |message, (name, value): (_, u64)| message.header(name, HeaderValue::from(value)))
+            }
+        };
         // A value with a line break in it makes the client panic unless it is parsed first.
         if let Ok(request_id) = request_id.parse::<HeaderValue>() {
             message = message.header(HEADER_REQUEST_ID, request_id);

@@ -3,15 +3,16 @@
 //! The bucket knows bytes, not records; what they mean is [`crate::domain::record`]'s. Writes go out as plain publishes
 //! with an expected revision, so that many can be under way at once.
 
-use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use async_nats::jetstream::stream::{DirectGetErrorKind, LastRawMessageErrorKind, Stream};
-use async_nats::{HeaderMap, jetstream};
+use async_nats::{HeaderMap, HeaderValue, jetstream};
 use bytes::Bytes;
+use time::OffsetDateTime;
 
 use super::connection::PUBLISH_TIMEOUT;
-use super::topology::{BUCKET_STREAM, record_subject};
+use super::topology::{BUCKET_STREAM, HEADER_OWED, record_subject};
 use super::{Broker, BrokerError};
-use crate::domain::Channel;
+use crate::domain::{Channel, Owed};
 
 /// Writes under way at once on one connection; further ones wait for their turn.
 const WRITES_IN_FLIGHT_MAX: usize = 4_096;
@@ -23,6 +24,10 @@ pub struct Versioned {
     pub record: Option<Bytes>,
     /// What a write must expect; 0 where nothing was ever written.
     pub revision: u64,
+    /// What was decided with it and may not have been told.
+    pub owed: Owed,
+    /// When it was written.
+    pub at: OffsetDateTime,
 }
 
 /// The bucket.
@@ -43,7 +48,7 @@ impl Store {
     pub async fn load(&self, channel: &Channel) -> Result<Versioned, BrokerError> {
         let read = self.stream.direct_get_last_for_subject(record_subject(channel));
         match tokio::time::timeout(PUBLISH_TIMEOUT, read).await {
-            Ok(Ok(message)) => Ok(versioned(message.payload, &message.headers, message.sequence)),
+            Ok(Ok(message)) => Ok(versioned(message)),
             Ok(Err(error)) if error.kind() == DirectGetErrorKind::NotFound => Ok(Versioned::NONE),
             Ok(Err(error)) => Err(BrokerError::from_causes(&error)),
             Err(_) => Err(BrokerError::timed_out("reading a record")),
@@ -55,7 +60,7 @@ impl Store {
         let subject = record_subject(channel);
         let read = self.stream.get_last_raw_message_by_subject(&subject);
         match tokio::time::timeout(PUBLISH_TIMEOUT, read).await {
-            Ok(Ok(message)) => Ok(versioned(message.payload, &message.headers, message.sequence)),
+            Ok(Ok(message)) => Ok(versioned(message)),
             Ok(Err(error)) => match error.kind() {
                 LastRawMessageErrorKind::NoMessageFound => Ok(Versioned::NONE),
                 LastRawMessageErrorKind::JetStream(answer) => Err(BrokerError::from_server(&answer)),
@@ -65,12 +70,23 @@ impl Store {
         }
     }
 
-    /// Writes a record where its revision is still the expected one, and tells the new revision.
+    /// Writes a record where its revision is still the expected one, with what was decided with it, and tells the new
+    /// revision.
     ///
     /// [`BrokerError::Conflict`] if it is not. After [`BrokerError::Unavailable`] it may have been written or not: read
     /// it again through the leader.
-    pub async fn write(&self, channel: &Channel, record: Vec<u8>, expected: u64) -> Result<u64, BrokerError> {
+    pub async fn write(
+        &self,
+        channel: &Channel,
+        record: Vec<u8>,
+        owed: &Owed,
+        expected: u64,
+    ) -> Result<u64, BrokerError> {
         let message = PublishMessage::build().payload(record.into()).expected_last_subject_sequence(expected);
+        let message = match owed.is_empty() {
+            true => message,
+            false => message.header(HEADER_OWED, HeaderValue::from(owed.to_text())),
+        };
         let write = async {
             let ack = self.context.send_publish(record_subject(channel), message).await?.await?;
             Ok::<_, BrokerError>(ack.sequence)
@@ -83,13 +99,20 @@ impl Store {
 }
 
 impl Versioned {
-    const NONE: Self = Self { record: None, revision: 0 };
+    const NONE: Self = Self {
+        record: None,
+        revision: 0,
+        owed: Owed { placed: Vec::new(), since: None },
+        at: OffsetDateTime::UNIX_EPOCH,
+    };
 }
 
 /// A deleted key leaves a marker, which has a revision and no record.
-fn versioned(payload: Bytes, headers: &HeaderMap, revision: u64) -> Versioned {
-    let deleted = is_delete_marker(headers);
-    Versioned { record: (!deleted).then_some(payload), revision }
+fn versioned(message: StreamMessage) -> Versioned {
+    let StreamMessage { sequence: revision, headers, payload, time: at, .. } = message;
+    let deleted = is_delete_marker(&headers);
+    let owed = headers.get(HEADER_OWED).and_then(|text| Owed::from_text(text.as_str()));
+    Versioned { record: (!deleted).then_some(payload), revision, owed: owed.unwrap_or_default(), at }
 }
 
 pub(super) fn is_delete_marker(headers: &HeaderMap) -> bool {

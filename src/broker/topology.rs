@@ -15,6 +15,8 @@ use crate::domain::{Channel, MessageNumber};
 pub const STREAM: &str = "ROCKETS";
 /// The stream of dead letters.
 pub const DEAD_LETTER_STREAM: &str = "ROCKETS_DLQ";
+/// The stream of what became of each message, and of where replayed dead letters went.
+pub const OUTCOME_STREAM: &str = "ROCKETS_OUTCOMES";
 /// The key-value bucket of records, keyed by channel.
 pub const BUCKET: &str = "rockets";
 /// The stream that holds the bucket.
@@ -42,6 +44,9 @@ pub const ACK_PENDING_MAX: i64 = 8_192;
 /// Pulls of one durable that may wait at once: one or two for each tracker.
 pub const WAITING_PULLS_MAX: i64 = 512;
 
+/// Events whose outcomes lie under one subject: the server keeps every subject in memory.
+pub const SEGMENT_EVENTS: u64 = 1_024;
+
 /// Version of subjects, headers and records, in the metadata of [`STREAM`].
 pub const FORMAT: &str = "1";
 /// Metadata key of [`FORMAT`].
@@ -51,7 +56,13 @@ pub const METADATA_PARTITIONS: &str = "rockets.partitions";
 
 /// Header: the id of the request that brought a message.
 pub const HEADER_REQUEST_ID: &str = "Rockets-Request-Id";
-/// Header of a dead letter: `malformed` or `refused`.
+/// Header of a correction: the number of the message whose place it takes, which is its own.
+pub const HEADER_CORRECTS: &str = "Rockets-Corrects";
+/// Header of a message that a dead letter was replayed as: the dead letter's id.
+pub const HEADER_REPLAYS: &str = "Rockets-Replays";
+/// Header of a record: what was decided with it and may not have been told.
+pub const HEADER_OWED: &str = "Rockets-Owed";
+/// Header of a dead letter: `malformed`, `refused` or `skipped`.
 pub const HEADER_REASON: &str = "Rockets-Reason";
 /// Header of a dead letter: what is wrong, in words.
 pub const HEADER_ERROR: &str = "Rockets-Error";
@@ -59,7 +70,8 @@ pub const HEADER_ERROR: &str = "Rockets-Error";
 pub const HEADER_SEQUENCE: &str = "Rockets-Sequence";
 /// Header of a dead letter: when the message was stored, RFC 3339.
 pub const HEADER_STORED_AT: &str = "Rockets-Stored-At";
-/// Header of a dead letter: how many times its message has been tried, from 1.
+/// Header of a dead letter: how many times its message has been tried, from 1. Of a message that is such a replay: how
+/// many times before.
 pub const HEADER_ATTEMPTS: &str = "Rockets-Attempts";
 
 /// What may differ from one installation to the next.
@@ -83,6 +95,18 @@ pub fn stored_subject(partition: u16, channel: &Channel) -> String {
     format!("rockets.{partition}.{channel}")
 }
 
+/// The subjects under which a partition's messages are stored.
+pub fn stored_subjects(partition: u16) -> String {
+    format!("rockets.{partition}.*")
+}
+
+/// The partition to which the server assigns a channel: its own hash of the subject's token, FNV-1a of 32 bits.
+pub fn partition_of(channel: &Channel, partitions: u16) -> u16 {
+    let hash = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(16_777_619);
+    let hash = channel.to_string().bytes().fold(2_166_136_261, hash);
+    u16::try_from(hash % u32::from(partitions.max(1))).unwrap_or(0)
+}
+
 /// The channel's token of a stored subject `rockets.<partition>.<channel>`.
 pub fn channel_token(stored_subject: &str) -> &str {
     stored_subject.splitn(3, '.').nth(2).unwrap_or_default()
@@ -93,10 +117,44 @@ pub fn message_id(channel: &Channel, number: MessageNumber) -> String {
     format!("{channel}-{number}")
 }
 
+/// The same of a skip.
+pub fn skip_id(channel: &Channel, up_to: MessageNumber) -> String {
+    format!("skip-{channel}-{up_to}")
+}
+
+/// The same of a dead letter's replay.
+pub fn replay_id(letter: u64) -> String {
+    format!("replay-{letter}")
+}
+
 /// The subject of a dead letter, with the channel's token as the message's subject had it, up to [`TOKEN_CHARS_MAX`].
-pub fn dead_letter_subject(partition: u16, channel_token: &str) -> String {
-    let token: String = channel_token.chars().take(TOKEN_CHARS_MAX).collect();
-    format!("rockets_dlq.{partition}.{token}")
+pub fn dead_letter_subject(partition: u16, reason: &str, channel_token: &str) -> String {
+    format!("rockets_dlq.{partition}.{reason}.{}", letter_token(channel_token))
+}
+
+/// Subjects of the dead letters of one reason, of one token, or of all.
+pub fn dead_letter_filter(reason: Option<&str>, channel_token: Option<&str>) -> String {
+    let token = channel_token.map(letter_token);
+    format!("rockets_dlq.*.{}.{}", reason.unwrap_or("*"), token.as_deref().unwrap_or("*"))
+}
+
+fn letter_token(channel_token: &str) -> String {
+    channel_token.chars().take(TOKEN_CHARS_MAX).collect()
+}
+
+/// The channel's token of a dead letter's subject `rockets_dlq.<partition>.<reason>.<token>`.
+pub fn token_of_letter(subject: &str) -> &str {
+    subject.splitn(4, '.').nth(3).unwrap_or_default()
+}
+
+/// The subject of the outcomes of an event's segment.
+pub fn outcome_subject(event: u64) -> String {
+    format!("outcomes.{}", event / SEGMENT_EVENTS)
+}
+
+/// The subject of where a dead letter went that was replayed.
+pub fn replay_subject(letter: u64) -> String {
+    format!("replays.{}", letter / SEGMENT_EVENTS)
 }
 
 /// The subject of a channel's record.
@@ -115,9 +173,9 @@ pub fn durable_name(partition: u16) -> String {
 }
 
 impl Topology {
-    /// The three streams, in the order in which they are made.
-    pub fn streams(&self) -> [Config; 3] {
-        [self.stream(), self.dead_letter_stream(), self.bucket_stream()]
+    /// The streams, in the order in which they are made.
+    pub fn streams(&self) -> [Config; 4] {
+        [self.stream(), self.dead_letter_stream(), self.outcome_stream(), self.bucket_stream()]
     }
 
     fn stream(&self) -> Config {
@@ -143,9 +201,18 @@ impl Topology {
     fn dead_letter_stream(&self) -> Config {
         Config {
             description: Some("Messages that could not be applied, with the reason".into()),
-            subjects: vec!["rockets_dlq.*.*".into()],
+            subjects: vec!["rockets_dlq.*.*.*".into()],
             duplicate_window: DEAD_LETTER_DUPLICATE_WINDOW,
             ..self.log(DEAD_LETTER_STREAM)
+        }
+    }
+
+    fn outcome_stream(&self) -> Config {
+        Config {
+            description: Some("What became of each message, and where replayed dead letters went".into()),
+            subjects: vec!["outcomes.*".into(), "replays.*".into()],
+            duplicate_window: DUPLICATE_WINDOW,
+            ..self.log(OUTCOME_STREAM)
         }
     }
 
@@ -203,7 +270,7 @@ impl Topology {
             description: Some(format!("Messages of partition {partition}, for trackers")),
             deliver_policy: DeliverPolicy::All,
             replay_policy: ReplayPolicy::Instant,
-            filter_subject: format!("rockets.{partition}.*"),
+            filter_subject: stored_subjects(partition),
             ack_policy: AckPolicy::Explicit,
             ack_wait: self.ack_wait,
             // Never given up: what cannot be applied becomes a dead letter by our own decision.
@@ -234,6 +301,10 @@ mod tests {
         assert_eq!(channel_of_record(&record_subject(&channel)), Some(channel));
         assert_eq!(channel_of_record("$KV.rockets.else"), None);
         assert_eq!(channel_token("rockets.3.not-a-uuid"), "not-a-uuid");
-        assert_eq!(dead_letter_subject(3, &"🚀".repeat(1_000)), format!("rockets_dlq.3.{}", "🚀".repeat(256)));
+        let subject = dead_letter_subject(3, "refused", &"🚀".repeat(1_000));
+        assert_eq!(subject, format!("rockets_dlq.3.refused.{}", "🚀".repeat(256)));
+        assert_eq!(token_of_letter(&subject), "🚀".repeat(256));
+        assert_eq!(dead_letter_filter(Some("refused"), None), "rockets_dlq.*.refused.*");
+        assert_eq!((outcome_subject(1_023), outcome_subject(1_024)), ("outcomes.0".into(), "outcomes.1".into()));
     }
 }

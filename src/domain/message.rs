@@ -59,6 +59,24 @@ pub struct Message {
     pub kind: Kind,
 }
 
+/// What an operator says of a channel: the numbers up to this one that have not arrived are not waited for any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skip {
+    /// Whose numbers are skipped.
+    pub channel: Channel,
+    /// The highest number that is skipped, unless it has arrived.
+    pub up_to: MessageNumber,
+    /// When the operator said it.
+    pub time: MessageTime,
+    /// Why.
+    pub reason: String,
+}
+
+impl Skip {
+    /// The name of its type in `metadata.messageType`.
+    pub const NAME: &'static str = "MessagesSkipped";
+}
+
 /// What a message says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {

@@ -4,23 +4,37 @@
 //! Deliberately not here: tasks, clocks, logs, randomness, the environment, the broker, HTTP. Times come in as values.
 //! (`tests/tidy.rs` keeps it so.)
 //!
-//! Read in this order: [`channel`] and [`message`] (what arrives), [`wire`] (how it is read), [`rocket`] (what it does),
-//! [`parked`] and [`record`] (what is remembered), [`sequencer`] (how all of it becomes one state, in order).
+//! Read in this order: [`channel`] and [`message`] (what arrives), [`wire`] and [`entry`] (how it is read), [`rocket`]
+//! (what it does), [`parked`], [`skipped`] and [`record`] (what is remembered), [`sequencer`] (how all of it becomes one
+//! state, in order), [`acts`] (what operators said of that order), [`refold`] (a channel from its beginning), [`outcome`]
+//! (what became of each message).
 
+pub mod acts;
 pub mod channel;
+pub mod entry;
 pub mod message;
+pub mod outcome;
 pub mod parked;
 pub mod record;
+pub mod refold;
 pub mod rocket;
 pub mod sequencer;
+pub mod skipped;
 mod strict_json;
+#[cfg(test)]
+mod testing;
 pub mod time;
 pub mod wire;
 
+pub use acts::{Acts, Survey};
 pub use channel::Channel;
-pub use message::{Kind, Message, MessageNumber, Sequence};
+pub use entry::{Arrival, ArrivedSkip, Entry, Raw};
+pub use message::{Kind, Message, MessageNumber, Sequence, Skip};
+pub use outcome::{Became, Outcome, Owed};
 pub use parked::Parked;
 pub use record::Record;
+pub use refold::{Fold, Goal, Refold, Turn};
 pub use rocket::{Refusal, Rocket, Status};
-pub use sequencer::{Arrival, Hand, Verdict, offer, take_up};
+pub use sequencer::{Hand, Placed, Verdict, take_up};
+pub use skipped::Skipped;
 pub use time::MessageTime;

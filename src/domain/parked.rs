@@ -41,6 +41,36 @@ pub struct Parked {
     beyond: Option<Beyond>,
 }
 
+/// The same without a bound: for as long as a channel is read, and not for a record.
+#[derive(Clone, Debug, Default)]
+pub struct Waiting(Parked);
+
+impl Waiting {
+    /// Notes that a number waits, and at which sequence.
+    pub fn insert(&mut self, number: MessageNumber, sequence: Sequence) {
+        self.0.note(number, sequence);
+    }
+
+    /// Forgets every number up to this one.
+    pub fn remove_through(&mut self, number: MessageNumber) {
+        self.0.remove_through(number);
+    }
+
+    /// From which sequence on all that waits is to be read, if the number `next` is among it.
+    pub fn could_follow(&self, next: MessageNumber) -> Option<Sequence> {
+        let lowest = self.0.ranges.iter().map(|range| range.sequence).min();
+        lowest.filter(|_| self.0.could_follow(next))
+    }
+
+    /// What a record can hold of it.
+    pub fn to_parked(&self) -> Parked {
+        let mut parked = self.0.clone();
+        let newest = parked.ranges.iter().map(|range| range.sequence).max().unwrap_or_default();
+        parked.keep_within_bound(newest);
+        parked
+    }
+}
+
 impl Parked {
     /// Puts stored ranges together again; `None` if they do not rise or touch one another.
     pub fn from_parts(ranges: Vec<Range>, beyond: Option<Beyond>) -> Option<Self> {
@@ -89,16 +119,7 @@ impl Parked {
         if self.beyond.is_some() && self.ranges.last().is_none_or(|range| range.last < number) {
             return self.let_go(sequence, sequence);
         }
-        let at = self.ranges.partition_point(|range| range.last.get() + 1 < number.get());
-        match self.ranges.get_mut(at) {
-            Some(range) if range.first.get() <= number.get() + 1 => {
-                range.first = range.first.min(number);
-                range.last = range.last.max(number);
-                range.sequence = range.sequence.min(sequence);
-                self.join_with_next(at);
-            }
-            _ => self.ranges.insert(at, Range { first: number, last: number, sequence }),
-        }
+        self.note(number, sequence);
         self.keep_within_bound(sequence);
     }
 
@@ -108,6 +129,19 @@ impl Parked {
         self.ranges.drain(..passed);
         if let (Some(range), Some(next)) = (self.ranges.first_mut(), number.next()) {
             range.first = range.first.max(next);
+        }
+    }
+
+    fn note(&mut self, number: MessageNumber, sequence: Sequence) {
+        let at = self.ranges.partition_point(|range| range.last.get() + 1 < number.get());
+        match self.ranges.get_mut(at) {
+            Some(range) if range.first.get() <= number.get() + 1 => {
+                range.first = range.first.min(number);
+                range.last = range.last.max(number);
+                range.sequence = range.sequence.min(sequence);
+                self.join_with_next(at);
+            }
+            _ => self.ranges.insert(at, Range { first: number, last: number, sequence }),
         }
     }
 

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::parked::{Beyond, Range};
-use super::{Message, MessageNumber, MessageTime, Parked, Refusal, Rocket, Sequence, Status};
+use super::{Message, MessageNumber, MessageTime, Parked, Refusal, Rocket, Sequence, Skipped, Status};
 
 /// Version of the stored form. A record of a higher version was written by a newer program and is left alone.
 pub const FORMAT: u32 = 1;
@@ -16,7 +16,7 @@ pub const BYTES_MAX: usize = 16 * 1024;
 
 /// Everything but the ranges: three strings of 255 characters at six bytes (`\u0001`), three times, and the names.
 const REST_BYTES_MAX: usize = 3 * 255 * 6 + 3 * super::time::TEXT_MAX + 512;
-const _: () = assert!(super::parked::TEXT_MAX + REST_BYTES_MAX <= BYTES_MAX);
+const _: () = assert!(super::parked::TEXT_MAX + super::skipped::TEXT_MAX + REST_BYTES_MAX <= BYTES_MAX);
 
 /// What is remembered of one channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +27,12 @@ pub struct Record {
     pub last: Option<Last>,
     /// The numbers that wait behind a gap.
     pub parked: Parked,
+    /// The numbers that an operator has skipped.
+    pub skipped: Skipped,
+    /// The last place of the stream at which an operator's word on the sequence lies that is folded in; 0 before any.
+    pub acts: Sequence,
+    /// Some of what waits is to take the place of other messages that wait: only a reading of the whole channel knows.
+    pub corrections_wait: bool,
 }
 
 /// The message that the sequence has come to.
@@ -52,7 +58,7 @@ pub enum Unreadable {
 impl Record {
     /// A record in the place of one that cannot be read: all that is known is that the whole channel is in the stream.
     pub fn to_be_read_back() -> Self {
-        Self { parked: Parked::unknown_from(Sequence(1)), ..Self::default() }
+        Self { parked: Parked::unknown_from(Sequence(1)), corrections_wait: true, ..Self::default() }
     }
 
     /// The number that comes next; none after the highest of all.
@@ -77,6 +83,15 @@ impl Record {
         self.parked.remove_through(message.number);
         self.rocket = Some(Rocket::after(self.rocket.as_ref(), message)?);
         Ok(())
+    }
+
+    /// Passes numbers that an operator has skipped: the next one up to `last`, at the time at which that was said.
+    pub fn skip(&mut self, last: MessageNumber, time: &MessageTime) {
+        if let Some(first) = self.next_number().filter(|first| *first <= last) {
+            self.skipped.push(first, last);
+            self.parked.remove_through(last);
+            self.last = Some(Last { number: last, time: time.clone() });
+        }
     }
 
     /// The stored form.
@@ -117,6 +132,15 @@ struct Stored<'a> {
     /// `[lowest, highest]` stream sequence of what waits above all ranges.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     parked_beyond: Option<(u64, u64)>,
+    /// `[first, last]` of each range of numbers that were skipped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    skipped: Vec<(u64, u64)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    skipped_unlisted: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_act: Option<u64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    corrections_wait: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -152,6 +176,10 @@ impl<'a> From<&'a Record> for Stored<'a> {
             last_message_time: last.map(|last| last.time.as_str().into()),
             parked: record.parked.ranges().iter().map(range).collect(),
             parked_beyond: record.parked.beyond().map(|beyond| (beyond.lowest.0, beyond.highest.0)),
+            skipped: record.skipped.ranges().iter().map(|(first, last)| (first.get(), last.get())).collect(),
+            skipped_unlisted: record.skipped.unlisted().map(MessageNumber::get),
+            last_act: Some(record.acts.0).filter(|act| *act > 0),
+            corrections_wait: record.corrections_wait,
         }
     }
 }
@@ -194,7 +222,14 @@ impl Stored<'_> {
         let ranges = self.parked.into_iter().map(range).collect::<Option<Vec<_>>>()?;
         let beyond = |(lowest, highest)| Beyond { lowest: Sequence(lowest), highest: Sequence(highest) };
         let parked = Parked::from_parts(ranges, self.parked_beyond.map(beyond))?;
-        Some(Record { rocket, last, parked })
+        let range = |(first, last)| Some((MessageNumber::new(first)?, MessageNumber::new(last)?));
+        let unlisted = match self.skipped_unlisted {
+            Some(number) => Some(MessageNumber::new(number)?),
+            None => None,
+        };
+        let skipped = Skipped::from_parts(self.skipped.into_iter().map(range).collect::<Option<_>>()?, unlisted)?;
+        let acts = Sequence(self.last_act.unwrap_or(0));
+        Some(Record { rocket, last, parked, skipped, acts, corrections_wait: self.corrections_wait })
     }
 }
 
@@ -218,16 +253,12 @@ impl StoredRocket<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Channel, Kind};
+    use super::super::Kind;
+    use super::super::testing::message;
     use super::*;
 
-    fn message(number: u64, kind: Kind, time: &str) -> Message {
-        Message {
-            channel: Channel::parse("193270a9-c9cf-404a-8f83-838e71d9ae67").unwrap(),
-            number: MessageNumber::new(number).unwrap(),
-            time: MessageTime::parse(time).unwrap(),
-            kind,
-        }
+    fn message_at(number: u64, kind: Kind, time: &str) -> Message {
+        Message { time: MessageTime::parse(time).unwrap(), ..message(number, kind) }
     }
 
     fn launch(text: &str) -> Kind {
@@ -239,12 +270,26 @@ mod tests {
     #[test]
     fn the_stored_form_is_legible() {
         let mut record = Record::default();
-        record.place(&message(1, launch("Falcon-9"), TIME)).unwrap();
-        record.place(&message(2, Kind::Exploded("FUEL".into()), "2022-02-02T19:40:05Z")).unwrap();
+        record.place(&message_at(1, launch("Falcon-9"), TIME)).unwrap();
+        record.place(&message_at(2, Kind::Exploded("FUEL".into()), "2022-02-02T19:40:05Z")).unwrap();
         record.parked.insert(MessageNumber::new(4).unwrap(), Sequence(17));
         let expected = r#"{"format":1,"rocket":{"type":"Falcon-9","mission":"Falcon-9","speed":0,"status":"exploded","explosionReason":"FUEL","launchTime":"2022-02-02T19:39:05Z","lastUpdated":"2022-02-02T19:40:05Z"},"lastMessageNumber":2,"lastMessageTime":"2022-02-02T19:40:05Z","parked":[[4,4,17]]}"#;
         assert_eq!(String::from_utf8(record.to_bytes()).unwrap(), expected);
         assert_eq!(Record::from_bytes(expected.as_bytes()), Ok(record));
+    }
+
+    #[test]
+    fn what_an_operator_said_is_stored_and_read() {
+        let number = |number| MessageNumber::new(number).unwrap();
+        let mut record = Record { acts: Sequence(9), corrections_wait: true, ..Record::default() };
+        record.parked.insert(number(3), Sequence(4));
+        record.skip(number(2), &MessageTime::parse(TIME).unwrap());
+        let expected = r#"{"format":1,"rocket":null,"lastMessageNumber":2,"lastMessageTime":"2022-02-02T19:39:05Z","parked":[[3,3,4]],"skipped":[[1,2]],"lastAct":9,"correctionsWait":true}"#;
+        assert_eq!(String::from_utf8(record.to_bytes()).unwrap(), expected);
+        assert_eq!(Record::from_bytes(expected.as_bytes()), Ok(record.clone()));
+        record.skip(number(2), &MessageTime::parse("2023-02-02T19:39:05Z").unwrap());
+        assert_eq!(record.to_bytes(), expected.as_bytes(), "what was passed is not skipped again");
+        assert!(Record::from_bytes(expected.replace("[1,2]", "[2,1]").as_bytes()).is_err());
     }
 
     #[test]
@@ -259,12 +304,15 @@ mod tests {
         let widest = "\u{1}".repeat(255);
         let time = format!("2022-02-02T19:39:05.{}Z", "1".repeat(super::super::time::TEXT_MAX - 21));
         let mut record = Record::default();
-        record.place(&message(1, launch(&widest), &time)).unwrap();
-        record.place(&message(2, Kind::Exploded(widest), &time)).unwrap();
+        record.place(&message_at(1, launch(&widest), &time)).unwrap();
+        record.place(&message_at(2, Kind::Exploded(widest), &time)).unwrap();
         for step in 0..2_000 {
             let number = MessageNumber::new(MessageNumber::MAX - 2 * step).unwrap();
             record.parked.insert(number, Sequence(u64::MAX >> 1));
+            let number = MessageNumber::new(MessageNumber::MAX / 2 + 2 * step).unwrap();
+            record.skipped.push(number, number);
         }
+        (record.acts, record.corrections_wait) = (Sequence(u64::MAX >> 1), true);
         let bytes = record.to_bytes();
         assert!(bytes.len() <= BYTES_MAX, "{}", bytes.len());
         assert_eq!(Record::from_bytes(&bytes), Ok(record));
@@ -273,9 +321,9 @@ mod tests {
     #[test]
     fn a_refused_message_takes_its_place_and_changes_nothing() {
         let mut record = Record::default();
-        assert_eq!(record.place(&message(1, Kind::SpeedIncreased(1), TIME)), Err(Refusal::NotLaunched));
+        assert_eq!(record.place(&message_at(1, Kind::SpeedIncreased(1), TIME)), Err(Refusal::NotLaunched));
         assert_eq!((record.rocket.as_ref(), record.next_number()), (None, MessageNumber::new(2)));
-        record.place(&message(2, launch("Falcon-9"), TIME)).unwrap();
+        record.place(&message_at(2, launch("Falcon-9"), TIME)).unwrap();
         assert!(record.rocket.is_some());
     }
 

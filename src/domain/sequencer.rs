@@ -1,27 +1,21 @@
 //! The order of one channel: takes up whatever has arrived, in any order and any number of times, and puts each number
 //! in its place exactly once.
 //!
-//! The same function serves a batch of fresh messages, the messages that waited behind a gap, and every later reading
-//! of the stream; only where the messages come from differs. Taking up a message again changes nothing.
+//! The same functions serve a batch of fresh messages, the messages that waited behind a gap, a correction, a rebuild
+//! and a rocket's history; only where the messages come from differs, and which [`Acts`] are known. Taking up a message
+//! again changes nothing.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::{Message, MessageNumber, Record, Refusal, Sequence};
-
-/// A message that arrived, with whatever its carrier needs to know of it later (`S`).
-#[derive(Debug)]
-pub struct Arrival<S> {
-    /// Its place in the stream.
-    pub sequence: Sequence,
-    /// What it says.
-    pub message: Message,
-    /// The carrier's own, such as the bytes as they were stored.
-    pub stored: S,
-}
+use super::{Acts, Arrival, MessageNumber, Record, Refusal, Sequence};
 
 /// Messages of one channel that wait and are still in memory, by number. A hint: the stream has them all.
 pub type Hand<S> = BTreeMap<MessageNumber, Arc<Arrival<S>>>;
+
+/// Messages that are placed in one go; the rest waits for the next one. What is placed in one go has to be told of in the
+/// header of one record.
+pub const PLACED_MAX: usize = 4_096;
 
 /// What became of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,24 +26,55 @@ pub enum Verdict {
     Refused(Refusal),
     /// Its number was taken already.
     Duplicate,
+    /// Its number had been skipped.
+    Late,
+    /// Its number was taken or skipped; the record does not remember which of the two.
+    Passed,
     /// A lower number is missing: it waits.
     Parked,
 }
 
-/// Takes up messages of one channel: changes the record and tells what became of each message that came in, and of each
-/// one that had waited in the hand and could be placed now.
+/// What took one place of the sequence, or several in a row.
+#[derive(Debug)]
+pub enum Placed<S> {
+    /// A message, which may have been refused there.
+    Message(Arc<Arrival<S>>, Result<(), Refusal>),
+    /// Numbers that an operator has skipped.
+    Skipped {
+        /// The lowest.
+        first: MessageNumber,
+        /// The highest.
+        last: MessageNumber,
+        /// Where the skip lies in the stream.
+        by: Sequence,
+    },
+}
+
+impl<S> From<Placed<S>> for Option<(Arc<Arrival<S>>, Verdict)> {
+    fn from(placed: Placed<S>) -> Self {
+        match placed {
+            Placed::Message(arrival, Ok(())) => Some((arrival, Verdict::Applied)),
+            Placed::Message(arrival, Err(refusal)) => Some((arrival, Verdict::Refused(refusal))),
+            Placed::Skipped { .. } => None,
+        }
+    }
+}
+
+/// Takes up plain messages of one channel: changes the record and tells what became of each message that came in, and of
+/// each one that had waited in the hand and could be placed now.
 ///
-/// Of two messages with one number the one with the lower stream sequence is taken.
+/// Of two messages with one number the one with the lower stream sequence is taken. Corrections and skips are not taken
+/// up here: what they mean takes a reading of the whole channel.
 pub fn take_up<S>(
     record: &mut Record,
     hand: &mut Hand<S>,
     arrivals: &[Arc<Arrival<S>>],
 ) -> Vec<(Arc<Arrival<S>>, Verdict)> {
-    for arrival in arrivals.iter().filter(|arrival| !record.has_passed(arrival.message.number)) {
-        offer(hand, arrival);
-    }
+    let no_acts = Acts::none();
+    arrivals.iter().for_each(|arrival| offer(hand, arrival, record, &no_acts));
     forget_passed(record, hand);
-    let mut verdicts = place_in_order(record, hand);
+    let placed = place_in_order(record, hand, &no_acts);
+    let mut verdicts: Vec<_> = placed.into_iter().filter_map(Option::from).collect();
     let placed: HashSet<_> = verdicts.iter().map(|(arrival, _)| arrival.sequence).collect();
     for arrival in arrivals {
         let (number, sequence) = (arrival.message.number, arrival.sequence);
@@ -57,15 +82,32 @@ pub fn take_up<S>(
             record.parked.insert(number, sequence);
             verdicts.push((arrival.clone(), Verdict::Parked));
         } else if !placed.contains(&sequence) {
-            verdicts.push((arrival.clone(), Verdict::Duplicate));
+            verdicts.push((arrival.clone(), verdict_of_passed(record, number)));
         }
     }
     verdicts
 }
 
-/// Adds a message to those in memory; the first copy in the stream is the one that counts.
-pub fn offer<S>(hand: &mut Hand<S>, arrival: &Arc<Arrival<S>>) {
-    let held = hand.entry(arrival.message.number).or_insert_with(|| arrival.clone());
+fn verdict_of_passed(record: &Record, number: MessageNumber) -> Verdict {
+    match record.skipped.contains(number) {
+        Some(true) => Verdict::Late,
+        Some(false) => Verdict::Duplicate,
+        None => Verdict::Passed,
+    }
+}
+
+/// Adds a message to those in memory if it may take the place of its number: the correction that counts, else the first
+/// copy in the stream, unless the number was passed or skipped.
+pub fn offer<S>(hand: &mut Hand<S>, arrival: &Arc<Arrival<S>>, record: &Record, acts: &Acts) {
+    let number = arrival.message.number;
+    let counts = match acts.correction_of(number) {
+        Some(correction) => correction == arrival.sequence,
+        None => !arrival.corrects && acts.skipped_from(number).is_none(),
+    };
+    if record.has_passed(number) || !counts {
+        return;
+    }
+    let held = hand.entry(number).or_insert_with(|| arrival.clone());
     if arrival.sequence < held.sequence {
         *held = arrival.clone();
     }
@@ -80,37 +122,55 @@ fn forget_passed<S>(record: &Record, hand: &mut Hand<S>) {
     }
 }
 
-fn place_in_order<S>(record: &mut Record, hand: &mut Hand<S>) -> Vec<(Arc<Arrival<S>>, Verdict)> {
+/// Puts everything in its place that can be, at most [`PLACED_MAX`] messages.
+pub fn place_in_order<S>(record: &mut Record, hand: &mut Hand<S>, acts: &Acts) -> Vec<Placed<S>> {
     let mut placed = Vec::new();
-    while let Some(arrival) = record.next_number().and_then(|next| hand.remove(&next)) {
-        let verdict = record.place(&arrival.message).map_or_else(Verdict::Refused, |()| Verdict::Applied);
-        placed.push((arrival, verdict));
+    while placed.len() < PLACED_MAX
+        && let Some(next) = record.next_number()
+    {
+        if let Some(range) = acts.skipped_from(next) {
+            record.skip(range.last, &range.skip.time);
+            placed.push(Placed::Skipped { first: next, last: range.last, by: range.sequence });
+            continue;
+        }
+        // Where corrections wait, one that waited may be a message whose place another one is to take.
+        if record.corrections_wait && record.parked.contains(next) {
+            break;
+        }
+        let Some(arrival) = hand.remove(&next) else { break };
+        let verdict = record.place(&arrival.message);
+        placed.push(Placed::Message(arrival, verdict));
     }
     placed
+}
+
+/// Lets go of the messages with the highest numbers until the rest fits; tells the bytes that are left, and whether
+/// any message was let go.
+pub fn trim<S>(hand: &mut Hand<S>, size: impl Fn(&S) -> usize, bytes_max: usize) -> (usize, bool) {
+    let mut bytes = hand.values().map(|arrival| size(&arrival.stored)).sum();
+    let before = hand.len();
+    while bytes > bytes_max
+        && let Some((_, arrival)) = hand.pop_last()
+    {
+        bytes -= size(&arrival.stored);
+    }
+    (bytes, hand.len() < before)
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Channel, Kind, MessageTime};
+    use super::super::testing::message;
+    use super::super::{Kind, Message};
     use super::*;
-
-    fn message(number: u64, kind: Kind) -> Message {
-        Message {
-            channel: Channel::parse("193270a9-c9cf-404a-8f83-838e71d9ae67").unwrap(),
-            number: MessageNumber::new(number).unwrap(),
-            time: MessageTime::parse(&format!("2022-02-02T19:39:05.{number}Z")).unwrap(),
-            kind,
-        }
-    }
 
     fn arrival(number: u64, sequence: u64) -> Arc<Arrival<()>> {
         let kind = match number {
             1 => Kind::Launched { rocket_type: "T".into(), speed: 500, mission: "M".into() },
             _ => Kind::SpeedIncreased(1),
         };
-        Arc::new(Arrival { sequence: Sequence(sequence), message: message(number, kind), stored: () })
+        Arc::new(Arrival { sequence: Sequence(sequence), message: message(number, kind), corrects: false, stored: () })
     }
 
     fn verdicts_of(record: &mut Record, hand: &mut Hand<()>, numbers: &[(u64, u64)]) -> Vec<(u64, Verdict)> {
@@ -187,7 +247,12 @@ mod tests {
 
     fn arrivals_of(messages: &[Message], order: &[usize]) -> Vec<Arc<Arrival<()>>> {
         let arrival = |(&at, sequence): (&usize, u64)| {
-            Arc::new(Arrival { sequence: Sequence(sequence), message: messages[at].clone(), stored: () })
+            Arc::new(Arrival {
+                sequence: Sequence(sequence),
+                message: messages[at].clone(),
+                corrects: false,
+                stored: (),
+            })
         };
         order.iter().zip(1..).map(arrival).collect()
     }

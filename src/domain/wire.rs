@@ -9,7 +9,7 @@ use std::fmt;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::strict_json::{Checked, Object, ObjectSeed, Slot};
-use super::{Channel, Kind, Message, MessageNumber, MessageTime};
+use super::{Channel, Kind, Message, MessageNumber, MessageTime, Skip};
 
 /// Longest string of a payload, in characters (code points).
 pub const STRING_CHARS_MAX: usize = 255;
@@ -41,17 +41,61 @@ impl NotAMessage {
     }
 }
 
-/// Reads one message. Of several wrong fields the first one in the contract's order is named, whatever their order in
-/// the text.
+/// What a stored body may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// What a rocket sends.
+    Message(Message),
+    /// What an operator stores; rockets cannot send it.
+    Skip(Skip),
+}
+
+/// Reads one message as rockets send it. Of several wrong fields the first one in the contract's order is named, whatever
+/// their order in the text.
 pub fn read(body: &[u8]) -> Result<Message, NotAMessage> {
-    let body: Body<'_> = serde_json::from_slice(body).map_err(|error| NotAMessage::field("body", not_json(&error)))?;
+    let Head { channel, number, time, kind, message } = head(body)?;
+    Ok(Message { channel, number, time, kind: kind_of(kind, message)? })
+}
+
+/// Reads what may lie in the stream: a message or a skip.
+pub fn read_stored(body: &[u8]) -> Result<Body, NotAMessage> {
+    let Head { channel, number, time, kind, message } = head(body)?;
+    if kind != Slot::Text(Skip::NAME.into()) {
+        return Ok(Body::Message(Message { channel, number, time, kind: kind_of(kind, message)? }));
+    }
+    let [.., reason] = message.fields("message")?;
+    Ok(Body::Skip(Skip { channel, up_to: number, time, reason: reason.words("message.reason")? }))
+}
+
+/// A skip in the form in which [`read_stored`] reads it.
+pub fn write_skip(skip: &Skip) -> Vec<u8> {
+    let Skip { channel, up_to, time, reason } = skip;
+    let body = serde_json::json!({
+        "metadata": {
+            "channel": channel.to_string(),
+            "messageNumber": up_to.get(),
+            "messageTime": time.as_str(),
+            "messageType": Skip::NAME,
+        },
+        "message": { "reason": reason },
+    });
+    body.to_string().into_bytes()
+}
+
+/// The fields that every message has, and what is to be read of the others.
+struct Head<'a> {
+    channel: Channel,
+    number: MessageNumber,
+    time: MessageTime,
+    kind: Slot<'a>,
+    message: Object<'a, { PAYLOAD.len() }>,
+}
+
+fn head(body: &[u8]) -> Result<Head<'_>, NotAMessage> {
+    let body: Parts<'_> = serde_json::from_slice(body).map_err(|error| NotAMessage::field("body", not_json(&error)))?;
     let [channel, number, time, kind] = body.metadata.fields("metadata")?;
-    Ok(Message {
-        channel: channel_of(channel)?,
-        number: number_of(number)?,
-        time: time_of(time)?,
-        kind: kind_of(kind, body.message)?,
-    })
+    let (channel, number, time) = (channel_of(channel)?, number_of(number)?, time_of(time)?);
+    Ok(Head { channel, number, time, kind, message: body.message })
 }
 
 fn not_json(error: &serde_json::Error) -> String {
@@ -153,28 +197,28 @@ impl<'a, const N: usize> Object<'a, N> {
 }
 
 /// The two objects of a body.
-struct Body<'a> {
+struct Parts<'a> {
     metadata: Object<'a, { METADATA.len() }>,
     message: Object<'a, { PAYLOAD.len() }>,
 }
 
-impl<'de> serde::Deserialize<'de> for Body<'de> {
+impl<'de> serde::Deserialize<'de> for Parts<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(BodyVisitor)
+        deserializer.deserialize_map(PartsVisitor)
     }
 }
 
-struct BodyVisitor;
+struct PartsVisitor;
 
-impl<'de> Visitor<'de> for BodyVisitor {
-    type Value = Body<'de>;
+impl<'de> Visitor<'de> for PartsVisitor {
+    type Value = Parts<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Body<'de>, A::Error> {
-        let mut body = Body { metadata: Object::Missing, message: Object::Missing };
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Parts<'de>, A::Error> {
+        let mut body = Parts { metadata: Object::Missing, message: Object::Missing };
         while let Some(Slot::Text(name)) = object.next_key()? {
             match &*name {
                 "metadata" => body.metadata.put(METADATA, &mut object)?,
@@ -234,6 +278,19 @@ mod tests {
             assert_eq!(message.kind.name(), name);
             assert_eq!((message.number.get(), message.channel.to_string()), (7, CHANNEL.to_lowercase()));
         }
+    }
+
+    #[test]
+    fn a_skip_is_read_from_the_stream_and_not_from_rockets() {
+        let text = body("MessagesSkipped", r#"{"reason":"radio lost"}"#);
+        let Ok(Body::Skip(skip)) = read_stored(text.as_bytes()) else { panic!("{text}") };
+        assert_eq!((skip.up_to.get(), skip.reason.as_str()), (7, "radio lost"));
+        assert_eq!(read_stored(&write_skip(&skip)), Ok(Body::Skip(skip)));
+        assert_eq!(error(&text), "failed to process message: unknown message type");
+        let without = read_stored(body("MessagesSkipped", "{}").as_bytes());
+        assert_eq!(without.unwrap_err().to_string(), "message.reason: is missing");
+        let message = body("RocketExploded", r#"{"reason":"PRESSURE"}"#);
+        assert_eq!(read_stored(message.as_bytes()).ok(), read(message.as_bytes()).ok().map(Body::Message));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use serde::Serialize;
 use warp::Filter;
 use warp::http::Method;
 
+use crate::broker::publisher::Identity;
 use crate::broker::{Broker, BrokerError, Outgoing, Publisher, Receipt};
 use crate::domain::{Message, wire};
 use crate::fail_point;
@@ -92,7 +93,8 @@ impl Ingest {
 
     async fn store(&self, message: &Message, payload: Bytes, request_id: &RequestId) -> Result<Answer, Answer> {
         let (channel, number) = (message.channel, message.number);
-        let outgoing = Outgoing { channel, number, request_id: request_id.to_string(), payload };
+        let identity = Identity::Message(number);
+        let outgoing = Outgoing { channel, identity, request_id: request_id.to_string(), payload };
         match self.publisher.publish(outgoing).await {
             Ok(Receipt { sequence, duplicate }) => {
                 fail_point::reached("ingest.stored");

@@ -5,9 +5,10 @@ use std::num::NonZeroUsize;
 
 use lru::LruCache;
 
-use super::settle::Desk;
+use super::desk::Desk;
 use crate::broker::Stored;
-use crate::domain::{Channel, Hand};
+use crate::domain::Channel;
+use crate::domain::sequencer::trim;
 
 /// Channels of one partition that are remembered; beyond it the one that was not touched for longest is forgotten.
 const CHANNELS_MAX: NonZeroUsize = NonZeroUsize::new(8_192).unwrap();
@@ -16,9 +17,6 @@ const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of one channel's messages that wait in memory; beyond it those with the highest numbers are forgotten.
 pub const HAND_BYTES_MAX: usize = 1024 * 1024;
 const _: () = assert!(HAND_BYTES_MAX <= WAITING_BYTES_MAX);
-
-/// Roughly what a message takes beside its bytes.
-const MESSAGE_OVERHEAD_BYTES: usize = 512;
 
 /// The channels of one partition that were touched last.
 pub struct Cache {
@@ -50,7 +48,7 @@ impl Cache {
 
     /// Remembers a channel; forgets others, or parts of it, where that is too much.
     pub fn put(&mut self, mut desk: Desk) {
-        let (waiting_bytes, _) = trim(&mut desk.hand, HAND_BYTES_MAX);
+        let (waiting_bytes, _) = trim(&mut desk.hand, Stored::size, HAND_BYTES_MAX);
         self.waiting_bytes += waiting_bytes;
         if let Some((_, forgotten)) = self.desks.push(desk.channel, Entry { desk, waiting_bytes }) {
             self.waiting_bytes -= forgotten.waiting_bytes;
@@ -61,20 +59,6 @@ impl Cache {
             self.waiting_bytes -= forgotten.waiting_bytes;
         }
     }
-}
-
-/// Lets go of the messages with the highest numbers until the rest fits; tells the bytes that are left, and whether
-/// any message was let go.
-pub fn trim(hand: &mut Hand<Stored>, bytes_max: usize) -> (usize, bool) {
-    let size = |stored: &Stored| stored.payload.len() + MESSAGE_OVERHEAD_BYTES;
-    let mut bytes = hand.values().map(|arrival| size(&arrival.stored)).sum();
-    let before = hand.len();
-    while bytes > bytes_max
-        && let Some((_, arrival)) = hand.pop_last()
-    {
-        bytes -= size(&arrival.stored);
-    }
-    (bytes, hand.len() < before)
 }
 
 #[cfg(test)]

@@ -1,20 +1,14 @@
-//! Decisions of a tracker that need nothing but what they decide on: is this a message, and what becomes of a delivery.
+//! Decisions of a tracker that need nothing but what they decide on: what becomes of a delivery, and of bytes that are no
+//! message.
 
 use std::time::Duration;
 
 use super::Counters;
-use crate::broker::{BrokerError, DeadLetter, Reason, Stored, TrackBroker};
-use crate::domain::{Arrival, Channel, wire};
+use crate::broker::{BrokerError, DeadLetter, Malformed, Reason, TrackBroker};
 use crate::logging::Limit;
 
 /// How long messages are given back for when their channel's waiting messages are not to be found.
 pub const VAIN_PAUSE: Duration = Duration::from_secs(5);
-
-/// Stored bytes that are no message of the channel in their subject.
-pub struct Malformed {
-    stored: Stored,
-    error: String,
-}
 
 /// What to do with the deliveries of one channel, once it is settled or could not be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +36,7 @@ pub fn pause_after(error: &BrokerError) -> Duration {
         BrokerError::Conflict | BrokerError::InFlight => Duration::from_millis(50),
         BrokerError::Unavailable(_) => Duration::from_millis(200),
         BrokerError::Full(_) => Duration::from_secs(2),
-        BrokerError::TooLarge(_) | BrokerError::Misconfigured(_) => Duration::from_secs(5),
+        BrokerError::TooLarge(_) | BrokerError::Misconfigured(_) | BrokerError::NotThere => Duration::from_secs(5),
     }
 }
 
@@ -51,19 +45,6 @@ pub fn partition_pause(error: &BrokerError) -> Duration {
     match error {
         BrokerError::Unavailable(_) | BrokerError::Full(_) => Duration::from_millis(200),
         _ => Duration::ZERO,
-    }
-}
-
-/// Reads stored bytes as a message of the channel in their subject.
-pub fn read(stored: Stored) -> Result<Arrival<Stored>, Box<Malformed>> {
-    let malformed = |error: String, stored| Err(Box::new(Malformed { stored, error }));
-    let Some(channel) = Channel::from_token(&stored.channel_token) else {
-        return malformed("the subject names no channel: must be a UUID in lower case".into(), stored);
-    };
-    match wire::read(&stored.payload) {
-        Ok(message) if message.channel == channel => Ok(Arrival { sequence: stored.sequence, message, stored }),
-        Ok(_) => malformed("metadata.channel: is not the channel of the subject".into(), stored),
-        Err(error) => malformed(error.to_string(), stored),
     }
 }
 
@@ -76,7 +57,8 @@ pub async fn bury_malformed(
     static MALFORMED: Limit = Limit::new();
     static UNBURIED: Limit = Limit::new();
     let Malformed { stored, error } = malformed;
-    let buried = broker.bury(&DeadLetter { stored, reason: Reason::Malformed, error: error.clone() }).await;
+    let letter = DeadLetter { stored, reason: Reason::Malformed, error: error.clone(), after_acts: None };
+    let buried = broker.bury(&letter).await;
     buried.inspect_err(|error| {
         if let Some(unlogged) = UNBURIED.admits() {
             let event_id = stored.sequence.0;

@@ -7,13 +7,13 @@
 use std::sync::Arc;
 
 use super::Counters;
-use super::cache::trim;
-use super::decide::read;
-use super::settle::{Desk, settle};
+use super::desk::Desk;
+use super::settle::settle;
 use crate::broker::read_back::Page;
 use crate::broker::{AckHandle, BrokerError, Stored, TrackBroker};
 use crate::domain::parked::Beyond;
-use crate::domain::{Arrival, Channel, Hand, Parked, Record, Sequence, offer};
+use crate::domain::sequencer::{offer, trim};
+use crate::domain::{Acts, Arrival, Channel, Hand, Parked, Record, Sequence};
 use crate::fail_point;
 
 /// Bytes of messages that a drain holds in memory, so that those that lie far apart in the stream can be put in order.
@@ -119,14 +119,16 @@ impl Drain {
     ) -> Result<Step, BrokerError> {
         let waits = |arrival: &Arc<Arrival<Stored>>| before.parked.contains(arrival.message.number);
         desk.hand.append(&mut self.hand);
-        arrivals(page.messages).filter(waits).for_each(|arrival| offer(&mut desk.hand, &arrival));
+        let no_acts = Acts::none();
+        let waiting = arrivals(page.messages).filter(waits);
+        waiting.for_each(|arrival| offer(&mut desk.hand, &arrival, &before, &no_acts));
         // Most pages of a channel that arrived in no order only add to what is in the hand.
         if before.next_number().is_some_and(|next| desk.hand.contains_key(&next)) {
             settle(broker, desk, &[], counters).await?;
         }
         fail_point::reached("track.drain-step");
         self.hand = std::mem::take(&mut desk.hand);
-        let (_, let_go) = trim(&mut self.hand, HAND_BYTES_MAX);
+        let (_, let_go) = trim(&mut self.hand, Stored::size, HAND_BYTES_MAX);
         let after = &desk.known(broker).await?.record;
         self.pass.fruitful |= let_go || after.last != before.last;
         if !after.could_move() {
@@ -166,8 +168,8 @@ impl Drain {
             record.parked.remove_through(last.number);
         }
         self.pass = Pass::default();
-        match desk.write(broker, record).await {
-            Err(BrokerError::Conflict) => desk.reload(broker).await?,
+        match desk.write(broker, record, Vec::new()).await {
+            Err(BrokerError::Conflict) => drop(desk.reload(broker).await?),
             written => written?,
         }
         self.vain_passes = 0;
@@ -185,7 +187,8 @@ impl Drain {
     }
 }
 
-/// The well-formed messages of a page; the others were dead letters when they were delivered.
+/// The plain messages of a page; the others were dead letters, or followed, when they were delivered.
 fn arrivals(messages: Vec<Stored>) -> impl Iterator<Item = Arc<Arrival<Stored>>> {
-    messages.into_iter().filter_map(|stored| read(stored).ok().map(Arc::new))
+    let entries = messages.into_iter().filter_map(|stored| stored.read().ok());
+    entries.filter_map(|entry| entry.message().filter(|arrival| !arrival.corrects).cloned())
 }

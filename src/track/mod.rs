@@ -1,19 +1,23 @@
 //! The role that knows each rocket's true state: takes the messages of all partitions, puts those of each channel in
 //! order, and keeps each rocket's record in the bucket.
 //!
-//! `[stream] ▸ broker/consumer ▸ worker ▸ domain/sequencer ▸ settle ▸ broker/store ▸ [bucket]`
+//! `[stream] ▸ broker/consumer ▸ worker ▸ domain/sequencer ▸ settle ▸ broker/store ▸ [bucket]`, and then
+//! `broker/outcomes ▸ [outcomes]`
 //!
 //! One task a partition. [`worker`] takes a batch, sorts it by channel and settles each channel by itself; [`settle`]
 //! is the heart: fold, write where the revision is still the same, else again; [`drain`] goes on with what waits in the
-//! stream behind a gap that closed; [`decide`] is the table of what becomes of a delivery; [`cache`] holds hints that may
-//! be lost at any moment.
+//! stream behind a gap that closed, and [`act`] folds a channel anew for what an operator said; [`decide`] is the table of
+//! what becomes of a delivery; [`desk`] and [`cache`] hold hints that may be lost at any moment.
 //!
 //! What is deliberately absent: ownership. Any number of trackers may work on any channel; compare-and-set decides, and
 //! the loser reads again. Nothing is acknowledged before its effect is stored, and no message of a channel whose record
 //! could still move is let go without another one being held for it.
 
+mod act;
 mod cache;
+mod changes;
 mod decide;
+mod desk;
 mod drain;
 mod settle;
 #[cfg(test)]
@@ -27,6 +31,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::broker::outcomes::OutcomeWriter;
 use crate::broker::{Broker, BrokerError, Deliveries, NatsPartition};
 use crate::http::health::{Check, Condition};
 use worker::Worker;
@@ -38,6 +43,8 @@ pub struct TrackSettings {
     pub partitions: u16,
     /// How long a message may be held unacknowledged before it is delivered again.
     pub ack_wait: Duration,
+    /// Whether it is told what became of each message; benchmarks leave it out.
+    pub outcomes: bool,
 }
 
 /// How many messages came to which end in this process.
@@ -51,6 +58,8 @@ pub struct Counters {
     pub malformed: AtomicU64,
     /// Wait behind a gap.
     pub parked: AtomicU64,
+    /// Arrived after their number had been skipped: dead letters.
+    pub late: AtomicU64,
     /// Had a number that was taken.
     pub duplicate: AtomicU64,
     /// Writes that came too late and were done again.
@@ -75,10 +84,12 @@ pub fn check(broker: &Broker) -> Check {
 /// Tracks all partitions until the shutdown, then gives back what is held.
 pub async fn run(broker: Broker, settings: TrackSettings, shutdown: CancellationToken) -> Result<(), BrokerError> {
     let counters = Arc::new(Counters::default());
+    let outcomes = settings.outcomes.then(|| OutcomeWriter::new(&broker));
     let mut partitions = JoinSet::new();
     for partition in 0..settings.partitions {
         let deliveries = Deliveries::new(broker.clone(), partition, 0);
-        let worker = Worker::new(NatsPartition::new(&broker, partition).await?, settings.ack_wait, counters.clone());
+        let nats = NatsPartition::new(&broker, partition, outcomes.clone()).await?;
+        let worker = Worker::new(nats, settings.ack_wait, counters.clone());
         partitions.spawn(worker.run(deliveries, shutdown.clone()));
     }
     tracing::info!(partitions = settings.partitions, "tracking");

@@ -7,89 +7,33 @@
 
 use std::sync::Arc;
 
+use futures_util::future::try_join_all;
+
 use super::Counters;
-use crate::broker::store::Versioned;
+use super::desk::Desk;
 use crate::broker::{BrokerError, DeadLetter, Reason, Stored, TrackBroker};
-use crate::domain::record::Unreadable;
-use crate::domain::{Arrival, Channel, Hand, Record, Refusal, Verdict, offer, take_up};
+use crate::domain::sequencer::offer;
+use crate::domain::{Acts, Arrival, Became, Outcome, Record, Refusal, Sequence, Verdict, take_up};
 use crate::fail_point;
 use crate::logging::Limit;
 
 /// How many times in a row somebody else may be faster before the messages are given back for a while.
 const CONFLICTS_IN_A_ROW_MAX: usize = 16;
 
-/// What is in memory of one channel.
-#[derive(Debug)]
-pub struct Desk {
-    /// The channel.
-    pub channel: Channel,
-    /// Its record as it was when we last saw it, if we did.
-    pub known: Option<Known>,
-    /// Messages that wait and are still in memory.
-    pub hand: Hand<Stored>,
-}
+/// A message and what became of it.
+type Judged = (Arc<Arrival<Stored>>, Verdict);
 
-/// A record and its revision.
-#[derive(Clone, Debug)]
-pub struct Known {
-    /// The record.
-    pub record: Record,
-    /// What a write must expect.
-    pub revision: u64,
-}
-
-impl Desk {
-    /// A channel of which nothing is remembered.
-    pub fn new(channel: Channel) -> Self {
-        Self { channel, known: None, hand: Hand::new() }
-    }
-
-    /// The record, from memory or from the bucket.
-    pub async fn known(&mut self, broker: &impl TrackBroker) -> Result<&Known, BrokerError> {
-        let known = match self.known.take() {
-            Some(known) => known,
-            None => known_from(&self.channel, broker.load(&self.channel).await?)?,
-        };
-        Ok(self.known.insert(known))
-    }
-
-    /// Reads the record again, through the leader.
-    pub async fn reload(&mut self, broker: &impl TrackBroker) -> Result<(), BrokerError> {
-        self.known = None;
-        let read = broker.load_latest(&self.channel).await?;
-        self.known = Some(known_from(&self.channel, read)?);
-        Ok(())
-    }
-
-    /// Writes a record in the place of the known one.
-    pub async fn write(&mut self, broker: &impl TrackBroker, record: Record) -> Result<(), BrokerError> {
-        // Forgotten until the answer is there: without one, it may have been written or not.
-        let expected = self.known.take().map_or(0, |known| known.revision);
-        let revision = broker.write(&self.channel, record.to_bytes(), expected).await?;
-        self.known = Some(Known { record, revision });
-        fail_point::reached("track.record-written");
-        Ok(())
-    }
-}
-
-/// Reads what lies in the bucket. What nobody wrote is replaced: the stream has everything.
-fn known_from(channel: &Channel, read: Versioned) -> Result<Known, BrokerError> {
-    let record = match read.record.as_deref().map(Record::from_bytes) {
-        None => Record::default(),
-        Some(Ok(record)) => record,
-        Some(Err(Unreadable::Damaged(why))) => {
-            tracing::error!(%channel, why, "the record cannot be read, folding the channel anew from the stream");
-            Record::to_be_read_back()
-        }
-        Some(Err(newer @ Unreadable::Newer(_))) => {
-            return Err(BrokerError::Misconfigured(format!("record of {channel}: {newer}; update this program")));
-        }
-    };
-    Ok(Known { record, revision: read.revision })
+/// What is still to be done about messages whose effect is stored.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// What became of messages that did not take a place; of those that did, the desk owes it.
+    pub outcomes: Vec<Outcome>,
+    /// Places in the stream of messages on which only a reading of the whole channel can tell.
+    pub unjudged: Vec<Sequence>,
 }
 
 /// Takes up messages of the desk's channel; when it returns, their effect is stored. The desk then knows the record,
-/// and whether it could still move.
+/// whether it could still move, and what became of the messages that took their place.
 ///
 /// After an error nothing may be acknowledged, and the desk may know less than before.
 pub async fn settle(
@@ -97,31 +41,31 @@ pub async fn settle(
     desk: &mut Desk,
     arrivals: &[Arc<Arrival<Stored>>],
     counters: &Counters,
-) -> Result<(), BrokerError> {
+) -> Result<Settled, BrokerError> {
     let mut reloaded = false;
     for _ in 0..CONFLICTS_IN_A_ROW_MAX {
         let before = desk.known(broker).await?.record.clone();
         let mut record = before.clone();
         let verdicts = take_up(&mut record, &mut desk.hand, arrivals);
-        bury_refused(broker, &verdicts).await?;
+        bury_dead(broker, &verdicts).await?;
         // What is remembered may be old. A write would find out; where nothing is to be written, only a look does. One
         // of these messages may be the one that somebody held for a record that could move.
         let changed = record != before;
         let written = match changed {
-            true => desk.write(broker, record).await,
+            true => desk.write(broker, record, placed(&verdicts)).await,
             false if reloaded => Ok(()),
             false => Err(BrokerError::Conflict),
         };
         match written {
             Ok(()) => {
-                verdicts.iter().for_each(|(arrival, verdict)| tell(arrival, *verdict, counters));
-                return Ok(());
+                verdicts.iter().for_each(|(arrival, verdict)| log(arrival, *verdict, counters));
+                return Ok(settled(broker, &verdicts));
             }
             Err(BrokerError::Conflict) => {
                 if changed {
                     Counters::count(&counters.conflicts);
                 }
-                verdicts.iter().for_each(|(arrival, _)| offer(&mut desk.hand, arrival));
+                take_back(desk, &verdicts);
                 desk.reload(broker).await?;
                 reloaded = true;
             }
@@ -131,32 +75,66 @@ pub async fn settle(
     Err(BrokerError::Conflict)
 }
 
-async fn bury_refused(
-    broker: &impl TrackBroker,
-    verdicts: &[(Arc<Arrival<Stored>>, Verdict)],
-) -> Result<(), BrokerError> {
-    let letters = verdicts.iter().filter_map(|(arrival, verdict)| match verdict {
-        Verdict::Refused(refusal) => Some((&arrival.stored, refusal)),
-        Verdict::Applied | Verdict::Duplicate | Verdict::Parked => None,
+/// The messages that took their place.
+fn placed(verdicts: &[Judged]) -> Vec<(Sequence, Option<Refusal>)> {
+    let placed = verdicts.iter().filter_map(|(arrival, verdict)| match verdict {
+        Verdict::Applied => Some((arrival.sequence, None)),
+        Verdict::Refused(refusal) => Some((arrival.sequence, Some(*refusal))),
+        _ => None,
     });
-    let bury = |(stored, refusal): (_, &Refusal)| {
-        let letter = DeadLetter { stored, reason: Reason::Refused, error: refusal.to_string() };
-        async move { broker.bury(&letter).await }
-    };
-    futures_util::future::try_join_all(letters.map(bury)).await?;
+    placed.collect()
+}
+
+/// What was taken out of the hand for a record that was not written.
+fn take_back(desk: &mut Desk, verdicts: &[Judged]) {
+    let (nothing, no_acts) = (Record::default(), Acts::none());
+    verdicts.iter().for_each(|(arrival, _)| offer(&mut desk.hand, arrival, &nothing, &no_acts));
+}
+
+fn settled(broker: &impl TrackBroker, verdicts: &[Judged]) -> Settled {
+    let mut settled = Settled::default();
+    for (arrival, verdict) in verdicts {
+        let became = match verdict {
+            Verdict::Duplicate => Became::Duplicate,
+            Verdict::Late => Became::Failed(LATE.into()),
+            Verdict::Passed => {
+                settled.unjudged.push(arrival.sequence);
+                continue;
+            }
+            Verdict::Applied | Verdict::Refused(_) | Verdict::Parked => continue,
+        };
+        settled.outcomes.push(Outcome { event: arrival.sequence, became, at: broker.now() });
+    }
+    settled
+}
+
+/// Why a message has no effect whose number was skipped.
+pub const LATE: &str = "its number was skipped before it arrived";
+
+async fn bury_dead(broker: &impl TrackBroker, verdicts: &[Judged]) -> Result<(), BrokerError> {
+    let letters = verdicts.iter().filter_map(|(arrival, verdict)| {
+        let (reason, error) = match verdict {
+            Verdict::Refused(refusal) => (Reason::Refused, refusal.to_string()),
+            Verdict::Late => (Reason::Skipped, LATE.to_owned()),
+            Verdict::Applied | Verdict::Duplicate | Verdict::Passed | Verdict::Parked => return None,
+        };
+        Some(DeadLetter { stored: &arrival.stored, reason, error, after_acts: None })
+    });
+    try_join_all(letters.map(|letter| async move { broker.bury(&letter).await })).await?;
     fail_point::reached("track.dead-letters-stored");
     Ok(())
 }
 
 /// Logs and counts what became of a message, once it is stored.
-fn tell(arrival: &Arrival<Stored>, verdict: Verdict, counters: &Counters) {
+fn log(arrival: &Arrival<Stored>, verdict: Verdict, counters: &Counters) {
     static REFUSED: Limit = Limit::new();
     let (message, request_id) = (&arrival.message, arrival.stored.request_id.as_deref());
     let (channel, number, event_id) = (message.channel, message.number.get(), arrival.sequence.0);
     let counter = match verdict {
         Verdict::Applied => &counters.applied,
         Verdict::Refused(_) => &counters.refused,
-        Verdict::Duplicate => &counters.duplicate,
+        Verdict::Duplicate | Verdict::Passed => &counters.duplicate,
+        Verdict::Late => &counters.late,
         Verdict::Parked => &counters.parked,
     };
     Counters::count(counter);
@@ -167,7 +145,12 @@ fn tell(arrival: &Arrival<Stored>, verdict: Verdict, counters: &Counters) {
             }
         }
         Verdict::Applied => tracing::debug!(request_id, %channel, number, event_id, "message applied"),
-        Verdict::Duplicate => tracing::debug!(request_id, %channel, number, event_id, "number taken already"),
+        Verdict::Late => {
+            tracing::info!(request_id, %channel, number, event_id, "number was skipped, kept as a dead letter")
+        }
+        Verdict::Duplicate | Verdict::Passed => {
+            tracing::debug!(request_id, %channel, number, event_id, "number taken already");
+        }
         Verdict::Parked => tracing::debug!(request_id, %channel, number, event_id, "message waits behind a gap"),
     }
 }

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
+use crate::broker::letter_box::{Letter, LetterPage};
 use crate::broker::read_back::Page;
 use crate::broker::store::Versioned;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Delivery, Stored, TrackBroker};
-use crate::domain::{Arrival, Channel, Record, Sequence, wire};
+use crate::domain::{
+    Arrival, Became, Channel, Entry, Message, MessageNumber, MessageTime, Outcome, Owed, Record, Sequence, Skip, wire,
+};
 
 /// Messages of one page here: few, so that every drain takes many steps.
 const PAGE_MESSAGES: usize = 5;
@@ -33,7 +36,13 @@ pub struct ModelBroker(Arc<Mutex<State>>);
 pub struct State {
     pub stream: Vec<Stored>,
     pub bucket: HashMap<Channel, (Vec<u8>, u64)>,
+    /// What each record owes.
+    pub owed: HashMap<Channel, Owed>,
+    /// Dead letters by event, which is their id here.
     pub letters: BTreeMap<u64, &'static str>,
+    /// What dead letters are recognised by.
+    letter_ids: BTreeSet<(u64, Option<Sequence>)>,
+    pub outcomes: BTreeMap<u64, Became>,
     pub acknowledged: BTreeSet<u64>,
     pub pages_read: usize,
     /// Deliveries whose time was extended, each time anew.
@@ -58,10 +67,8 @@ pub fn payload(channel: Channel, number: u64) -> String {
 
 /// A message that has arrived.
 pub fn arrival(channel: Channel, number: u64, sequence: u64) -> Arc<Arrival<Stored>> {
-    let payload = payload(channel, number);
-    let message = wire::read(payload.as_bytes()).unwrap();
-    let stored = stored(&channel.to_string(), sequence, payload);
-    Arc::new(Arrival { sequence: Sequence(sequence), message, stored })
+    let entry = stored(&channel.to_string(), sequence, payload(channel, number)).read().unwrap();
+    entry.message().unwrap().clone()
 }
 
 fn stored(channel_token: &str, sequence: u64, payload: String) -> Stored {
@@ -70,6 +77,8 @@ fn stored(channel_token: &str, sequence: u64, payload: String) -> Stored {
         channel_token: channel_token.into(),
         time: OffsetDateTime::UNIX_EPOCH,
         request_id: None,
+        corrects: None,
+        attempts_before: 0,
         payload: payload.into(),
     }
 }
@@ -90,6 +99,26 @@ impl ModelBroker {
     /// Stores a message in the stream.
     pub fn publish(&self, channel: Channel, number: u64) -> u64 {
         self.publish_bytes(&channel.to_string(), payload(channel, number))
+    }
+
+    /// Stores a correction: an increase of the speed by 1,000, or a launch for number 1.
+    pub fn correct(&self, channel: Channel, number: u64) -> u64 {
+        let payload = match number {
+            1 => payload(channel, 1).replace("500", "1000"),
+            _ => payload(channel, number)
+                .replace("RocketLaunched", "RocketSpeedIncreased")
+                .replace(r#"{"type":"T","launchSpeed":1,"mission":"M"}"#, r#"{"by":1000}"#),
+        };
+        let sequence = self.publish_bytes(&channel.to_string(), payload);
+        self.state().stream[sequence as usize - 1].corrects = Some(number.to_string());
+        sequence
+    }
+
+    /// Stores a skip.
+    pub fn skip(&self, channel: Channel, up_to: u64) -> u64 {
+        let time = MessageTime::parse("2024-02-02T19:39:05Z").unwrap();
+        let skip = Skip { channel, up_to: MessageNumber::new(up_to).unwrap(), time, reason: "lost".into() };
+        self.publish_bytes(&channel.to_string(), String::from_utf8(wire::write_skip(&skip)).unwrap())
     }
 
     /// Delivers these messages.
@@ -135,17 +164,40 @@ impl State {
             .map_or_else(Record::default, |(bytes, _)| Record::from_bytes(bytes).unwrap_or_default())
     }
 
-    /// The law of acknowledgements: the effect is stored, and what could move is held by another message.
+    /// The law of acknowledgements: the effect is stored and told, and what could move is held by another message.
     fn check_acknowledged(&self, sequence: u64) {
-        let stored = &self.stream[sequence as usize - 1];
-        match super::decide::read(stored.clone()) {
-            Err(_) => assert!(self.letters.contains_key(&sequence), "{sequence} is let go and no dead letter"),
-            Ok(arrival) => {
+        let told = self.outcomes.contains_key(&sequence);
+        match self.stream[sequence as usize - 1].clone().read() {
+            Err(_) => assert!(self.letters.contains_key(&sequence) && told, "{sequence} is let go and no dead letter"),
+            Ok(Entry::Skip(_)) => assert!(told, "skip {sequence} is let go and not followed"),
+            Ok(Entry::Message(arrival)) => {
                 let (record, number) = (self.record(arrival.message.channel), arrival.message.number);
-                let stored = record.has_passed(number) || record.parked.contains(number);
-                assert!(stored || record.parked.beyond().is_some(), "{sequence} is let go and nowhere");
+                let waits = record.parked.contains(number) || record.parked.beyond().is_some();
+                assert!(waits || record.has_passed(number), "{sequence} is let go and nowhere");
+                // It may have waited and be among what a record owes by now; or be a copy, of which nobody is told.
+                assert!(
+                    waits || told || self.is_told_or_owed(&arrival.message),
+                    "{sequence} is let go and it is not told what became of it"
+                );
+                assert!(!arrival.corrects || record.acts >= arrival.sequence, "{sequence} is let go and not followed");
             }
         }
+    }
+
+    /// Whether it is told, or will be, what became of a message with this one's number.
+    fn is_told_or_owed(&self, message: &Message) -> bool {
+        let owed = &self.owed[&message.channel];
+        let is_owed = |event: Sequence| owed.placed.iter().any(|(owed, _)| *owed == event);
+        let copies = self.stream.iter().filter(|stored| {
+            let entry = Stored::clone(stored).read().ok();
+            entry.is_some_and(|entry| {
+                entry.message().is_some_and(|copy| {
+                    (copy.message.channel, copy.message.number) == (message.channel, message.number)
+                })
+            })
+        });
+        let events = copies.map(|stored| stored.sequence);
+        owed.since.is_some() || { events }.any(|event| self.outcomes.contains_key(&event.0) || is_owed(event))
     }
 
     /// For every record that could move, a message is held.
@@ -168,27 +220,67 @@ impl TrackBroker for ModelBroker {
         self.attempt(|state| {
             let found = state.bucket.get(channel).cloned();
             Ok(match found {
-                Some((bytes, revision)) => Versioned { record: Some(bytes.into()), revision },
-                None => Versioned { record: None, revision: 0 },
+                Some((bytes, revision)) => Versioned {
+                    record: Some(bytes.into()),
+                    revision,
+                    owed: state.owed.get(channel).cloned().unwrap_or_default(),
+                    at: self.now(),
+                },
+                None => Versioned { record: None, revision: 0, owed: Owed::default(), at: self.now() },
             })
         })
     }
 
-    async fn write(&self, channel: &Channel, record: Vec<u8>, expected: u64) -> Result<u64, BrokerError> {
+    async fn write(&self, channel: &Channel, record: Vec<u8>, owed: &Owed, expected: u64) -> Result<u64, BrokerError> {
         self.attempt(|state| {
             if state.bucket.get(channel).map_or(0, |(_, revision)| *revision) != expected {
                 return Err(BrokerError::Conflict);
             }
             state.revision += 1;
             state.bucket.insert(*channel, (record, state.revision));
+            // What goes through a header comes out the same.
+            state.owed.insert(*channel, Owed::from_text(&owed.to_text()).unwrap());
             Ok(state.revision)
+        })
+    }
+
+    async fn tell(&self, outcomes: Vec<Outcome>) -> Result<(), BrokerError> {
+        self.attempt(|state| {
+            for Outcome { event, became, .. } in outcomes {
+                let known = state.outcomes.remove(&event.0);
+                let counts = known.map_or(became.clone(), |known| known.unless(became));
+                state.outcomes.insert(event.0, counts);
+            }
+            Ok(())
+        })
+    }
+
+    async fn refused_letters(&self, channel: &Channel, from: u64) -> Result<LetterPage, BrokerError> {
+        let token = channel.to_string();
+        self.attempt(|state| {
+            let refused = state.letters.range(from..).filter(|(_, reason)| **reason == "refused");
+            let of_channel = refused.filter(|(event, _)| state.stream[**event as usize - 1].channel_token == token);
+            let mut letters: Vec<_> = of_channel.map(|(event, reason)| letter(*event, reason)).collect();
+            let next = letters.get(PAGE_MESSAGES).map(|letter| letter.id);
+            letters.truncate(PAGE_MESSAGES);
+            Ok(LetterPage { letters, next })
+        })
+    }
+
+    async fn remove_letter(&self, id: u64) -> Result<(), BrokerError> {
+        self.attempt(|state| {
+            state.letters.remove(&id);
+            Ok(())
         })
     }
 
     async fn bury(&self, letter: &DeadLetter<'_>) -> Result<(), BrokerError> {
         let (sequence, reason) = (letter.stored.sequence.0, letter.reason.name());
         self.attempt(|state| {
-            state.letters.insert(sequence, reason);
+            if state.letter_ids.insert((sequence, letter.after_acts)) {
+                let twice = state.letters.insert(sequence, reason);
+                assert_eq!(twice, None, "{sequence} is a dead letter twice");
+            }
             Ok(())
         })
     }
@@ -222,5 +314,24 @@ impl TrackBroker for ModelBroker {
     async fn extend(&self, handles: &[AckHandle]) {
         let sequences = handles.iter().map(|AckHandle(sequence)| sequence.parse::<u64>().unwrap());
         self.state().extended.extend(sequences);
+    }
+
+    fn now(&self) -> OffsetDateTime {
+        OffsetDateTime::UNIX_EPOCH
+    }
+}
+
+fn letter(event: u64, reason: &str) -> Letter {
+    Letter {
+        id: event,
+        reason: reason.into(),
+        error: String::new(),
+        channel_token: String::new(),
+        event: Some(Sequence(event)),
+        received_at: None,
+        dead_at: OffsetDateTime::UNIX_EPOCH,
+        attempts: 1,
+        request_id: None,
+        payload: bytes::Bytes::new(),
     }
 }

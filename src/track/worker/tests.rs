@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::testing::{Fault, ModelBroker, payload};
 use super::*;
-use crate::domain::{MessageNumber, Record};
+use crate::domain::{Goal, MessageNumber, Placed, Refold};
 
 fn channel(number: u8) -> Channel {
     Channel::parse(&format!("00000000-0000-4000-8000-0000000000{number:02x}")).unwrap()
@@ -21,7 +21,7 @@ fn run<F: Future>(test: F) -> F::Output {
 /// Turns until nothing is left to do for this worker.
 async fn work_until_idle(worker: &mut Worker<ModelBroker>, batch: Vec<Delivery>) {
     worker.turn(batch).await;
-    while worker.has_drains() {
+    while worker.has_more_to_do() {
         worker.turn(Vec::new()).await;
     }
 }
@@ -104,7 +104,7 @@ fn what_a_long_drain_holds_is_kept_from_coming_again() {
         let mut worker = worker(&broker);
         worker.turn(broker.deliver([closes])).await;
         // Each turn is short; together they take several times as long as a message may be held.
-        while worker.has_drains() {
+        while worker.has_more_to_do() {
             tokio::time::advance(Duration::from_secs(1)).await;
             worker.turn(Vec::new()).await;
         }
@@ -189,11 +189,63 @@ fn what_is_no_message_becomes_a_dead_letter_and_stops_nobody() {
     });
 }
 
+#[test]
+fn a_skip_opens_the_way_to_what_waits() {
+    run(async {
+        let broker = ModelBroker::default();
+        let waiting = [3, 4, 7].map(|number| broker.publish(channel(0), number));
+        let launch = broker.publish(channel(0), 1);
+        work_until_idle(&mut worker(&broker), broker.deliver([launch].into_iter().chain(waiting))).await;
+        let not_taken_up = broker.publish(channel(0), 6);
+        let skip = broker.skip(channel(0), 6);
+        work_until_idle(&mut worker(&broker), broker.deliver([skip])).await;
+        let record = broker.record(channel(0));
+        assert_eq!((record.next_number(), record.parked.count()), (MessageNumber::new(8), 0));
+        assert_eq!(record.skipped.ranges().len(), 2, "2 and 5; 6 had arrived");
+
+        let late = broker.publish(channel(0), 5);
+        let copy = broker.publish(channel(0), 4);
+        work_until_idle(&mut worker(&broker), broker.deliver([not_taken_up, late, copy])).await;
+        let state = broker.state();
+        assert_eq!((state.letters.get(&late), state.letters.len()), (Some(&"skipped"), 1));
+        let told = [skip, not_taken_up, copy].map(|event| state.outcomes[&event].clone());
+        assert_eq!(told, [Became::Processed, Became::Processed, Became::Duplicate]);
+        assert!(matches!(state.outcomes[&late], Became::Failed(_)));
+    });
+}
+
+#[test]
+fn a_correction_changes_what_comes_after_it() {
+    run(async {
+        let broker = ModelBroker::default();
+        let first = broker
+            .publish_bytes(&channel(0).to_string(), payload(channel(0), 2).replace(r#"Number":2"#, r#"Number":1"#));
+        let rest: Vec<_> = (2..=12).map(|number| broker.publish(channel(0), number)).collect();
+        work_until_idle(&mut worker(&broker), broker.deliver([first].into_iter().chain(rest))).await;
+        assert_eq!(broker.state().letters.len(), 5, "all before the launch that number 5 is, and number 10");
+        let correction = broker.correct(channel(0), 1);
+        work_until_idle(&mut worker(&broker), broker.deliver([correction])).await;
+        let state = broker.state();
+        assert!(state.letters.keys().eq(&[first, 5, 10]), "{:?}", state.letters);
+        assert!(matches!(state.outcomes[&first], Became::Failed(_)), "the corrected one keeps its own");
+        assert!([correction, 2, 3, 4].iter().all(|event| state.outcomes[event] == Became::Processed));
+        assert!(matches!(state.outcomes[&5], Became::Failed(_)));
+        assert_eq!(
+            state.record(channel(0)).rocket.unwrap().speed,
+            1_000 + (2..=12).filter(|n| n % 5 != 0).sum::<i64>()
+        );
+    });
+}
+
 /// One step of a life with everything going wrong.
 #[derive(Clone, Debug)]
 enum Event {
     /// A message arrives; the number is drawn from those to come.
     Publish(usize),
+    /// An operator corrects a number.
+    Correct(usize),
+    /// An operator skips up to a number.
+    Skip(usize),
     /// A worker takes some of what is not acknowledged.
     Work { worker: usize, from: usize, count: usize, faults: Vec<Fault> },
     /// A worker dies, and another one starts with nothing in memory.
@@ -205,24 +257,33 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     let work = (0..2usize, any::<usize>(), 1..20usize, proptest::collection::vec(fault, 0..12))
         .prop_map(|(worker, from, count, faults)| Event::Work { worker, from, count, faults });
     let event = prop_oneof![
-        6 => any::<usize>().prop_map(Event::Publish),
-        4 => work,
-        1 => (0..2usize).prop_map(Event::Crash),
+        12 => any::<usize>().prop_map(Event::Publish),
+        1 => any::<usize>().prop_map(Event::Correct),
+        1 => any::<usize>().prop_map(Event::Skip),
+        8 => work,
+        2 => (0..2usize).prop_map(Event::Crash),
     ];
     proptest::collection::vec(event, 1..120)
 }
 
+/// Numbers of each channel.
+const NUMBERS: u64 = 24;
+
+fn place(at: usize) -> (Channel, u64) {
+    let at = at as u64 % (2 * NUMBERS);
+    (channel((at % 2) as u8), at / 2 + 1)
+}
+
 /// Two workers with crashes, lost answers, refused calls, copies and any order: at the end every message has been
 /// applied once, in order. The model itself refuses an acknowledgement that comes too early.
-async fn live(events: Vec<Event>, numbers: u64) -> ModelBroker {
+async fn live(events: Vec<Event>) -> ModelBroker {
     let broker = ModelBroker::default();
     let mut workers = [worker(&broker), worker(&broker)];
     for event in events {
         match event {
-            Event::Publish(at) => {
-                let at = at as u64 % (2 * numbers);
-                broker.publish(channel((at % 2) as u8), at / 2 + 1);
-            }
+            Event::Publish(at) => drop(broker.publish(place(at).0, place(at).1)),
+            Event::Correct(at) => drop(broker.correct(place(at).0, place(at).1)),
+            Event::Skip(at) => drop(broker.skip(place(at).0, place(at).1)),
             Event::Work { worker, from, count, faults } => {
                 let waiting = broker.unacknowledged();
                 let from = from.checked_rem(waiting.len()).unwrap_or(0);
@@ -234,9 +295,7 @@ async fn live(events: Vec<Event>, numbers: u64) -> ModelBroker {
             Event::Crash(at) => workers[at] = worker(&broker),
         }
     }
-    (0..2 * numbers).for_each(|at| {
-        broker.publish(channel((at % 2) as u8), at / 2 + 1);
-    });
+    (0..2 * NUMBERS as usize).for_each(|at| drop(broker.publish(place(at).0, place(at).1)));
     let mut last = worker(&broker);
     while !broker.unacknowledged().is_empty() {
         work_until_idle(&mut last, broker.deliver(broker.unacknowledged().into_iter().take(7))).await;
@@ -244,17 +303,54 @@ async fn live(events: Vec<Event>, numbers: u64) -> ModelBroker {
     broker
 }
 
+/// What the stream alone makes of a channel: its record, and what took the place of each number.
+fn by_the_stream(broker: &ModelBroker, of: Channel) -> (Record, Vec<Placed<Stored>>) {
+    let stream = broker.state().stream.clone();
+    let of_channel = stream.into_iter().filter(|stored| stored.channel_token == of.to_string());
+    let entries: Vec<_> = of_channel.map(|stored| stored.read().unwrap()).collect();
+    let mut refold = Refold::new(Goal::State, Stored::size);
+    let mut told = Vec::new();
+    while refold.next().is_some() {
+        match refold.take(&entries, None) {
+            crate::domain::Turn::StartOver => told.clear(),
+            crate::domain::Turn::Placed(mut placed) => told.extend(placed.pop().unwrap_or_default()),
+        }
+    }
+    (refold.folds().last().unwrap().state(), told)
+}
+
+/// Of each number exactly one message took its place, and it is told so; of every message it is told, or it is a copy.
+fn check_outcomes(broker: &ModelBroker, placed: &[Placed<Stored>]) {
+    let state = broker.state();
+    for placed in placed {
+        let Placed::Message(arrival, verdict) = placed else { continue };
+        let copies = state.stream.iter().filter_map(|stored| {
+            let entry = stored.clone().read().ok()?;
+            let message = entry.message()?;
+            let same = message.message == arrival.message && message.corrects == arrival.corrects;
+            same.then(|| state.outcomes.get(&stored.sequence.0).cloned())
+        });
+        let copies: Vec<_> = copies.collect();
+        let expected = Became::placed(verdict.err());
+        let count = copies.iter().filter(|became| became.as_ref() == Some(&expected)).count();
+        assert!(count == 1 || arrival.corrects, "{} of {:?}: {copies:?}", count, arrival.message);
+        assert!(count >= 1, "{:?} is not told: {copies:?}", arrival.message);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
     #[test]
     fn no_fault_loses_or_doubles_a_message(events in events()) {
-        let numbers = 24;
-        let broker = run(live(events, numbers));
+        let broker = run(live(events.clone()));
+        let operated = events.iter().any(|event| matches!(event, Event::Correct(_) | Event::Skip(_)));
         for of in [channel(0), channel(1)] {
-            prop_assert_eq!(broker.record(of), expected(numbers, of));
+            let (record, placed) = by_the_stream(&broker, of);
+            prop_assert_eq!(broker.record(of), record);
+            check_outcomes(&broker, &placed);
+            if !operated {
+                prop_assert_eq!(broker.record(of), expected(NUMBERS, of));
+            }
         }
-        let refused = broker.state().letters.len() as u64;
-        prop_assert!(refused >= 2 * (numbers / 5), "{} dead letters", refused);
-        prop_assert_eq!(broker.record(channel(0)).next_number(), MessageNumber::new(numbers + 1));
     }
 }

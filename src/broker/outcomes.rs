@@ -1,0 +1,189 @@
+//! What became of each event: written by trackers a segment at a time, read back with one look at a segment.
+//!
+//! Not one subject per event: the server keeps every subject in memory. All workers of a process tell through one
+//! writer, which writes at once whatever was told while the last writing was under way: one small message a segment,
+//! however many workers and however few outcomes each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_nats::jetstream::{self, message::PublishMessage};
+use futures_util::future::try_join_all;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use super::connection::PUBLISH_TIMEOUT;
+use super::direct::{Question, ask};
+use super::topology::{OUTCOME_STREAM, SEGMENT_EVENTS, outcome_subject};
+use super::{Broker, BrokerError};
+use crate::domain::{Became, Outcome, Sequence};
+
+/// Messages under way at once; further ones wait for their turn.
+const WRITES_IN_FLIGHT_MAX: usize = 1_024;
+/// Tellings that wait for the writer; at the bound whoever tells waits.
+const TOLD_MAX: usize = 1_024;
+/// Outcomes of one message: each may bring a text of its own, and a message has 1 MiB at most.
+const MESSAGE_OUTCOMES_MAX: usize = 256;
+/// Messages of one page of a segment.
+const PAGE_MESSAGES_MAX: usize = 1_000;
+
+/// Writes outcomes; clones share one writer, which ends with the last of them.
+#[derive(Clone)]
+pub struct OutcomeWriter {
+    told: mpsc::Sender<Told>,
+    _task: Arc<JoinSet<()>>,
+}
+
+/// What one worker tells, and how it learns that it is stored.
+struct Told {
+    outcomes: Vec<Outcome>,
+    stored: oneshot::Sender<Result<(), BrokerError>>,
+}
+
+/// What became of some events of one segment at one time, as it is stored.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Group {
+    at: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    processed: Vec<(u64, u64)>,
+    /// By reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    failed: BTreeMap<String, Vec<(u64, u64)>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    duplicate: Vec<(u64, u64)>,
+}
+
+impl OutcomeWriter {
+    /// A writer on this connection.
+    pub fn new(broker: &Broker) -> Self {
+        let (told, mut waiting) = mpsc::channel(TOLD_MAX);
+        let context = broker.publishing(WRITES_IN_FLIGHT_MAX);
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let mut batch = Vec::new();
+            while waiting.recv_many(&mut batch, TOLD_MAX).await > 0 {
+                write_all(&context, std::mem::take(&mut batch)).await;
+            }
+        });
+        Self { told, _task: Arc::new(task) }
+    }
+
+    /// Tells outcomes; they are stored when it returns.
+    pub async fn tell(&self, outcomes: Vec<Outcome>) -> Result<(), BrokerError> {
+        if outcomes.is_empty() {
+            return Ok(());
+        }
+        let (stored, answer) = oneshot::channel();
+        let ended = |_| BrokerError::Unavailable("outcomes are not written any more".into());
+        self.told.send(Told { outcomes, stored }).await.map_err(|_| ended(()))?;
+        answer.await.unwrap_or_else(|_| Err(ended(())))
+    }
+}
+
+async fn write_all(context: &jetstream::Context, batch: Vec<Told>) {
+    let (tellings, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|told| (told.outcomes, told.stored)).unzip();
+    let mut outcomes = tellings.concat();
+    // In the order of the segments; of one event in the order in which it was told.
+    outcomes.sort_by_key(|outcome| outcome.event.0 / SEGMENT_EVENTS);
+    let of_one_segment = |a: &Outcome, b: &Outcome| a.event.0 / SEGMENT_EVENTS == b.event.0 / SEGMENT_EVENTS;
+    let messages = outcomes.chunk_by(of_one_segment).flat_map(|segment| segment.chunks(MESSAGE_OUTCOMES_MAX));
+    let result = try_join_all(messages.map(|outcomes| write(context, outcomes))).await.map(drop);
+    for answer in answers {
+        // Whoever does not wait any more has its messages come again.
+        let _ = answer.send(result.clone());
+    }
+}
+
+async fn write(context: &jetstream::Context, outcomes: &[Outcome]) -> Result<(), BrokerError> {
+    let subject = outcome_subject(outcomes[0].event.0);
+    let message = PublishMessage::build().payload(to_bytes(outcomes).into()).expected_stream(OUTCOME_STREAM);
+    let write = async { Ok::<_, BrokerError>(context.send_publish(subject, message).await?.await?) };
+    match tokio::time::timeout(2 * PUBLISH_TIMEOUT, write).await {
+        Ok(result) => result.map(drop),
+        Err(_) => Err(BrokerError::timed_out("storing outcomes")),
+    }
+}
+
+/// What became of an event; none where that is not final yet. Of several outcomes the last counts, but for duplicates.
+pub async fn outcome_of(broker: &Broker, event: Sequence) -> Result<Option<Outcome>, BrokerError> {
+    let (subject, mut from, mut known) = (outcome_subject(event.0), Some(1), None::<Outcome>);
+    while let Some(first) = from {
+        let question =
+            Question { stream: OUTCOME_STREAM, subjects: &subject, from: first, messages_max: PAGE_MESSAGES_MAX };
+        let page = ask(broker, question).await?;
+        for later in page.found.iter().filter_map(|found| find(&found.message.payload, event)) {
+            known = Some(match known {
+                Some(known) if known.became.clone().unless(later.became.clone()) == known.became => known,
+                _ => later,
+            });
+        }
+        from = page.next;
+    }
+    Ok(known)
+}
+
+fn to_bytes(outcomes: &[Outcome]) -> Vec<u8> {
+    let mut groups: Vec<Group> = Vec::new();
+    for outcome in outcomes {
+        let at = outcome.at.format(&Rfc3339).unwrap_or_default();
+        let group = match groups.iter().position(|group| group.at == at) {
+            Some(known) => &mut groups[known],
+            None => groups.push_mut(Group { at, ..Group::default() }),
+        };
+        let events = match &outcome.became {
+            Became::Processed => &mut group.processed,
+            Became::Failed(why) => group.failed.entry(why.clone()).or_default(),
+            Became::Duplicate => &mut group.duplicate,
+        };
+        add(events, outcome.event.0);
+    }
+    serde_json::to_vec(&groups).unwrap_or_default()
+}
+
+fn add(ranges: &mut Vec<(u64, u64)>, event: u64) {
+    match ranges.last_mut() {
+        Some((_, last)) if *last + 1 == event => *last = event,
+        _ => ranges.push((event, event)),
+    }
+}
+
+/// What a message says of an event. One that nobody here wrote says nothing.
+fn find(payload: &[u8], event: Sequence) -> Option<Outcome> {
+    let groups: Vec<Group> = serde_json::from_slice(payload).ok()?;
+    let has = |ranges: &[(u64, u64)]| ranges.iter().any(|(first, last)| (*first..=*last).contains(&event.0));
+    groups.into_iter().rev().find_map(|group| {
+        let failed = group.failed.iter().find(|(_, events)| has(events)).map(|(why, _)| Became::Failed(why.clone()));
+        let processed = has(&group.processed).then_some(Became::Processed);
+        let duplicate = has(&group.duplicate).then_some(Became::Duplicate);
+        let became = failed.or(processed).or(duplicate)?;
+        Some(Outcome { event, became, at: OffsetDateTime::parse(&group.at, &Rfc3339).ok()? })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(event: u64, became: Became, second: i64) -> Outcome {
+        Outcome { event: Sequence(event), became, at: OffsetDateTime::from_unix_timestamp(second).unwrap() }
+    }
+
+    #[test]
+    fn a_message_is_legible_and_says_what_was_told() {
+        let failed = || Became::Failed("why".into());
+        let told = [
+            outcome(5, Became::Processed, 0),
+            outcome(6, Became::Processed, 0),
+            outcome(7, failed(), 0),
+            outcome(9, Became::Duplicate, 1),
+        ];
+        let bytes = to_bytes(&told);
+        let expected = r#"[{"at":"1970-01-01T00:00:00Z","processed":[[5,6]],"failed":{"why":[[7,7]]}},{"at":"1970-01-01T00:00:01Z","duplicate":[[9,9]]}]"#;
+        assert_eq!(String::from_utf8(bytes.clone()).unwrap(), expected);
+        assert!(told.iter().all(|outcome| find(&bytes, outcome.event).as_ref() == Some(outcome)));
+        assert_eq!((find(&bytes, Sequence(8)), find(b"garbage", Sequence(5))), (None, None));
+    }
+}

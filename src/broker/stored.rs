@@ -1,0 +1,88 @@
+//! A message as it lies in the stream, whichever way it came out of it.
+//!
+//! Outsiders publish what they like, subjects and headers too; what is taken over from those is bounded here.
+
+use bytes::Bytes;
+use time::OffsetDateTime;
+
+use super::topology::{HEADER_ATTEMPTS, HEADER_CORRECTS, HEADER_REQUEST_ID, channel_token};
+use crate::domain::{Entry, Raw, Sequence};
+
+/// Longest id of a request that is taken over from a message, in bytes; a longer one is as if there were none.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+/// Longest header of a correction that is looked at, in bytes; a number has 19 digits at most.
+const CORRECTS_BYTES_MAX: usize = 32;
+/// Roughly what a message takes in memory beside its bytes.
+const OVERHEAD_BYTES: usize = 512;
+
+/// A message as it lies in the stream.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Its place in the stream.
+    pub sequence: Sequence,
+    /// The channel's token of its subject, as it is: outsiders publish what they like.
+    pub channel_token: String,
+    /// When it was stored.
+    pub time: OffsetDateTime,
+    /// The id of the request that brought it, if one did.
+    pub request_id: Option<String>,
+    /// What marks a correction, if it is marked as one.
+    pub corrects: Option<String>,
+    /// How many times it was tried before, as a dead letter that was replayed.
+    pub attempts_before: u32,
+    /// Its bytes.
+    pub payload: Bytes,
+}
+
+/// Stored bytes that are neither a message nor an operator's word of the channel in their subject.
+#[derive(Debug)]
+pub struct Malformed {
+    /// The bytes.
+    pub stored: Stored,
+    /// What is wrong with them, in words.
+    pub error: String,
+}
+
+impl Stored {
+    /// Puts together what a message's carrier says of it.
+    pub(super) fn of<'a>(
+        sequence: Sequence,
+        time: OffsetDateTime,
+        subject: &str,
+        header: impl Fn(&'static str) -> Option<&'a str>,
+        payload: Bytes,
+    ) -> Self {
+        // One that is too long cannot be a number, and must not be taken for none.
+        let corrects = |text: &'a str| text.get(..CORRECTS_BYTES_MAX).unwrap_or(text).to_owned();
+        Self {
+            sequence,
+            channel_token: channel_token(subject).to_owned(),
+            time,
+            request_id: header(HEADER_REQUEST_ID).and_then(usable_request_id),
+            corrects: header(HEADER_CORRECTS).map(corrects),
+            attempts_before: header(HEADER_ATTEMPTS).and_then(|text| text.parse().ok()).unwrap_or(0),
+            payload,
+        }
+    }
+
+    /// Reads the bytes as a message or an operator's word of the channel in their subject.
+    pub fn read(self) -> Result<Entry<Self>, Box<Malformed>> {
+        let Self { sequence, channel_token, corrects, payload, .. } = &self;
+        let raw = Raw { sequence: *sequence, channel_token, corrects: corrects.as_deref(), payload };
+        match raw.read(|| self.clone()) {
+            Ok(entry) => Ok(entry),
+            Err(error) => Err(Box::new(Malformed { stored: self, error })),
+        }
+    }
+
+    /// Roughly what it takes in memory, in bytes.
+    pub fn size(&self) -> usize {
+        self.payload.len() + OVERHEAD_BYTES
+    }
+}
+
+/// An id such as the ingress writes. An outsider may write anything there, and a dead letter must have room for it.
+fn usable_request_id(id: &str) -> Option<String> {
+    let usable = id.len() <= REQUEST_ID_BYTES_MAX && id.bytes().all(|byte| byte.is_ascii_graphic());
+    usable.then(|| id.to_owned())
+}

@@ -1,0 +1,237 @@
+//! What operators said of one channel's sequence, gathered by one reading of its stream: which numbers are corrected,
+//! and which are skipped.
+//!
+//! Of the messages with one number, the correction with the highest place in the stream counts; without one, a number is
+//! skipped if a skip covers it and no message of it lies before that skip. A skip covers only numbers up to the highest
+//! that had arrived: it opens the way to what waits, whatever number it names. All of it depends on the stream alone,
+//! not on who took up what first.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Entry, MessageNumber, Sequence, Skip};
+
+/// Everything that a reading has found.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// Ranges of the numbers that have arrived so far, first to last.
+    arrived: BTreeMap<u64, u64>,
+    corrections: BTreeMap<MessageNumber, Vec<Sequence>>,
+    skips: Vec<(Sequence, Skip)>,
+    /// Ranges of numbers that are skipped: first to last, and by which skip.
+    skipped: BTreeMap<u64, (u64, usize)>,
+    last_act: Sequence,
+}
+
+/// The acts up to a place in the stream.
+#[derive(Clone, Debug)]
+pub struct Acts {
+    survey: Arc<Survey>,
+    through: Sequence,
+}
+
+/// Numbers that are skipped, by one skip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SkippedRange<'a> {
+    /// The highest of them.
+    pub last: MessageNumber,
+    /// Where the skip lies in the stream.
+    pub sequence: Sequence,
+    /// The skip.
+    pub skip: &'a Skip,
+}
+
+impl Survey {
+    /// Takes in the next entry, in the order of the stream.
+    pub fn see<S>(&mut self, entry: &Entry<S>) {
+        match entry {
+            Entry::Message(arrival) => {
+                if arrival.corrects {
+                    self.corrections.entry(arrival.message.number).or_default().push(arrival.sequence);
+                    self.last_act = arrival.sequence;
+                }
+                insert(&mut self.arrived, arrival.message.number.get());
+            }
+            Entry::Skip(arrived) => {
+                self.last_act = arrived.sequence;
+                self.skips.push((arrived.sequence, arrived.skip.clone()));
+                self.skip_what_is_missing(arrived.skip.up_to.get());
+            }
+        }
+    }
+
+    /// The last act that was seen.
+    pub fn last_act(&self) -> Sequence {
+        self.last_act
+    }
+
+    /// Every number up to this one that has neither arrived nor been skipped before.
+    fn skip_what_is_missing(&mut self, up_to: u64) {
+        let up_to = up_to.min(self.arrived.last_key_value().map_or(0, |(_, last)| *last));
+        let skip = self.skips.len() - 1;
+        let mut next = 1;
+        while next <= up_to {
+            let taken = covering(&self.arrived, next, |last| *last)
+                .or_else(|| covering(&self.skipped, next, |(last, _)| *last));
+            if let Some(last) = taken {
+                next = last + 1;
+                continue;
+            }
+            let before = |after: Option<u64>| after.map_or(up_to, |first| first - 1);
+            let arrived = self.arrived.range(next..).next().map(|(first, _)| *first);
+            let skipped = self.skipped.range(next..).next().map(|(first, _)| *first);
+            let last = up_to.min(before(arrived)).min(before(skipped));
+            self.skipped.insert(next, (last, skip));
+            next = last + 1;
+        }
+    }
+}
+
+/// The end of the range that holds a number.
+fn covering<T>(ranges: &BTreeMap<u64, T>, number: u64, last: impl Fn(&T) -> u64) -> Option<u64> {
+    let (_, range) = ranges.range(..=number).next_back()?;
+    Some(last(range)).filter(|last| *last >= number)
+}
+
+fn insert(ranges: &mut BTreeMap<u64, u64>, number: u64) {
+    let before = ranges.range(..=number).next_back().map(|(first, last)| (*first, *last));
+    let first = match before {
+        Some((_, last)) if last >= number => return,
+        Some((first, last)) if last + 1 == number => first,
+        _ => number,
+    };
+    let last = ranges.remove(&(number + 1)).unwrap_or(number);
+    ranges.insert(first, last);
+}
+
+impl Acts {
+    /// No acts at all.
+    pub fn none() -> Self {
+        Self { survey: Arc::default(), through: Sequence(0) }
+    }
+
+    /// All acts of a survey.
+    pub fn all(survey: &Arc<Survey>) -> Self {
+        Self::through(survey, survey.last_act)
+    }
+
+    /// The acts of a survey up to a place in the stream, that one included.
+    pub fn through(survey: &Arc<Survey>, through: Sequence) -> Self {
+        Self { survey: survey.clone(), through }
+    }
+
+    /// The last place that counts; of all acts, the last act.
+    pub fn last(&self) -> Sequence {
+        self.through
+    }
+
+    /// Where the skips lie behind this place.
+    pub fn skips_after(&self, since: Sequence) -> impl Iterator<Item = Sequence> {
+        let skips = self.survey.skips.iter().map(|(sequence, _)| *sequence);
+        skips.filter(move |sequence| since < *sequence && *sequence <= self.through)
+    }
+
+    /// Where corrections lie behind this place that were overtaken by another one of their number.
+    pub fn overtaken_after(&self, since: Sequence) -> impl Iterator<Item = Sequence> {
+        let corrections = self.survey.corrections.iter();
+        corrections.flat_map(move |(number, of_number)| {
+            let counts = self.correction_of(*number);
+            let overtaken = of_number.iter().copied().filter(move |sequence| Some(*sequence) < counts);
+            overtaken.filter(move |sequence| *sequence > since)
+        })
+    }
+
+    /// Where the correction lies that takes the place of this number.
+    pub fn correction_of(&self, number: MessageNumber) -> Option<Sequence> {
+        let corrections = self.survey.corrections.get(&number)?;
+        corrections.iter().rev().copied().find(|sequence| *sequence <= self.through)
+    }
+
+    /// The numbers from this one on that are skipped, up to the next that is not; corrected ones end them.
+    pub fn skipped_from(&self, number: MessageNumber) -> Option<SkippedRange<'_>> {
+        let (_, (last, skip)) = self.survey.skipped.range(..=number.get()).next_back()?;
+        let (sequence, skip) = &self.survey.skips[*skip];
+        if *last < number.get() || *sequence > self.through || self.correction_of(number).is_some() {
+            return None;
+        }
+        let within = self.survey.corrections.range(number..).map(|(corrected, _)| *corrected);
+        let corrected = within.take_while(|corrected| corrected.get() <= *last);
+        let end = corrected.filter(|corrected| self.correction_of(*corrected).is_some()).map(|at| at.get() - 1).next();
+        MessageNumber::new(end.unwrap_or(*last)).map(|last| SkippedRange { last, sequence: *sequence, skip })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{channel, message};
+    use super::super::{Arrival, ArrivedSkip, Kind, MessageTime};
+    use super::*;
+
+    fn number(number: u64) -> MessageNumber {
+        MessageNumber::new(number).unwrap()
+    }
+
+    fn arrival(of: u64, corrects: bool, sequence: u64) -> Entry<()> {
+        let message = message(of, Kind::SpeedIncreased(1));
+        Entry::Message(Arc::new(Arrival { sequence: Sequence(sequence), message, corrects, stored: () }))
+    }
+
+    fn skip(up_to: u64, sequence: u64) -> Entry<()> {
+        let time = MessageTime::parse("2022-02-02T19:39:05Z").unwrap();
+        let skip = Skip { channel: channel(), up_to: number(up_to), time, reason: "lost".into() };
+        Entry::Skip(ArrivedSkip { sequence: Sequence(sequence), skip, stored: () })
+    }
+
+    fn acts(entries: &[Entry<()>], through: u64) -> Acts {
+        let mut survey = Survey::default();
+        entries.iter().for_each(|entry| survey.see(entry));
+        Acts::through(&Arc::new(survey), Sequence(through))
+    }
+
+    /// The numbers of 1..=12 that are skipped, each with its skip's place.
+    fn skipped(acts: &Acts) -> Vec<(u64, u64)> {
+        let of = |at| acts.skipped_from(number(at)).map(|range| (at, range.sequence.0));
+        (1..=12).filter_map(of).collect()
+    }
+
+    #[test]
+    fn a_skip_takes_what_has_not_arrived_up_to_the_highest_that_has() {
+        let entries = [arrival(3, false, 1), arrival(7, false, 2), skip(5, 3), arrival(4, false, 4), skip(99, 5)];
+        assert_eq!(skipped(&acts(&entries, 9)), [(1, 3), (2, 3), (4, 3), (5, 3), (6, 5)]);
+        assert_eq!(skipped(&acts(&entries, 4)), [(1, 3), (2, 3), (4, 3), (5, 3)]);
+        assert_eq!(skipped(&acts(&entries, 2)), []);
+        assert_eq!(skipped(&acts(&[skip(5, 1), arrival(5, false, 2)], 9)), [], "nothing had arrived");
+    }
+
+    #[test]
+    fn of_two_corrections_the_one_that_lies_higher_counts() {
+        let entries = [arrival(2, false, 1), arrival(2, true, 3), arrival(2, true, 5)];
+        for (through, expected) in [(2, None), (3, Some(3)), (4, Some(3)), (9, Some(5))] {
+            let correction = acts(&entries, through).correction_of(number(2));
+            assert_eq!(correction.map(|sequence| sequence.0), expected, "{through}");
+        }
+    }
+
+    #[test]
+    fn a_corrected_number_is_not_skipped_any_more() {
+        let entries = [arrival(6, false, 1), skip(5, 2), arrival(3, true, 3)];
+        let acts = acts(&entries, 9);
+        assert_eq!(skipped(&acts), [(1, 2), (2, 2), (4, 2), (5, 2)]);
+        assert_eq!(acts.skipped_from(number(1)).map(|range| range.last), Some(number(2)));
+        assert_eq!(acts.skipped_from(number(4)).map(|range| range.last), Some(number(5)));
+    }
+
+    #[test]
+    fn arrivals_in_any_order_are_ranges() {
+        let mut ranges = BTreeMap::new();
+        [5, 3, 4, 9, 7, 8, 3, 6].into_iter().for_each(|number| insert(&mut ranges, number));
+        assert_eq!(ranges.into_iter().collect::<Vec<_>>(), [(3, 9)]);
+    }
+
+    #[test]
+    fn a_skip_of_everything_there_is_costs_one_range() {
+        let entries = [arrival(MessageNumber::MAX, false, 1), skip(MessageNumber::MAX, 2)];
+        let range = acts(&entries, 2).skipped_from(number(1)).map(|range| range.last.get());
+        assert_eq!(range, Some(MessageNumber::MAX - 1));
+    }
+}

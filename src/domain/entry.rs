@@ -1,0 +1,169 @@
+//! What lies in a channel's stream, read: messages of the rocket, corrections of them, and skips.
+//!
+//! A correction is a message that takes the place of another one with its number; a header of its carrier says so. It
+//! and a skip are *acts*: an operator's word on the sequence, which means the same whenever it is taken up.
+
+use std::sync::Arc;
+
+use super::wire::{self, Body};
+use super::{Channel, Message, Sequence, Skip};
+
+/// A message that arrived, with whatever its carrier needs to know of it later (`S`).
+#[derive(Debug)]
+pub struct Arrival<S> {
+    /// Its place in the stream.
+    pub sequence: Sequence,
+    /// What it says.
+    pub message: Message,
+    /// Whether it takes the place of another message with its number.
+    pub corrects: bool,
+    /// The carrier's own, such as the bytes as they were stored.
+    pub stored: S,
+}
+
+/// A skip that arrived.
+#[derive(Debug)]
+pub struct ArrivedSkip<S> {
+    /// Its place in the stream.
+    pub sequence: Sequence,
+    /// What it says.
+    pub skip: Skip,
+    /// The carrier's own.
+    pub stored: S,
+}
+
+/// What one place of a channel's stream says.
+#[derive(Debug)]
+pub enum Entry<S> {
+    /// A message, perhaps one that corrects another.
+    Message(Arc<Arrival<S>>),
+    /// A skip.
+    Skip(ArrivedSkip<S>),
+}
+
+/// What a carrier brings of one place of the stream. All of it may be an outsider's, and hostile.
+#[derive(Clone, Copy, Debug)]
+pub struct Raw<'a> {
+    /// The place.
+    pub sequence: Sequence,
+    /// The channel's token of the subject.
+    pub channel_token: &'a str,
+    /// What the header says that marks a correction: the number that it takes the place of.
+    pub corrects: Option<&'a str>,
+    /// The bytes.
+    pub payload: &'a [u8],
+}
+
+impl Raw<'_> {
+    /// Reads what is there, or tells in words why it is neither a message nor a skip of the channel in its subject.
+    pub fn read<S>(self, stored: impl FnOnce() -> S) -> Result<Entry<S>, String> {
+        let Some(channel) = Channel::from_token(self.channel_token) else {
+            return Err("the subject names no channel: must be a UUID in lower case".into());
+        };
+        let body = wire::read_stored(self.payload).map_err(|error| error.to_string())?;
+        let of = match &body {
+            Body::Message(message) => message.channel,
+            Body::Skip(skip) => skip.channel,
+        };
+        if of != channel {
+            return Err("metadata.channel: is not the channel of the subject".into());
+        }
+        let sequence = self.sequence;
+        match (body, self.corrects) {
+            (Body::Message(message), corrects) => {
+                if corrects.is_some_and(|number| number != message.number.to_string()) {
+                    return Err("the header of a correction does not name the message's own number".into());
+                }
+                let corrects = corrects.is_some();
+                Ok(Entry::Message(Arc::new(Arrival { sequence, message, corrects, stored: stored() })))
+            }
+            (Body::Skip(_), Some(_)) => Err("a skip corrects nothing".into()),
+            (Body::Skip(skip), None) => Ok(Entry::Skip(ArrivedSkip { sequence, skip, stored: stored() })),
+        }
+    }
+}
+
+impl<S> Entry<S> {
+    /// The message, if it is one.
+    pub fn message(&self) -> Option<&Arc<Arrival<S>>> {
+        match self {
+            Self::Message(arrival) => Some(arrival),
+            Self::Skip(_) => None,
+        }
+    }
+
+    /// Whether it is an operator's word on the sequence.
+    pub fn is_act(&self) -> bool {
+        match self {
+            Self::Message(arrival) => arrival.corrects,
+            Self::Skip(_) => true,
+        }
+    }
+
+    /// Whose sequence it is in.
+    pub fn channel(&self) -> Channel {
+        match self {
+            Self::Message(arrival) => arrival.message.channel,
+            Self::Skip(arrived) => arrived.skip.channel,
+        }
+    }
+
+    /// Its place in the stream.
+    pub fn sequence(&self) -> Sequence {
+        match self {
+            Self::Message(arrival) => arrival.sequence,
+            Self::Skip(skip) => skip.sequence,
+        }
+    }
+
+    /// The carrier's own.
+    pub fn stored(&self) -> &S {
+        match self {
+            Self::Message(arrival) => &arrival.stored,
+            Self::Skip(skip) => &skip.stored,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHANNEL: &str = "193270a9-c9cf-404a-8f83-838e71d9ae67";
+
+    fn body(message_type: &str) -> String {
+        format!(
+            r#"{{"metadata":{{"channel":"{CHANNEL}","messageNumber":7,"messageTime":"2022-02-02T19:39:05Z",
+               "messageType":"{message_type}"}},"message":{{"reason":"x"}}}}"#
+        )
+    }
+
+    fn read(channel_token: &str, corrects: Option<&str>, payload: &str) -> Result<bool, String> {
+        let raw = Raw { sequence: Sequence(1), channel_token, corrects, payload: payload.as_bytes() };
+        raw.read(|| ()).map(|entry| entry.is_act())
+    }
+
+    #[test]
+    fn what_an_operator_says_is_told_from_what_a_rocket_sends() {
+        let (message, skip) = (body("RocketExploded"), body("MessagesSkipped"));
+        assert_eq!(read(CHANNEL, None, &message), Ok(false));
+        assert_eq!(read(CHANNEL, Some("7"), &message), Ok(true));
+        assert_eq!(read(CHANNEL, None, &skip), Ok(true));
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_refused() {
+        let (message, skip) = (body("RocketExploded"), body("MessagesSkipped"));
+        for (token, corrects, payload) in [
+            ("else", None, &message),
+            ("00000000-0000-4000-8000-000000000000", None, &message),
+            ("00000000-0000-4000-8000-000000000000", None, &skip),
+            (CHANNEL, Some("8"), &message),
+            (CHANNEL, Some("07"), &message),
+            (CHANNEL, Some(""), &message),
+            (CHANNEL, Some("7"), &skip),
+        ] {
+            assert!(read(token, corrects, payload).is_err(), "{token} {corrects:?}");
+        }
+    }
+}

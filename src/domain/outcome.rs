@@ -1,0 +1,162 @@
+//! What became of each message: told once it is final, and owed from the moment at which the record is stored.
+//!
+//! The state is stored first and the outcomes after it. So that a crash in between loses none, a record carries in its
+//! header what was decided with it ([`Owed`]): whoever writes the record next takes that over, unless it knows that it
+//! was told. An outcome that is told twice is the same both times; a message that is found to be a duplicate because it
+//! comes again after it was applied changes nothing (of several outcomes of one event, the last that is no duplicate
+//! counts).
+
+use ::time::OffsetDateTime;
+
+use super::{Refusal, Sequence};
+
+/// What became of one message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Became {
+    /// It took its place and changed the rocket; or it is an operator's word, and was followed.
+    Processed,
+    /// It changed nothing, for this reason.
+    Failed(String),
+    /// Its number was taken already.
+    Duplicate,
+}
+
+/// What became of one event, and when that was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The event: the message's place in the stream.
+    pub event: Sequence,
+    /// What became of it.
+    pub became: Became,
+    /// When the state was stored in which it is so.
+    pub at: OffsetDateTime,
+}
+
+impl Became {
+    /// What becomes of a message that takes its place, refused or not.
+    pub fn placed(refusal: Option<Refusal>) -> Self {
+        refusal.map_or(Self::Processed, |refusal| Self::Failed(refusal.to_string()))
+    }
+
+    /// Which of two outcomes of one event counts, if the other one was told later.
+    pub fn unless(self, later: Self) -> Self {
+        if later == Self::Duplicate && self != Self::Duplicate { self } else { later }
+    }
+}
+
+/// What was decided with a record, and may not have been told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Owed {
+    /// Messages that took their place, each with why it was refused, if it was.
+    pub placed: Vec<(Sequence, Option<Refusal>)>,
+    /// Everything that acts have changed since this state: too much to list, found out by folding again.
+    pub since: Option<Since>,
+}
+
+/// A state before acts were folded in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Since {
+    /// The last act that was folded in.
+    pub acts: Sequence,
+    /// The last number that had been passed; 0 before the first.
+    pub passed: u64,
+}
+
+impl Owed {
+    /// Whether nothing is owed.
+    pub fn is_empty(&self) -> bool {
+        self.placed.is_empty() && self.since.is_none()
+    }
+
+    /// The text of it in a record's header: each event as its distance from the one before, with the letter of a refusal;
+    /// behind a `|` the state before acts.
+    pub fn to_text(&self) -> String {
+        use std::fmt::Write as _;
+        let (mut text, mut before) = (String::new(), 0);
+        for (event, refusal) in &self.placed {
+            let distance = i128::from(event.0) - before;
+            before = i128::from(event.0);
+            let letter = refusal.map_or("", |refusal| LETTERS[refusal as usize].1);
+            let space = if text.is_empty() { "" } else { " " };
+            let _ = write!(text, "{space}{distance}{letter}");
+        }
+        if let Some(Since { acts, passed }) = self.since {
+            let _ = write!(text, "|{acts} {passed}");
+        }
+        text
+    }
+
+    /// Reads the text; none if nobody here wrote it.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let (placed, since) = match text.split_once('|') {
+            Some((placed, since)) => (placed, Some(since_of(since)?)),
+            None => (text, None),
+        };
+        let mut before = 0;
+        let event = |text: &str| {
+            let (letter, refusal) =
+                LETTERS.iter().find(|(_, letter)| text.ends_with(letter)).map_or(("", None), |it| (it.1, Some(it.0)));
+            let distance: i128 = text.strip_suffix(letter)?.parse().ok()?;
+            before += distance;
+            Some((Sequence(u64::try_from(before).ok()?), refusal))
+        };
+        let placed = placed.split(' ').filter(|text| !text.is_empty()).map(event).collect::<Option<_>>()?;
+        Some(Self { placed, since })
+    }
+}
+
+/// The letter of each refusal, in the order of the variants.
+const LETTERS: [(Refusal, &str); 4] = [
+    (Refusal::NotLaunched, "n"),
+    (Refusal::LaunchedBefore, "l"),
+    (Refusal::Exploded, "e"),
+    (Refusal::SpeedOverflow, "o"),
+];
+
+fn since_of(text: &str) -> Option<Since> {
+    let (acts, passed) = text.split_once(' ')?;
+    Some(Since { acts: Sequence(acts.parse().ok()?), passed: passed.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_owed_is_written_and_read() {
+        let all = LETTERS.map(|(refusal, _)| Some(refusal)).into_iter().chain([None, None]);
+        let placed: Vec<_> = [90, 17, 18, 4_000, 3, u64::MAX].map(Sequence).into_iter().zip(all).collect();
+        let since = Some(Since { acts: Sequence(7), passed: 12 });
+        for owed in [
+            Owed::default(),
+            Owed { placed: placed.clone(), since: None },
+            Owed { placed: placed[..1].to_vec(), since },
+            Owed { placed: Vec::new(), since },
+        ] {
+            assert_eq!(Owed::from_text(&owed.to_text()), Some(owed.clone()), "{}", owed.to_text());
+        }
+        let owed = Owed { placed, since: None };
+        assert!(owed.to_text().starts_with("90n -73l 1e 3982o"), "{}", owed.to_text());
+    }
+
+    #[test]
+    fn what_nobody_wrote_is_refused() {
+        for text in ["x", "1 x", "-1", "1|", "1|2", "1|2 x", "1n n", "|1 2|"] {
+            assert_eq!(Owed::from_text(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn each_refusal_has_the_letter_at_its_place() {
+        assert!(LETTERS.iter().enumerate().all(|(at, (refusal, _))| *refusal as usize == at));
+    }
+
+    #[test]
+    fn a_duplicate_takes_nothing_back() {
+        let failed = || Became::Failed("why".into());
+        assert_eq!(Became::Processed.unless(Became::Duplicate), Became::Processed);
+        assert_eq!(Became::Processed.unless(failed()), failed());
+        assert_eq!(Became::Duplicate.unless(Became::Processed), Became::Processed);
+        assert_eq!(failed().unless(Became::Duplicate), failed());
+    }
+}

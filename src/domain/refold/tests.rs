@@ -1,0 +1,139 @@
+//! Folding anew, with acts in any place, against the meaning of the sequence written down a second time.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::super::testing::{channel, message};
+use super::super::{ArrivedSkip, Kind, MessageTime, Skip};
+use super::*;
+
+/// What lies in the stream, in its order.
+#[derive(Clone, Debug)]
+enum Lies {
+    Message { number: u64, kind: Kind, corrects: bool },
+    Skip(u64),
+}
+
+fn entries(stream: &[Lies]) -> Vec<Entry<()>> {
+    let entry = |(lies, sequence): (&Lies, u64)| match lies {
+        Lies::Message { number, kind, corrects } => {
+            let message = message(*number, kind.clone());
+            let (sequence, corrects) = (Sequence(sequence), *corrects);
+            Entry::Message(Arc::new(Arrival { sequence, message, corrects, stored: () }))
+        }
+        Lies::Skip(up_to) => {
+            let (up_to, reason) = (MessageNumber::new(*up_to).unwrap(), "lost".into());
+            let time = MessageTime::parse("2024-02-02T19:39:05Z").unwrap();
+            let skip = Skip { channel: channel(), up_to, time, reason };
+            Entry::Skip(ArrivedSkip { sequence: Sequence(sequence), skip, stored: () })
+        }
+    };
+    stream.iter().zip(1..).map(entry).collect()
+}
+
+fn streams() -> impl Strategy<Value = Vec<Lies>> {
+    let kind = prop_oneof![
+        (1..1_000i64).prop_map(|speed| Kind::Launched { rocket_type: "T".into(), speed, mission: "M".into() }),
+        (0..1_000i64).prop_map(Kind::SpeedIncreased),
+        (0..1_000i64).prop_map(Kind::SpeedDecreased),
+        "[a-c]{1,2}".prop_map(Kind::MissionChanged),
+        Just(Kind::Exploded("R".into())),
+    ];
+    let message = (1..20u64, kind, prop::bool::weighted(0.2)).prop_map(|(number, kind, corrects)| Lies::Message {
+        number,
+        kind,
+        corrects,
+    });
+    let lies = prop_oneof![8 => message, 1 => (1..25u64).prop_map(Lies::Skip)];
+    proptest::collection::vec(lies, 0..60)
+}
+
+/// What takes the place of each number, number by number, as the contract says it.
+fn by_the_contract(stream: &[Entry<()>]) -> Record {
+    let mut record = Record::default();
+    while let Some(number) = record.next_number() {
+        let of_number = || stream.iter().filter_map(Entry::message).filter(|arrival| arrival.message.number == number);
+        let correction = of_number().rfind(|arrival| arrival.corrects);
+        let first = of_number().next();
+        let skip = stream.iter().find_map(|entry| skipped_by(entry, stream, number));
+        match (correction, skip, first) {
+            (None, Some(skip), _) => record.skip(number, &skip.skip.time),
+            (Some(arrival), ..) | (None, None, Some(arrival)) => drop(record.place(&arrival.message)),
+            (None, None, None) => break,
+        }
+    }
+    for arrival in stream.iter().filter_map(Entry::message) {
+        if !record.has_passed(arrival.message.number) {
+            record.parked.insert(arrival.message.number, arrival.sequence);
+            record.corrections_wait |= arrival.corrects;
+        }
+    }
+    record.acts = stream.iter().filter(|entry| entry.is_act()).map(Entry::sequence).max().unwrap_or_default();
+    record
+}
+
+fn skipped_by<'a>(entry: &'a Entry<()>, stream: &[Entry<()>], number: MessageNumber) -> Option<&'a ArrivedSkip<()>> {
+    let Entry::Skip(skip) = entry else { return None };
+    let before = || stream.iter().filter(|entry| entry.sequence() < skip.sequence).filter_map(Entry::message);
+    let highest = before().map(|arrival| arrival.message.number).max()?;
+    let missing = before().all(|arrival| arrival.message.number != number);
+    (missing && number <= skip.skip.up_to && number <= highest).then_some(skip)
+}
+
+/// Drives a reading to its end in pages of this length, and gives its record and everything that it has told.
+fn drive(goal: Goal, stream: &[Lies], page: usize) -> (Record, Vec<Vec<Placed<()>>>) {
+    let all = entries(stream);
+    let mut refold = Refold::new(goal, |()| 1_000_000);
+    let mut told = Vec::new();
+    while let Some(from) = refold.next() {
+        let rest = all.split_at((from.0 as usize - 1).min(all.len())).1;
+        let (page, behind) = rest.split_at(page.min(rest.len()));
+        match refold.take(page, behind.first().map(Entry::sequence)) {
+            Turn::StartOver => told.clear(),
+            Turn::Placed(placed) => {
+                told.resize_with(placed.len().max(told.len()), Vec::new);
+                told.iter_mut().zip(placed).for_each(|(told, placed)| told.extend(placed));
+            }
+        }
+    }
+    (refold.folds().last().unwrap().state(), told)
+}
+
+/// Each number that was placed once, and by what.
+fn places(told: &[Placed<()>]) -> BTreeMap<u64, u64> {
+    let mut places = BTreeMap::new();
+    for placed in told {
+        let (first, last, by) = match placed {
+            Placed::Message(arrival, _) => (arrival.message.number, arrival.message.number, arrival.sequence),
+            Placed::Skipped { first, last, by } => (*first, *last, *by),
+        };
+        for number in first.get()..=last.get() {
+            assert_eq!(places.insert(number, by.0), None, "{number} is placed twice");
+        }
+    }
+    places
+}
+
+proptest! {
+    #[test]
+    fn any_stream_becomes_what_the_contract_says(stream in streams(), page in 1..20usize) {
+        let (record, told) = drive(Goal::State, &stream, page);
+        prop_assert_eq!(&record, &by_the_contract(&entries(&stream)));
+        let last = record.last.map_or(0, |last| last.number.get());
+        prop_assert_eq!(places(&told[0]).into_keys().collect::<Vec<_>>(), (1..=last).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_change_is_told_by_two_folds(stream in streams(), page in 1..20usize, since in 0..60u64) {
+        let (record, told) = drive(Goal::Change { since: Sequence(since) }, &stream, page);
+        prop_assert_eq!(record, by_the_contract(&entries(&stream)));
+        prop_assert_eq!(told.len(), 2);
+        let as_it_was = stream.iter().zip(1..).filter(|(lies, at)| {
+            *at <= since || matches!(lies, Lies::Message { corrects: false, .. })
+        });
+        let before: Vec<_> = as_it_was.map(|(lies, _)| lies.clone()).collect();
+        let last = by_the_contract(&entries(&before)).last.map_or(0, |last| last.number.get());
+        prop_assert_eq!(places(&told[0]).len() as u64, last);
+    }
+}

@@ -1,0 +1,288 @@
+//! Follows what an operator said of a channel's sequence: folds the channel anew from the stream, a page a step, while the
+//! channel goes on receiving messages, and writes what has become of it in one go.
+//!
+//! The order of things is that of every message: dead letters before the record, outcomes after it, then the
+//! acknowledgement. A record that was written for acts says since which state it owes the outcomes that they have
+//! changed; if we are gone in between, the act comes again, and the same is found out again.
+//!
+//! Also brought here: messages whose record does not remember whether their number was skipped, and channels in which
+//! corrections wait, because only a reading of the whole channel can tell.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+
+use super::changes::{Changes, Dead};
+use super::desk::Desk;
+use super::settle::LATE;
+use crate::broker::{AckHandle, BrokerError, DeadLetter, Reason, Stored, TrackBroker};
+use crate::domain::outcome::Since;
+use crate::domain::{Acts, Arrival, Became, Channel, Goal, Outcome, Owed, Record, Refold, Sequence, Turn};
+use crate::fail_point;
+
+/// Readings in a row that did not show what the record knows of, before they are given up for a while.
+const VAIN_READINGS_MAX: u32 = 3;
+/// Outcomes that are told in one go.
+const TOLD_AT_ONCE_MAX: usize = 4_096;
+
+/// One channel that is folded anew, and the deliveries that are held for it.
+pub struct ActJob {
+    /// The channel.
+    pub channel: Channel,
+    held: Vec<(Cause, AckHandle)>,
+    running: Option<Running>,
+    vain_readings: u32,
+}
+
+/// Why a channel is read from its beginning.
+#[derive(Debug)]
+pub enum Cause {
+    /// An operator's word, by its place in the stream.
+    Act(Sequence),
+    /// A message whose number was passed or skipped.
+    Passed(Arc<Arrival<Stored>>),
+    /// The record could move, and corrections are among what waits.
+    CouldMove,
+}
+
+/// A folding anew that is under way.
+struct Running {
+    refold: Refold<Stored>,
+    /// The record's last act when it began.
+    begun_at: Sequence,
+    changes: Changes,
+    /// The dead letters of refused messages that there are, by event.
+    letters: BTreeMap<Sequence, u64>,
+    next_letter: Option<u64>,
+}
+
+/// What a step has come to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// There is more to read.
+    GoOn,
+    /// What these deliveries asked for is stored and told: let them go.
+    Done(Vec<AckHandle>),
+    /// The stream does not show what the record knows of: give the deliveries back for a while.
+    Vain,
+}
+
+impl ActJob {
+    /// A job for a channel, to which causes are added.
+    pub fn new(channel: Channel) -> Self {
+        Self { channel, held: Vec::new(), running: None, vain_readings: 0 }
+    }
+
+    /// Holds one more delivery.
+    pub fn hold(&mut self, cause: Cause, handle: AckHandle) {
+        self.held.push((cause, handle));
+    }
+
+    /// What all held deliveries are acknowledged by.
+    pub fn handles(&self) -> impl Iterator<Item = AckHandle> {
+        self.held.iter().map(|(_, handle)| handle.clone())
+    }
+
+    /// Whether nothing is held any more.
+    pub fn is_over(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Reads one page; at the end of the channel, writes and tells what has become of it.
+    pub async fn step(&mut self, broker: &impl TrackBroker, desk: &mut Desk) -> Result<Step, BrokerError> {
+        let Some(running) = &mut self.running else { return self.begin(broker, desk).await };
+        if let Some(from) = running.next_letter {
+            running.read_letters(broker, &self.channel, from).await?;
+            return Ok(Step::GoOn);
+        }
+        if let Some(from) = running.refold.next() {
+            running.read_page(broker, &self.channel, from).await?;
+            return Ok(Step::GoOn);
+        }
+        self.finish(broker, desk).await
+    }
+
+    async fn begin(&mut self, broker: &impl TrackBroker, desk: &mut Desk) -> Result<Step, BrokerError> {
+        let known = desk.reload(broker).await?;
+        if known.owed.since.is_none() && self.held.iter().all(|(cause, _)| cause.is_followed(&known.record)) {
+            return Ok(Step::Done(self.held.drain(..).map(|(_, handle)| handle).collect()));
+        }
+        let passed = known.record.last.as_ref().map_or(0, |last| last.number.get());
+        let since = known.owed.since.unwrap_or(Since { acts: known.record.acts, passed });
+        self.running = Some(Running {
+            refold: Refold::new(Goal::Change { since: since.acts }, Stored::size),
+            begun_at: known.record.acts,
+            changes: Changes::since(since),
+            letters: BTreeMap::new(),
+            next_letter: Some(1),
+        });
+        Ok(Step::GoOn)
+    }
+
+    /// Takes in what has come meanwhile, and writes, if the record is still the one that was begun with.
+    async fn finish(&mut self, broker: &impl TrackBroker, desk: &mut Desk) -> Result<Step, BrokerError> {
+        let Some(running) = &mut self.running else { return Ok(Step::GoOn) };
+        let known = desk.reload(broker).await?.clone();
+        if known.record.acts != running.begun_at {
+            self.running = None;
+            return Ok(Step::GoOn);
+        }
+        running.refold.go_on();
+        while let Some(from) = running.refold.next() {
+            running.read_page(broker, &self.channel, from).await?;
+        }
+        let Some(record) = running.refold.folds().last().map(|fold| fold.state()) else { return Ok(Step::GoOn) };
+        if !covers(&record, &known.record) {
+            self.vain_readings += 1;
+            return Ok(if self.vain_readings < VAIN_READINGS_MAX { Step::GoOn } else { Step::Vain });
+        }
+        running.read_letters_to_the_end(broker, &self.channel).await?;
+        let since = running.changes.began_at();
+        if record != known.record {
+            let owed = Owed { since: Some(since), ..known.owed };
+            match desk.write_owing(broker, record, owed).await {
+                Err(BrokerError::Conflict) => return Ok(Step::GoOn),
+                written => written?,
+            }
+            fail_point::reached("track.acts-written");
+        }
+        self.tell(broker, desk).await?;
+        Ok(Step::Done(self.let_go(desk)))
+    }
+
+    /// Lets everything go that is followed now; an act that came while the channel was read may not be.
+    fn let_go(&mut self, desk: &Desk) -> Vec<AckHandle> {
+        let Some(known) = &desk.known else { return Vec::new() };
+        let is_done = |cause: &Cause| matches!(cause, Cause::Passed(_)) || cause.is_followed(&known.record);
+        self.held.extract_if(.., |(cause, _)| is_done(cause)).map(|(_, handle)| handle).collect()
+    }
+
+    /// Tells what was changed, when the record is written; then the record owes nothing any more.
+    async fn tell(&mut self, broker: &impl TrackBroker, desk: &mut Desk) -> Result<(), BrokerError> {
+        let Some(running) = self.running.take() else { return Ok(()) };
+        let (acts, at) = (running.refold.acts(), broker.now());
+        self.bury_late(broker, &acts).await?;
+        let changed = running.changes.outcomes(at).into_iter().chain(running.outcomes_of_acts(&acts, at));
+        let judged = self.held.iter().filter_map(|(cause, _)| match cause {
+            Cause::Passed(arrival) => Some(Outcome { event: arrival.sequence, became: judge(arrival, &acts), at }),
+            Cause::Act(_) | Cause::CouldMove => None,
+        });
+        let outcomes: Vec<_> = desk.outcomes().into_iter().chain(changed).chain(judged).collect();
+        for outcomes in outcomes.chunks(TOLD_AT_ONCE_MAX) {
+            broker.tell(outcomes.to_vec()).await?;
+        }
+        desk.told();
+        let gone = running.changes.applied().filter_map(|event| running.letters.get(&event));
+        try_join_all(gone.map(|letter| broker.remove_letter(*letter))).await?;
+        fail_point::reached("track.outcomes-told");
+        if desk.since().is_some()
+            && let Some(record) = desk.known.as_ref().map(|known| known.record.clone())
+        {
+            desk.write_owing(broker, record, Owed::default()).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps messages that came after their number was skipped.
+    async fn bury_late(&self, broker: &impl TrackBroker, acts: &Acts) -> Result<(), BrokerError> {
+        let late = self.held.iter().filter_map(|(cause, _)| match cause {
+            Cause::Passed(arrival) if judge(arrival, acts) != Became::Duplicate => Some(&arrival.stored),
+            _ => None,
+        });
+        let letters =
+            late.map(|stored| DeadLetter { stored, reason: Reason::Skipped, error: LATE.to_owned(), after_acts: None });
+        try_join_all(letters.map(|letter| async move { broker.bury(&letter).await })).await.map(drop)
+    }
+}
+
+impl Cause {
+    /// Whether a record has what was asked for. Of a message whose number was passed, a record does not know.
+    fn is_followed(&self, record: &Record) -> bool {
+        match self {
+            Self::Act(sequence) => *sequence <= record.acts,
+            Self::Passed(_) => false,
+            Self::CouldMove => !record.could_move(),
+        }
+    }
+}
+
+/// What becomes of a message whose number was passed or skipped.
+fn judge(arrival: &Arrival<Stored>, acts: &Acts) -> Became {
+    match acts.skipped_from(arrival.message.number) {
+        Some(_) => Became::Failed(LATE.into()),
+        None => Became::Duplicate,
+    }
+}
+
+/// Whether a folded record has everything that a written one knows of; otherwise the reading was not complete.
+fn covers(folded: &Record, written: &Record) -> bool {
+    let has = |number| folded.has_passed(number) || folded.parked.contains(number) || folded.parked.beyond().is_some();
+    let parked = written.parked.ranges().iter().flat_map(|range| [range.first, range.last]);
+    let last = written.last.iter().map(|last| last.number);
+    last.into_iter().all(|number| folded.has_passed(number)) && parked.into_iter().all(has)
+}
+
+impl Running {
+    async fn read_letters(
+        &mut self,
+        broker: &impl TrackBroker,
+        channel: &Channel,
+        from: u64,
+    ) -> Result<(), BrokerError> {
+        let page = broker.refused_letters(channel, from).await?;
+        self.letters.extend(page.letters.iter().filter_map(|letter| Some((letter.event?, letter.id))));
+        self.next_letter = page.next;
+        Ok(())
+    }
+
+    /// Letters that were stored since they were read.
+    async fn read_letters_to_the_end(
+        &mut self,
+        broker: &impl TrackBroker,
+        channel: &Channel,
+    ) -> Result<(), BrokerError> {
+        self.next_letter = Some(self.letters.values().max().map_or(1, |last| last + 1));
+        while let Some(from) = self.next_letter {
+            self.read_letters(broker, channel, from).await?;
+        }
+        Ok(())
+    }
+
+    async fn read_page(
+        &mut self,
+        broker: &impl TrackBroker,
+        channel: &Channel,
+        from: Sequence,
+    ) -> Result<(), BrokerError> {
+        let page = broker.read_back(channel, from).await?;
+        // What is malformed was a dead letter when it was delivered.
+        let entries: Vec<_> = page.messages.into_iter().filter_map(|stored| stored.read().ok()).collect();
+        let dead = match self.refold.take(&entries, page.next) {
+            Turn::StartOver => Vec::new(),
+            Turn::Placed(placed) => self.changes.note(placed),
+        };
+        self.bury(broker, dead).await
+    }
+
+    /// Keeps what is refused now, before the record passes it; what is a dead letter stays the one that it is.
+    async fn bury(&self, broker: &impl TrackBroker, dead: Vec<Dead>) -> Result<(), BrokerError> {
+        let acts = self.refold.acts().last();
+        let letters = dead.iter().filter(|dead| !self.letters.contains_key(&dead.arrival.sequence));
+        let letters = letters.map(|dead| DeadLetter {
+            stored: &dead.arrival.stored,
+            reason: Reason::Refused,
+            error: dead.refusal.to_string(),
+            after_acts: dead.was_applied.then_some(acts),
+        });
+        try_join_all(letters.map(|letter| async move { broker.bury(&letter).await })).await.map(drop)
+    }
+
+    /// What became of the acts themselves; of a correction that took its place, that is among the changes.
+    fn outcomes_of_acts(&self, acts: &Acts, at: time::OffsetDateTime) -> Vec<Outcome> {
+        let since = self.changes.began_at().acts;
+        let skips = acts.skips_after(since).map(|event| Outcome { event, became: Became::Processed, at });
+        let overtaken = acts.overtaken_after(since).map(|event| Outcome { event, became: Became::Duplicate, at });
+        skips.chain(overtaken).collect()
+    }
+}

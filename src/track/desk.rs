@@ -1,0 +1,140 @@
+//! What is in memory of one channel: its record as it was when we last saw it, what was decided with it and not told yet,
+//! and messages that wait. All of it is a hint; the record in the bucket is the truth.
+
+use time::OffsetDateTime;
+
+use crate::broker::store::Versioned;
+use crate::broker::{BrokerError, Stored, TrackBroker};
+use crate::domain::outcome::Since;
+use crate::domain::record::Unreadable;
+use crate::domain::{Became, Channel, Hand, Outcome, Owed, Record, Refusal, Sequence};
+use crate::fail_point;
+
+/// Outcomes that a record may owe in its header. With more, they are told before the record is written again.
+const OWED_MAX: usize = 4_096;
+
+/// What is in memory of one channel.
+#[derive(Debug)]
+pub struct Desk {
+    /// The channel.
+    pub channel: Channel,
+    /// Its record as it was when we last saw it, if we did.
+    pub known: Option<Known>,
+    /// Messages that wait and are still in memory.
+    pub hand: Hand<Stored>,
+}
+
+/// A record, its revision, and what it owes.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The record.
+    pub record: Record,
+    /// What a write must expect.
+    pub revision: u64,
+    /// What was decided with it and is not known to have been told.
+    pub owed: Owed,
+    /// When it was written.
+    pub at: OffsetDateTime,
+}
+
+impl Desk {
+    /// A channel of which nothing is remembered.
+    pub fn new(channel: Channel) -> Self {
+        Self { channel, known: None, hand: Hand::new() }
+    }
+
+    /// The record, from memory or from the bucket.
+    pub async fn known(&mut self, broker: &impl TrackBroker) -> Result<&Known, BrokerError> {
+        let known = match self.known.take() {
+            Some(known) => known,
+            None => known_from(&self.channel, broker.load(&self.channel).await?)?,
+        };
+        Ok(self.known.insert(known))
+    }
+
+    /// Reads the record again, through the leader.
+    pub async fn reload(&mut self, broker: &impl TrackBroker) -> Result<&Known, BrokerError> {
+        self.known = None;
+        let read = broker.load_latest(&self.channel).await?;
+        Ok(self.known.insert(known_from(&self.channel, read)?))
+    }
+
+    /// Writes a record in the place of the known one. What that one owes goes over to it, with what is decided now.
+    pub async fn write(
+        &mut self,
+        broker: &impl TrackBroker,
+        record: Record,
+        placed: Vec<(Sequence, Option<Refusal>)>,
+    ) -> Result<(), BrokerError> {
+        if self.owed().is_some_and(|owed| owed.placed.len() + placed.len() > OWED_MAX) {
+            self.tell(broker).await?;
+        }
+        let mut owed = self.owed().cloned().unwrap_or_default();
+        owed.placed.extend(placed);
+        self.write_owing(broker, record, owed).await
+    }
+
+    /// Writes a record that owes this and nothing else.
+    pub async fn write_owing(
+        &mut self,
+        broker: &impl TrackBroker,
+        record: Record,
+        owed: Owed,
+    ) -> Result<(), BrokerError> {
+        // Forgotten until the answer is there: without one, it may have been written or not.
+        let expected = self.known.take().map_or(0, |known| known.revision);
+        let revision = broker.write(&self.channel, record.to_bytes(), &owed, expected).await?;
+        self.known = Some(Known { record, revision, owed, at: broker.now() });
+        fail_point::reached("track.record-written");
+        Ok(())
+    }
+
+    /// What became of the messages that are listed as owed.
+    pub fn outcomes(&self) -> Vec<Outcome> {
+        let Some(known) = &self.known else { return Vec::new() };
+        let outcome = |(event, refusal): &(Sequence, Option<Refusal>)| Outcome {
+            event: *event,
+            became: Became::placed(*refusal),
+            at: known.at,
+        };
+        known.owed.placed.iter().map(outcome).collect()
+    }
+
+    /// Notes that everything that is listed as owed was told.
+    pub fn told(&mut self) {
+        if let Some(known) = &mut self.known {
+            known.owed.placed.clear();
+        }
+    }
+
+    /// The state before acts whose changes have not been told.
+    pub fn since(&self) -> Option<Since> {
+        self.owed()?.since
+    }
+
+    fn owed(&self) -> Option<&Owed> {
+        self.known.as_ref().map(|known| &known.owed)
+    }
+
+    async fn tell(&mut self, broker: &impl TrackBroker) -> Result<(), BrokerError> {
+        broker.tell(self.outcomes()).await?;
+        self.told();
+        Ok(())
+    }
+}
+
+/// Reads what lies in the bucket. What nobody wrote is replaced: the stream has everything.
+fn known_from(channel: &Channel, read: Versioned) -> Result<Known, BrokerError> {
+    let record = match read.record.as_deref().map(Record::from_bytes) {
+        None => Record::default(),
+        Some(Ok(record)) => record,
+        Some(Err(Unreadable::Damaged(why))) => {
+            tracing::error!(%channel, why, "the record cannot be read, folding the channel anew from the stream");
+            Record::to_be_read_back()
+        }
+        Some(Err(newer @ Unreadable::Newer(_))) => {
+            return Err(BrokerError::Misconfigured(format!("record of {channel}: {newer}; update this program")));
+        }
+    };
+    Ok(Known { record, revision: read.revision, owed: read.owed, at: read.at })
+}
