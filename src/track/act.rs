@@ -8,7 +8,7 @@
 //! Also brought here: messages whose record does not remember whether their number was skipped, and channels in which
 //! corrections wait, because only a reading of the whole channel can tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
@@ -18,7 +18,7 @@ use super::desk::Desk;
 use super::settle::LATE;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Reason, Stored, TrackBroker};
 use crate::domain::outcome::Since;
-use crate::domain::{Acts, Arrival, Became, Channel, Goal, Outcome, Owed, Record, Refold, Sequence, Turn};
+use crate::domain::{Acts, Arrival, Became, Channel, Entry, Goal, Outcome, Owed, Record, Refold, Sequence, Turn};
 use crate::fail_point;
 
 /// Readings in a row that did not show what the record knows of, before they are given up for a while.
@@ -52,6 +52,9 @@ struct Running {
     /// The record's last act when it began.
     begun_at: Sequence,
     changes: Changes,
+    /// Messages that came after a skip of their number that was not followed before: some may have been let go since,
+    /// as waiting.
+    late: BTreeSet<Sequence>,
     /// The dead letters of refused messages that there are, by event.
     letters: BTreeMap<Sequence, u64>,
     next_letter: Option<u64>,
@@ -108,12 +111,13 @@ impl ActJob {
         if known.owed.since.is_none() && self.held.iter().all(|(cause, _)| cause.is_followed(&known.record)) {
             return Ok(Step::Done(self.held.drain(..).map(|(_, handle)| handle).collect()));
         }
-        let passed = known.record.last.as_ref().map_or(0, |last| last.number.get());
-        let since = known.owed.since.unwrap_or(Since { acts: known.record.acts, passed });
+        let now = Since { acts: known.record.acts, passed: passed(&known.record) };
+        let since = known.owed.since.unwrap_or(now);
         self.running = Some(Running {
             refold: Refold::new(Goal::Change { since: since.acts }, Stored::size),
             begun_at: known.record.acts,
             changes: Changes::since(since),
+            late: BTreeSet::new(),
             letters: BTreeMap::new(),
             next_letter: Some(1),
         });
@@ -138,7 +142,7 @@ impl ActJob {
             return Ok(if self.vain_readings < VAIN_READINGS_MAX { Step::GoOn } else { Step::Vain });
         }
         running.read_letters_to_the_end(broker, &self.channel).await?;
-        let since = running.changes.began_at();
+        let since = running.changes.since_passed(passed(&known.record));
         if record != known.record {
             let owed = Owed { since: Some(since), ..known.owed };
             match desk.write_owing(broker, record, owed).await {
@@ -184,16 +188,21 @@ impl ActJob {
         Ok(())
     }
 
-    /// Keeps messages that came after their number was skipped.
+    /// Keeps messages of which a record did not remember that their number was skipped.
     async fn bury_late(&self, broker: &impl TrackBroker, acts: &Acts) -> Result<(), BrokerError> {
         let late = self.held.iter().filter_map(|(cause, _)| match cause {
             Cause::Passed(arrival) if judge(arrival, acts) != Became::Duplicate => Some(&arrival.stored),
             _ => None,
         });
-        let letters =
-            late.map(|stored| DeadLetter { stored, reason: Reason::Skipped, error: LATE.to_owned(), after_acts: None });
-        try_join_all(letters.map(|letter| async move { broker.bury(&letter).await })).await.map(drop)
+        bury_late(broker, late).await
     }
+}
+
+/// Keeps messages that came after their number was skipped.
+async fn bury_late(broker: &impl TrackBroker, late: impl Iterator<Item = &Stored>) -> Result<(), BrokerError> {
+    let letters =
+        late.map(|stored| DeadLetter { stored, reason: Reason::Skipped, error: LATE.to_owned(), after_acts: None });
+    try_join_all(letters.map(|letter| async move { broker.bury(&letter).await })).await.map(drop)
 }
 
 impl Cause {
@@ -213,6 +222,11 @@ fn judge(arrival: &Arrival<Stored>, acts: &Acts) -> Became {
         Some(_) => Became::Failed(LATE.into()),
         None => Became::Duplicate,
     }
+}
+
+/// The last number that a record has passed; 0 before the first.
+fn passed(record: &Record) -> u64 {
+    record.last.as_ref().map_or(0, |last| last.number.get())
 }
 
 /// Whether a folded record has everything that a written one knows of; otherwise the reading was not complete.
@@ -259,9 +273,19 @@ impl Running {
         // What is malformed was a dead letter when it was delivered.
         let entries: Vec<_> = page.messages.into_iter().filter_map(|stored| stored.read().ok()).collect();
         let dead = match self.refold.take(&entries, page.next) {
-            Turn::StartOver => Vec::new(),
+            Turn::StartOver => return Ok(()),
+            // As long as not everything is known that operators said, nothing is told.
+            Turn::Placed(placed) if placed.is_empty() => return Ok(()),
             Turn::Placed(placed) => self.changes.note(placed),
         };
+        let (acts, since) = (self.refold.acts(), self.changes.acts());
+        let is_late = |arrival: &&Arc<Arrival<Stored>>| {
+            let skipped = acts.skipped_from(arrival.message.number);
+            skipped.is_some_and(|skipped| skipped.sequence > since)
+        };
+        let late: Vec<_> = entries.iter().filter_map(Entry::message).filter(is_late).collect();
+        bury_late(broker, late.iter().map(|arrival| &arrival.stored)).await?;
+        self.late.extend(late.iter().map(|arrival| arrival.sequence));
         self.bury(broker, dead).await
     }
 
@@ -278,11 +302,13 @@ impl Running {
         try_join_all(letters.map(|letter| async move { broker.bury(&letter).await })).await.map(drop)
     }
 
-    /// What became of the acts themselves; of a correction that took its place, that is among the changes.
+    /// What became of the acts themselves and of what they left without a place; of a correction that took its place,
+    /// that is among the changes.
     fn outcomes_of_acts(&self, acts: &Acts, at: time::OffsetDateTime) -> Vec<Outcome> {
-        let since = self.changes.began_at().acts;
+        let since = self.changes.acts();
         let skips = acts.skips_after(since).map(|event| Outcome { event, became: Became::Processed, at });
         let overtaken = acts.overtaken_after(since).map(|event| Outcome { event, became: Became::Duplicate, at });
-        skips.chain(overtaken).collect()
+        let late = self.late.iter().map(|event| Outcome { event: *event, became: Became::Failed(LATE.into()), at });
+        skips.chain(overtaken).chain(late).collect()
     }
 }

@@ -17,10 +17,14 @@ pub struct Changes {
     since: Since,
     /// Places of the fold without the acts that the other one has not come to.
     before: BTreeMap<u64, Place>,
-    /// Places that are others now, and all behind the state.
-    now: Vec<Place>,
-    /// Events that were refused and are applied now.
-    applied: Vec<Sequence>,
+    now: Vec<Change>,
+}
+
+/// A number whose place is another one now, or that lies behind the state.
+struct Change {
+    number: u64,
+    before: Option<Place>,
+    now: Place,
 }
 
 /// A message that is refused now.
@@ -36,11 +40,18 @@ pub struct Dead {
 impl Changes {
     /// No changes yet.
     pub fn since(since: Since) -> Self {
-        Self { since, before: BTreeMap::new(), now: Vec::new(), applied: Vec::new() }
+        Self { since, before: BTreeMap::new(), now: Vec::new() }
     }
 
-    /// The state since which changes are noted.
-    pub fn began_at(&self) -> Since {
+    /// The last act of the state since which changes are noted.
+    pub fn acts(&self) -> Sequence {
+        self.since.acts
+    }
+
+    /// The state since which everything is to be told, if a record is written in the place of one that has passed this
+    /// number: what others have passed meanwhile, they have told.
+    pub fn since_passed(&mut self, passed: u64) -> Since {
+        self.since.passed = self.since.passed.max(passed);
         self.since
     }
 
@@ -60,33 +71,34 @@ impl Changes {
 
     fn note_after(&mut self, placed: Placed<Stored>) -> Option<Dead> {
         let Placed::Message(arrival, verdict) = placed else { return None };
-        let (number, place) = (arrival.message.number.get(), (arrival.sequence, verdict.err()));
+        let (number, now) = (arrival.message.number.get(), (arrival.sequence, verdict.err()));
         let before = self.before.remove(&number);
-        if number <= self.since.passed && before == Some(place) {
+        if number <= self.since.passed && before == Some(now) {
             return None;
         }
-        self.now.push(place);
-        let same_event = before.filter(|(event, _)| *event == arrival.sequence);
-        match (same_event, verdict) {
-            (Some((event, Some(_))), Ok(())) => {
-                self.applied.push(event);
-                None
-            }
-            (_, Ok(())) => None,
-            (before, Err(refusal)) => {
-                Some(Dead { arrival, refusal, was_applied: before.is_some_and(|(_, refusal)| refusal.is_none()) })
-            }
-        }
+        self.now.push(Change { number, before, now });
+        let was_applied = before == Some((arrival.sequence, None));
+        verdict.err().map(|refusal| Dead { arrival, refusal, was_applied })
+    }
+
+    fn to_tell(&self) -> impl Iterator<Item = &Change> {
+        self.now.iter().filter(|change| change.number > self.since.passed || change.before != Some(change.now))
     }
 
     /// What is to be told.
     pub fn outcomes(&self, at: OffsetDateTime) -> Vec<Outcome> {
-        let outcome = |(event, refusal): &Place| Outcome { event: *event, became: Became::placed(*refusal), at };
-        self.now.iter().map(outcome).collect()
+        let outcome = |change: &Change| {
+            let (event, refusal) = change.now;
+            Outcome { event, became: Became::placed(refusal), at }
+        };
+        self.to_tell().map(outcome).collect()
     }
 
     /// Events that were refused and are applied now.
     pub fn applied(&self) -> impl Iterator<Item = Sequence> {
-        self.applied.iter().copied()
+        self.to_tell().filter_map(|change| match (change.before, change.now) {
+            (Some((before, Some(_))), (now, None)) if before == now => Some(now),
+            _ => None,
+        })
     }
 }
