@@ -1,5 +1,5 @@
 //! How fast messages are taken up that have gathered while no tracker was there, as a share of consuming and
-//! acknowledging the same messages and doing nothing else.
+//! acknowledging the same messages and doing nothing else; and what of that it costs to tell what became of each message.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::messages::{Fleet, speed_after};
-use crate::report::{Rows, thousands};
+use crate::report::{Rows, median, thousands};
 use crate::site::{Site, Sync};
-use crate::{Scale, note};
+use crate::{Scale, note, tracker};
 
 const MESSAGES: u64 = 200_000;
 const ROCKETS: [u64; 2] = [20, 20_000];
@@ -26,6 +26,8 @@ const LASTING_MAX: Duration = Duration::from_secs(25);
 /// How long it may take until the first message is delivered.
 const BEGIN_MAX: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(5);
+/// How many times each of the two ways is measured.
+const TELLING_RUNS: usize = 3;
 /// Records that are looked at.
 const CHECKED_RECORDS: usize = 50;
 
@@ -48,13 +50,41 @@ pub async fn measure(scale: Scale, sync: Sync, rows: &mut Rows) -> anyhow::Resul
     Ok(())
 }
 
-async fn measure_with(messages: u64, rockets: u64, sync: Sync, rows: &mut Rows) -> anyhow::Result<()> {
-    note(&format!("drain of {messages} messages of {rockets} rockets, sync {}", sync.name()));
+/// Ingested to processed, with and without telling what became of each message.
+pub async fn measure_telling(scale: Scale, sync: Sync, rows: &mut Rows) -> anyhow::Result<()> {
+    for rockets in ROCKETS {
+        let (messages, rockets) = (scale.count(MESSAGES), scale.count(rockets).max(1));
+        let mut rates = [Vec::new(), Vec::new()];
+        // Turn by turn, so that both see the same machine.
+        for (outcomes, _) in (0..TELLING_RUNS).flat_map(|run| [(true, run), (false, run)]) {
+            let (site, _) = filled(messages, rockets, sync).await?;
+            let stream = site.jetstream().await?.get_stream(STREAM).await?;
+            let drained = watch(&stream, durable_name, tracker::start(&site, outcomes)).await?;
+            rates[usize::from(!outcomes)].push(drained.a_second());
+        }
+        let [told, untold] = rates.map(median);
+        let (messages, rockets) = (thousands(messages), thousands(rockets));
+        rows.rate(
+            &format!("ingested to processed, {messages} messages of {rockets} rockets, outcomes on"),
+            told,
+            untold,
+        );
+    }
+    Ok(())
+}
+
+/// A broker with messages that nobody has taken up.
+async fn filled(messages: u64, rockets: u64, sync: Sync) -> anyhow::Result<(Site, Fleet)> {
     let mut fleet = Fleet::new(rockets);
     // Filling is not what is measured, so it is done the quick way.
     let site = Site::start(Sync::TwoMinutes).await?;
     site.fill(&mut fleet, messages).await?;
-    let site = site.restart(sync).await?;
+    Ok((site.restart(sync).await?, fleet))
+}
+
+async fn measure_with(messages: u64, rockets: u64, sync: Sync, rows: &mut Rows) -> anyhow::Result<()> {
+    note(&format!("drain of {messages} messages of {rockets} rockets, sync {}", sync.name()));
+    let (site, fleet) = filled(messages, rockets, sync).await?;
     let context = site.jetstream().await?;
     let stream = context.get_stream(STREAM).await?;
 

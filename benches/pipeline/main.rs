@@ -6,7 +6,8 @@
 //!
 //! - [`posts`], [`drain`], [`visible`], [`memory`] measure one thing each; [`report`] is what they fill.
 //! - [`site`] is a broker with roles, all of them real processes that were started as a user starts them; [`process`] is
-//!   one of them. [`noop`] is this program once more, as the server that does nothing.
+//!   one of them. [`noop`] is this program once more, as the server that does nothing, and [`tracker`] as a tracker that
+//!   does not tell what became of messages.
 //! - [`client`] and [`messages`] are the load; the load generator is this process.
 //!
 //! What it deliberately does not do: judge. There is no goal in it, and it fails only where something does not work.
@@ -21,6 +22,7 @@ mod posts;
 mod process;
 mod report;
 mod site;
+mod tracker;
 mod visible;
 
 use std::io::Write as _;
@@ -60,6 +62,7 @@ fn main() -> anyhow::Result<()> {
     match arguments.as_slice() {
         [] => runtime.block_on(until_interrupted(Scale::FULL)),
         ["--quick"] => runtime.block_on(until_interrupted(Scale::QUICK)),
+        [tracker::ARGUMENT, port, url, outcomes] => runtime.block_on(tracker::run(port, url, outcomes)),
         [noop::ARGUMENT, port] => runtime.block_on(noop::serve(port.parse().context("the port")?)),
         other => anyhow::bail!("{other:?} is not understood; there is only --quick"),
     }
@@ -81,6 +84,7 @@ async fn measure(scale: Scale) -> anyhow::Result<()> {
         let rows = report.under(sync);
         posts::measure(scale, sync, rows).await?;
         drain::measure(scale, sync, rows).await?;
+        drain::measure_telling(scale, sync, rows).await?;
         visible::measure(scale, sync, rows).await?;
     }
     // What is in memory does not depend on when the disk is synced; how long it takes to get there does.

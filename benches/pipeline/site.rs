@@ -107,7 +107,8 @@ impl Site {
         arguments.iter().chain(more).map(|argument| (*argument).to_owned()).collect()
     }
 
-    fn url(&self) -> String {
+    /// Where the broker is.
+    pub fn url(&self) -> String {
         format!("nats://{}", self.broker.addr())
     }
 }

@@ -129,10 +129,12 @@ fn to_bytes(outcomes: &[Outcome]) -> Vec<u8> {
     let mut groups: Vec<Group> = Vec::new();
     for outcome in outcomes {
         let at = outcome.at.format(&Rfc3339).unwrap_or_default();
-        let group = match groups.iter().position(|group| group.at == at) {
-            Some(known) => &mut groups[known],
-            None => groups.push_mut(Group { at, ..Group::default() }),
-        };
+        let known = groups.iter().position(|group| group.at == at);
+        let place = known.unwrap_or(groups.len());
+        if known.is_none() {
+            groups.push(Group { at, ..Group::default() });
+        }
+        let group = &mut groups[place];
         let events = match &outcome.became {
             Became::Processed => &mut group.processed,
             Became::Failed(why) => group.failed.entry(why.clone()).or_default(),
