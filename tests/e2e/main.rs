@@ -11,6 +11,7 @@ mod contract_http;
 mod contract_ingest;
 mod contract_rockets;
 mod contract_service;
+mod corrections;
 mod dead_letters;
 mod events;
 mod fail_points;
