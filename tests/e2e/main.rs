@@ -22,6 +22,7 @@ mod faults_program;
 mod gap;
 mod gaps_and_skips;
 mod harness;
+mod history;
 mod nats_py;
 mod one_store;
 mod pipeline;
