@@ -29,5 +29,6 @@ mod pipeline;
 mod poison;
 mod provision;
 mod raw_http;
+mod rebuild;
 mod restart;
 mod shutdown;
