@@ -32,3 +32,4 @@ mod raw_http;
 mod rebuild;
 mod restart;
 mod shutdown;
+mod tools;
