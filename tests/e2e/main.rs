@@ -15,6 +15,7 @@ mod corrections;
 mod dead_letters;
 mod events;
 mod fail_points;
+mod fail_points_acts;
 mod faults_broker;
 mod faults_bucket;
 mod faults_full;
