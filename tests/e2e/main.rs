@@ -24,6 +24,7 @@ mod gap;
 mod gaps_and_skips;
 mod harness;
 mod history;
+mod hostile_bytes;
 mod nats_py;
 mod one_store;
 mod pipeline;
