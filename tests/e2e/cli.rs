@@ -10,7 +10,8 @@ use tokio::time::timeout;
 use super::harness::broker::server_program;
 use super::harness::{Broker, Program, eventually, free_port, service};
 
-const SUBCOMMANDS: [&str; 6] = ["up", "ingest", "track", "query", "init", "launch"];
+const SUBCOMMANDS: [&str; 11] =
+    ["up", "ingest", "track", "query", "init", "launch", "gaps", "skip", "dlq", "history", "rebuild"];
 /// Those that stand on a broker which somebody else has set up.
 const ROLES: [&str; 3] = ["ingest", "track", "query"];
 

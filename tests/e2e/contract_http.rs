@@ -11,10 +11,17 @@ async fn every_path_says_which_methods_it_has() {
     let service = Service::start().await;
     let addr = service.addr();
     let one = format!("/rockets/{}", new_channel());
+    let [history, skip] = ["history", "skip"].map(|what| format!("{one}/{what}"));
     let rows = [
         ("/messages", "POST", &["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"][..]),
         ("/rockets", "GET, HEAD", &["POST", "PUT", "DELETE", "PATCH", "OPTIONS"]),
         (&one, "GET, HEAD", &["POST", "PUT", "DELETE", "PATCH", "OPTIONS"]),
+        (&history, "GET, HEAD", &["POST", "PUT", "DELETE", "PATCH", "OPTIONS"]),
+        (&skip, "POST", &["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"]),
+        ("/events/1", "GET, HEAD", &["POST", "PUT", "DELETE", "PATCH", "OPTIONS"]),
+        ("/gaps", "GET, HEAD", &["POST", "PUT", "DELETE", "PATCH", "OPTIONS"]),
+        ("/dead-letters", "GET, HEAD", &["POST", "PUT", "DELETE", "PATCH", "OPTIONS"]),
+        ("/dead-letters/1/replay", "POST", &["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"]),
         ("/health", "GET, HEAD", &["POST", "DELETE"]),
         ("/livez", "GET, HEAD", &["POST", "DELETE"]),
         ("/readyz", "GET, HEAD", &["POST", "DELETE"]),

@@ -3,6 +3,7 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 
+use async_nats::jetstream;
 use reqwest::Method;
 use serde_json::Value;
 
@@ -10,39 +11,48 @@ use super::harness::messages::scattered;
 use super::harness::program::{Program, Start};
 use super::harness::service::settles;
 use super::harness::stream::{count, dead_letters, is_taken_up, publish, publish_bytes};
-use super::harness::{Broker, Flight};
+use super::harness::{Broker, ChannelLog, Flight, becomes};
 
 /// What lies in the stream when the trackers start.
 struct Work {
-    flights: Vec<Vec<Value>>,
+    flights: Vec<ChannelLog>,
     dead: Vec<u64>,
+    malformed: Vec<u64>,
 }
 
 /// The work of a tracker in all its kinds: order and disorder, refusals, no messages at all, and a gap behind which more
 /// waits than is kept in memory.
 async fn work(broker: &Broker) -> Work {
     let jetstream = broker.jetstream().await;
-    let mut flights = Vec::new();
-    let mut dead = Vec::new();
+    let (mut flights, mut dead, mut malformed) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..6 {
         let flight = Flight::new();
         let mut messages = flight.climb(30);
         messages[9] = flight.launched(10);
         messages[19] = flight.exploded(20, "x");
-        let sequences = publish(&jetstream, &messages).await;
-        publish(&jetstream, &scattered(&messages)).await;
+        let (mut log, copies) = (ChannelLog::new(&flight.channel), scattered(&messages));
+        let sequences = publish_noted(&jetstream, &mut log, &messages).await;
+        publish_noted(&jetstream, &mut log, &copies).await;
         // The tenth makes no sense, and nothing does after the explosion. Of copies the first one counts.
         dead.push(sequences[9]);
         dead.extend(&sequences[20..]);
-        dead.push(publish_bytes(&jetstream, &format!("rockets.{}", flight.channel), b"x".to_vec()).await);
-        flights.push(messages);
+        malformed.push(publish_bytes(&jetstream, &format!("rockets.{}", flight.channel), b"x".to_vec()).await);
+        flights.push(log);
     }
     let flight = Flight::new();
     let messages = flight.climb(4_000);
-    publish(&jetstream, &messages[1..]).await;
-    publish(&jetstream, &messages[..1]).await;
-    flights.push(messages);
-    Work { flights, dead }
+    let mut log = ChannelLog::new(&flight.channel);
+    publish_noted(&jetstream, &mut log, &messages[1..]).await;
+    publish_noted(&jetstream, &mut log, &messages[..1]).await;
+    flights.push(log);
+    dead.extend(&malformed);
+    Work { flights, dead, malformed }
+}
+
+async fn publish_noted(jetstream: &jetstream::Context, log: &mut ChannelLog, messages: &[Value]) -> Vec<u64> {
+    let sequences = publish(jetstream, messages).await;
+    sequences.iter().zip(messages).for_each(|(sequence, message)| log.message(*sequence, message));
+    sequences
 }
 
 fn up(broker: &Broker) -> Start {
@@ -54,15 +64,19 @@ async fn dies_and_finishes(points: &[&str]) {
     let broker = Broker::start().await;
     // Makes the broker's objects.
     up(&broker).start().ready().await;
-    let Work { flights, mut dead } = work(&broker).await;
+    let Work { flights, mut dead, malformed } = work(&broker).await;
     for point in points {
         let died = up(&broker).fail_point(point).start().exit().await;
         assert_eq!(died.signal(), Some(6), "{point}: {died}");
     }
     let mut last = up(&broker).start();
     let client = last.ready().await;
-    for messages in &flights {
-        settles(&client, messages).await;
+    for log in &flights {
+        log.rocket_holds(&client).await;
+        log.events_hold(&client).await;
+    }
+    for event in malformed {
+        becomes("a malformed event", Some("failed".to_owned()), async || client.status(event).await).await;
     }
     let jetstream = broker.jetstream().await;
     is_taken_up(&jetstream).await;
@@ -78,6 +92,12 @@ async fn between_the_record_and_the_acknowledgement() {
     dies_and_finishes(&["track.record-written:1"]).await;
     dies_and_finishes(&["track.record-written:5"]).await;
     dies_and_finishes(&["track.before-acknowledging:1"]).await;
+}
+
+#[tokio::test]
+async fn between_the_record_and_its_outcomes() {
+    dies_and_finishes(&["track.outcomes-told:1"]).await;
+    dies_and_finishes(&["track.outcomes-told:3"]).await;
 }
 
 #[tokio::test]

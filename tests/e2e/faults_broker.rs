@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
 
 use super::harness::service::init;
 use super::harness::stream::{count, is_taken_up};
-use super::harness::{Broker, Flight, Program, TestService, becomes, eventually, load};
+use super::harness::{Broker, ChannelLog, Flight, Program, TestService, becomes, eventually, load, pick};
 
 #[tokio::test]
 async fn a_broker_killed_under_load_comes_back_with_everything() {
@@ -110,4 +112,57 @@ async fn a_frozen_broker_costs_nothing_but_time() {
     // What was on its way when the broker froze is stored once, whoever sent it again.
     becomes("messages in the stream", 40, async || count(&jetstream, "ROCKETS").await).await;
     service.settles(&messages).await;
+}
+
+#[tokio::test]
+async fn what_needs_the_broker_says_so_while_it_is_away_or_hangs() {
+    let mut service = TestService::start().await;
+    let client = service.ingest.clone();
+    let flight = Flight::new();
+    let mut log = ChannelLog::new(&flight.channel);
+    for message in [flight.launched(1), flight.launched(2), flight.faster(4, 1)] {
+        log.post(&client, &message).await;
+    }
+    log.holds(&client).await;
+    let letter = client.dead_letters_of(&flight.channel).await[0]["id"].clone();
+    let one = format!("/rockets/{}", flight.channel);
+    let skip = json!({ "up_to": 3, "reason": "radio lost" });
+    let requests = [
+        (Method::GET, "/events/1".to_owned(), Value::Null),
+        (Method::GET, "/events/3?wait=1s".to_owned(), Value::Null),
+        (Method::GET, format!("{one}/history"), Value::Null),
+        (Method::POST, format!("{one}/skip"), skip.clone()),
+        (Method::GET, "/dead-letters".to_owned(), Value::Null),
+        (Method::GET, format!("/dead-letters/{letter}"), Value::Null),
+        // Of none that is there: it may be done after all, once the broker goes on.
+        (Method::DELETE, "/dead-letters/1000000".to_owned(), Value::Null),
+        (Method::POST, format!("/dead-letters/{letter}/replay"), flight.faster(2, 1)),
+    ];
+    let each_is_unavailable = async || {
+        let asked = requests.iter().map(async |(method, path, body)| {
+            let request = client.request(method.clone(), path);
+            let request = if body.is_null() { request } else { request.json(body) };
+            let answer = client.answer(request).await;
+            assert!(answer.headers.contains_key("retry-after"), "{method} {path}: {answer:?}");
+            assert!(!answer.error(503).is_empty(), "{method} {path}");
+        });
+        join_all(asked).await;
+        assert!(client.rocket(&flight.channel).await.is_some(), "rockets are read from the view");
+    };
+    service.broker().freeze();
+    each_is_unavailable().await;
+    service.broker().thaw();
+    service.broker().kill();
+    each_is_unavailable().await;
+    service.broker().restart().await;
+    service.programs[0].ready().await;
+
+    // Whatever of it was stored after all was stored once: asked again, it is as if it had been asked for once.
+    client.skip(&flight.channel, &skip).await;
+    client.replay(&letter, Some(&flight.faster(2, 1))).await;
+    becomes("the rocket", json!([502, 4, 0]), async || {
+        let rocket = client.rocket(&flight.channel).await.unwrap();
+        pick(&rocket, ["currentSpeed", "lastMessageNumber", "pendingMessages"])
+    })
+    .await;
 }

@@ -26,7 +26,7 @@ async fn goes_on(up: &mut Program, jetstream: &jetstream::Context) {
 }
 
 fn assert_malformed(letter: &Letter, token: &str, sequence: u64, payload: &[u8]) {
-    assert_eq!(letter.subject, format!("rockets_dlq.0.{token}"));
+    assert_eq!(letter.subject, format!("rockets_dlq.0.malformed.{token}"));
     assert_eq!(letter.header("Rockets-Reason"), "malformed");
     assert_eq!(letter.header("Rockets-Sequence"), sequence.to_string());
     assert_eq!(letter.header("Rockets-Attempts"), "1");
@@ -83,7 +83,7 @@ async fn hostile_subjects_and_headers_stop_nobody() {
     let mut expected = Vec::new();
     for token in tokens {
         let sequence = publish_bytes(&jetstream, &format!("rockets.{token}"), b"x".to_vec()).await;
-        expected.push((format!("rockets_dlq.0.{token}"), sequence.to_string(), "malformed", "x".to_owned()));
+        expected.push((format!("rockets_dlq.0.malformed.{token}"), sequence.to_string(), "malformed", "x".to_owned()));
     }
     // The server takes a wildcard as a subject, too, and gives it no partition: nobody is served such a message.
     for token in ["*", ">"] {
@@ -97,7 +97,8 @@ async fn hostile_subjects_and_headers_stop_nobody() {
             let subject = format!("rockets.{}", flight.channel);
             let publish = jetstream.publish_with_headers(subject, hostile.clone(), payload.clone().into()).await;
             let sequence = publish.unwrap().await.unwrap().sequence;
-            expected.push((format!("rockets_dlq.0.{}", flight.channel), sequence.to_string(), reason, payload));
+            let subject = format!("rockets_dlq.0.{reason}.{}", flight.channel);
+            expected.push((subject, sequence.to_string(), reason, payload));
         }
     }
     goes_on(&mut up, &jetstream).await;
@@ -153,7 +154,7 @@ async fn the_longest_subjects_stop_nobody() {
     goes_on(&mut up, &jetstream).await;
     let letters = dead_letters(&jetstream).await;
     assert_eq!(letters.len(), lengths.len());
-    assert!(letters.iter().all(|letter| letter.subject.starts_with("rockets_dlq.0.xxx")));
+    assert!(letters.iter().all(|letter| letter.subject.starts_with("rockets_dlq.0.malformed.xxx")));
     assert!(!up.log().contains("lost the broker"));
 }
 

@@ -15,6 +15,8 @@ use super::harness::{Broker, Program};
 /// The partitions of most tests here: few, so that what is printed is short.
 const PARTITIONS: &str = "2";
 
+const STREAMS: [&str; 4] = ["ROCKETS", "ROCKETS_DLQ", "ROCKETS_OUTCOMES", "KV_rockets"];
+
 /// Runs a subcommand at a broker to its end, and gives its exit code, its output and its log.
 async fn run(subcommand: &str, broker: &Broker) -> (Option<i32>, String, String) {
     let mut program = Program::of(&[subcommand, "--stream-partitions", PARTITIONS]).broker(broker).start();
@@ -65,8 +67,14 @@ async fn change_durable(jetstream: &jetstream::Context, name: &str, change: impl
 #[tokio::test]
 async fn init_makes_what_is_missing_and_finds_it_again() {
     let broker = Broker::start().await;
-    let objects =
-        ["stream ROCKETS", "stream ROCKETS_DLQ", "stream KV_rockets", "durable rockets-p00", "durable rockets-p01"];
+    let objects = [
+        "stream ROCKETS",
+        "stream ROCKETS_DLQ",
+        "stream ROCKETS_OUTCOMES",
+        "stream KV_rockets",
+        "durable rockets-p00",
+        "durable rockets-p01",
+    ];
     let all = |done: &str| objects.map(|object| format!("{done:9}{object}\n")).concat();
     assert_eq!(init(&broker).await, all("made"));
     assert_eq!(init(&broker).await, all("found"));
@@ -78,7 +86,7 @@ async fn init_makes_what_is_missing_and_finds_it_again() {
     assert_eq!(refusals(&broker).await, ["stream ROCKETS_DLQ: is missing", "durable rockets-p01: is missing"]);
     let again = init(&broker).await;
     let made: Vec<_> = again.lines().filter(|line| line.starts_with("made ")).collect();
-    assert_eq!((made.len(), again.lines().count()), (2, 5), "{again}");
+    assert_eq!((made.len(), again.lines().count()), (2, 6), "{again}");
     assert_eq!(init(&broker).await, all("found"));
 }
 
@@ -137,6 +145,7 @@ async fn what_was_changed_by_hand_is_told_field_by_field_and_repaired() {
     let repaired = [
         changed("stream ROCKETS", &of_stream),
         "found    stream ROCKETS_DLQ\n".to_owned(),
+        "found    stream ROCKETS_OUTCOMES\n".to_owned(),
         changed("stream KV_rockets", &of_bucket),
         "found    durable rockets-p00\n".to_owned(),
         changed("durable rockets-p01", &of_durable),
@@ -151,7 +160,7 @@ async fn what_belongs_to_the_operator_is_left_alone() {
     let broker = Broker::start().await;
     init(&broker).await;
     let jetstream = broker.jetstream().await;
-    for stream in ["ROCKETS", "ROCKETS_DLQ", "KV_rockets"] {
+    for stream in STREAMS {
         change_stream(&jetstream, stream, |config| {
             config.max_bytes = 1_000_000_000;
             config.max_messages = 1_000_000;
@@ -170,13 +179,13 @@ async fn what_belongs_to_the_operator_is_left_alone() {
     assert!(init(&broker).await.lines().all(|line| line.starts_with("found ")));
 
     // Also where something else has to be repaired.
-    for stream in ["ROCKETS", "ROCKETS_DLQ", "KV_rockets"] {
+    for stream in STREAMS {
         change_stream(&jetstream, stream, |config| config.discard = DiscardPolicy::Old).await;
     }
     change_durable(&jetstream, "rockets-p00", |config| config.max_ack_pending = 7).await;
     let repaired = init(&broker).await;
-    assert_eq!(repaired.lines().filter(|line| line.starts_with("changed ")).count(), 4, "{repaired}");
-    for stream in ["ROCKETS", "ROCKETS_DLQ", "KV_rockets"] {
+    assert_eq!(repaired.lines().filter(|line| line.starts_with("changed ")).count(), 5, "{repaired}");
+    for stream in STREAMS {
         let config = stream_config(&jetstream, stream).await;
         assert_eq!(
             (config.max_bytes, config.max_messages, config.discard),
@@ -306,5 +315,5 @@ async fn a_broker_set_up_by_hand_with_them_is_accepted() {
     let mut init = Program::of(&["init"]).broker(&broker).start();
     assert_eq!(init.exit().await.code(), Some(0));
     let output = init.output();
-    assert!(output.lines().count() == 19 && output.lines().all(|line| line.starts_with("found ")), "{output}");
+    assert!(output.lines().count() == 20 && output.lines().all(|line| line.starts_with("found ")), "{output}");
 }

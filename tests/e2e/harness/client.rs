@@ -6,6 +6,8 @@ use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 
+use super::eventually;
+
 /// How long an answer may take: the time after which the field's sender sends again. No answer may ever take so long.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -75,25 +77,112 @@ impl Client {
 
     /// Sends a message that must be stored as a new one, and gives its event id.
     pub async fn ingest(&self, message: &Value) -> u64 {
-        let answer = self.post(message).await;
-        assert_eq!((answer.status, &answer.body["data"]["status"]), (200, &"ingested".into()), "{answer:?}");
-        answer.body["data"]["event_id"].as_u64().unwrap()
+        self.post(message).await.ingested()
+    }
+
+    /// What a path shows; none where that is not known.
+    async fn shown(&self, path: &str) -> Option<Value> {
+        let mut answer = self.get(path).await;
+        match answer.status {
+            200 => Some(answer.body["data"].take()),
+            404 => None,
+            _ => panic!("{path}: {answer:?}"),
+        }
     }
 
     /// One rocket; none where it is not known.
     pub async fn rocket(&self, channel: &str) -> Option<Value> {
-        let mut answer = self.get(&format!("/rockets/{channel}")).await;
-        match answer.status {
-            200 => Some(answer.body["data"].take()),
-            404 => None,
-            _ => panic!("{answer:?}"),
-        }
+        self.shown(&format!("/rockets/{channel}")).await
     }
 
     /// All rockets.
     pub async fn rockets(&self) -> Vec<Value> {
-        let mut answer = self.get("/rockets").await;
-        assert_eq!(answer.status, 200, "{answer:?}");
+        self.list("/rockets").await
+    }
+
+    /// What became of one message; none where there is no such event.
+    pub async fn event(&self, id: u64) -> Option<Value> {
+        self.shown(&format!("/events/{id}")).await
+    }
+
+    /// The same, once it is final.
+    pub async fn settled(&self, id: u64) -> Value {
+        eventually(&format!("the end of event {id}"), async || {
+            let event = self.shown(&format!("/events/{id}?wait=5s")).await?;
+            ["processed", "failed", "duplicate"].iter().any(|status| event["status"] == *status).then_some(event)
+        })
+        .await
+    }
+
+    /// Its status; none where there is no such event.
+    pub async fn status(&self, id: u64) -> Option<String> {
+        Some(self.event(id).await?["status"].as_str().unwrap().to_owned())
+    }
+
+    /// One answer of a list.
+    pub async fn list(&self, path: &str) -> Vec<Value> {
+        let mut answer = self.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
         serde_json::from_value(answer.body["data"].take()).unwrap()
+    }
+
+    /// The whole of a list, in pages of so many.
+    pub async fn pages(&self, path: &str, limit: usize) -> Vec<Value> {
+        let glue = if path.contains('?') { '&' } else { '?' };
+        let (mut rows, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let path = format!("{path}{glue}limit={limit}{cursor}");
+            let mut answer = self.get(&path).await;
+            assert_eq!(answer.status, 200, "{path}: {answer:?}");
+            let page: Vec<Value> = serde_json::from_value(answer.body["data"].take()).unwrap();
+            assert!(page.len() <= limit, "{path}: {} rows", page.len());
+            rows.extend(page);
+            match answer.body["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return rows,
+            }
+        }
+    }
+
+    /// Skips what is missing of a channel, up to a number.
+    pub async fn skip(&self, channel: &str, body: &Value) -> Answer {
+        self.answer(self.request(Method::POST, &format!("/rockets/{channel}/skip")).json(body)).await
+    }
+
+    /// One dead letter; none where it is gone.
+    pub async fn dead_letter(&self, id: &Value) -> Option<Value> {
+        self.shown(&format!("/dead-letters/{id}")).await
+    }
+
+    /// All dead letters of a channel, newest first.
+    pub async fn dead_letters_of(&self, channel: &str) -> Vec<Value> {
+        self.pages(&format!("/dead-letters?channel={channel}"), 1_000).await
+    }
+
+    /// Sends a dead letter's message again, as it is or with another body.
+    pub async fn replay(&self, id: &Value, body: Option<&Value>) -> Answer {
+        let request = self.request(Method::POST, &format!("/dead-letters/{id}/replay"));
+        self.answer(if let Some(body) = body { request.json(body) } else { request }).await
+    }
+
+    /// Drops a dead letter.
+    pub async fn drop_dead_letter(&self, id: &Value) -> Answer {
+        self.answer(self.request(Method::DELETE, &format!("/dead-letters/{id}"))).await
+    }
+}
+
+impl Answer {
+    /// The id of a message that was stored as a new one.
+    #[track_caller]
+    pub fn ingested(&self) -> u64 {
+        assert_eq!((self.status, &self.body["data"]["status"]), (200, &"ingested".into()), "{self:?}");
+        self.body["data"]["event_id"].as_u64().unwrap()
+    }
+
+    /// The words of an error of this status.
+    #[track_caller]
+    pub fn error(&self, status: u16) -> &str {
+        assert_eq!(self.status, status, "{self:?}");
+        self.body["error"].as_str().unwrap()
     }
 }

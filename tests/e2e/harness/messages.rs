@@ -56,6 +56,11 @@ impl Flight {
         self.message(number, "RocketExploded", json!({ "reason": reason }))
     }
 
+    /// A skip, as it lies in the stream.
+    pub fn skipped(&self, up_to: u64, reason: &str) -> Value {
+        self.message(up_to, "MessagesSkipped", json!({ "reason": reason }))
+    }
+
     /// A launch and speed changes, `1..=count`.
     pub fn climb(&self, count: u64) -> Vec<Value> {
         let rest = (2..=count).map(|number| match number % 5 {
@@ -72,6 +77,11 @@ pub fn subject(message: &Value) -> String {
     format!("rockets.{}", message["metadata"]["channel"].as_str().unwrap())
 }
 
+/// The message's number.
+pub fn number_of(message: &Value) -> u64 {
+    message["metadata"]["messageNumber"].as_u64().unwrap()
+}
+
 /// The message time of a number, different for each.
 pub fn message_time(number: u64) -> String {
     let (day, second) = (1 + number / 86_400, number % 86_400);
@@ -81,11 +91,7 @@ pub fn message_time(number: u64) -> String {
 /// What `GET /rockets/{channel}` must say once these messages of one channel have arrived, in whatever order and however
 /// often; none where nothing is launched.
 pub fn expected(messages: &[Value]) -> Option<Value> {
-    let by_number: BTreeMap<u64, &Value> = messages
-        .iter()
-        .rev()
-        .map(|message| (message["metadata"]["messageNumber"].as_u64().unwrap(), message))
-        .collect();
+    let by_number: BTreeMap<u64, &Value> = messages.iter().rev().map(|message| (number_of(message), message)).collect();
     let mut rocket: Option<Value> = None;
     let mut last = (0, &Value::Null);
     for number in 1.. {
@@ -100,8 +106,8 @@ pub fn expected(messages: &[Value]) -> Option<Value> {
     Some(rocket)
 }
 
-/// One message in its turn; one that makes no sense changes nothing.
-fn apply(rocket: &mut Option<Value>, message: &Value) {
+/// One message in its turn; one that makes no sense changes nothing. Tells whether it makes sense.
+pub fn apply(rocket: &mut Option<Value>, message: &Value) -> bool {
     let (metadata, payload) = (&message["metadata"], &message["message"]);
     let (kind, time) = (metadata["messageType"].as_str().unwrap(), metadata["messageTime"].clone());
     let Some(rocket) = rocket else {
@@ -116,15 +122,15 @@ fn apply(rocket: &mut Option<Value>, message: &Value) {
                 "lastUpdated": time,
             }));
         }
-        return;
+        return kind == "RocketLaunched";
     };
     let speed = rocket["currentSpeed"].as_i64().unwrap();
     let by = payload["by"].as_i64().unwrap_or_default();
     match kind {
-        _ if kind == "RocketLaunched" || rocket["status"] == "exploded" => return,
+        _ if kind == "RocketLaunched" || rocket["status"] == "exploded" => return false,
         "RocketSpeedIncreased" => match speed.checked_add(by) {
             Some(speed) => rocket["currentSpeed"] = speed.into(),
-            None => return,
+            None => return false,
         },
         "RocketSpeedDecreased" => rocket["currentSpeed"] = (speed - by).max(0).into(),
         "RocketMissionChanged" => rocket["mission"] = payload["newMission"].clone(),
@@ -136,6 +142,7 @@ fn apply(rocket: &mut Option<Value>, message: &Value) {
         _ => panic!("{kind}"),
     }
     rocket["lastUpdated"] = time;
+    true
 }
 
 /// The same messages far out of order, always in the same way.

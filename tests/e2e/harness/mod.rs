@@ -3,6 +3,7 @@
 //! Nothing here knows the crate's own types: what is sent and what is expected is written down a second time.
 
 pub mod broker;
+pub mod channel_log;
 pub mod client;
 pub mod data_dir;
 pub mod load;
@@ -17,8 +18,10 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use serde_json::Value;
 
 pub use broker::Broker;
+pub use channel_log::ChannelLog;
 pub use client::Client;
 pub use data_dir::DataDir;
 pub use messages::Flight;
@@ -55,6 +58,11 @@ pub async fn becomes<T: PartialEq + Debug>(what: &str, expected: T, mut look: im
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// Some fields of an object, as an array.
+pub fn pick<const N: usize>(object: &Value, fields: [&str; N]) -> Value {
+    fields.map(|field| object[field].clone()).to_vec().into()
 }
 
 /// Stops a child process as a machine that hangs, and waits until all of its threads stand still: the signal alone lets

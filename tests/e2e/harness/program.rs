@@ -25,6 +25,39 @@ pub struct Program {
     _folder: TempDir,
 }
 
+/// How a program that was to end has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code; none where a signal ended it.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub output: String,
+    /// Its standard error.
+    pub errors: String,
+}
+
+impl Ended {
+    /// The output of one that ended with this code.
+    #[track_caller]
+    pub fn says(&self, code: i32) -> &str {
+        assert_eq!(self.code, Some(code), "{}\n{}", self.output, self.errors);
+        &self.output
+    }
+
+    /// The errors of one that ended with this code.
+    #[track_caller]
+    pub fn fails(&self, code: i32) -> &str {
+        self.says(code);
+        &self.errors
+    }
+
+    /// The rows of one that ended well and speaks JSON lines.
+    #[track_caller]
+    pub fn rows(&self) -> Vec<Value> {
+        self.says(0).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
 /// How to start one. It knows no broker and serves HTTP on a free port, unless told otherwise.
 pub struct Start {
     command: Command,
@@ -205,6 +238,13 @@ impl Start {
     #[cfg(feature = "fail-points")]
     pub fn fail_point(self, point: &str) -> Self {
         self.env("FAIL_POINT", point)
+    }
+
+    /// Starts it and waits for its end.
+    pub async fn ends(self) -> Ended {
+        let mut program = self.start();
+        let status = program.exit().await;
+        Ended { code: status.code(), output: program.output(), errors: program.log() }
     }
 
     /// Starts it and waits for nothing.

@@ -1,16 +1,21 @@
 //! What lies at the broker, looked at and written to past the service: as `nats pub` and `nats stream view` do.
 
+use std::collections::BTreeMap;
+
 use async_nats::HeaderMap;
 use async_nats::jetstream::{self, stream::LastRawMessageErrorKind};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use super::becomes;
 use super::messages::subject;
+use super::service::init;
+use super::{Broker, becomes};
 
 /// Publishes and acknowledgements under way at once.
 const CHUNK: usize = 2_000;
+/// Records asked for at once.
+const READS_AT_ONCE: usize = 64;
 
 /// A dead letter as it is stored.
 #[derive(Debug)]
@@ -46,6 +51,23 @@ pub async fn publish(jetstream: &jetstream::Context, messages: &[Value]) -> Vec<
 /// Stores bytes on a subject, and gives their place in the stream.
 pub async fn publish_bytes(jetstream: &jetstream::Context, subject: &str, payload: Vec<u8>) -> u64 {
     jetstream.publish(subject.to_owned(), payload.into()).await.unwrap().await.unwrap().sequence
+}
+
+/// All records of the bucket, as they are stored.
+pub async fn records(jetstream: &jetstream::Context) -> BTreeMap<String, Vec<u8>> {
+    let bucket = jetstream.get_key_value("rockets").await.unwrap();
+    let keys: Vec<String> = bucket.keys().await.unwrap().map(Result::unwrap).collect().await;
+    let get = async |key: String| {
+        let record = bucket.get(key.as_str()).await.unwrap().unwrap_or_default().to_vec();
+        (key, record)
+    };
+    futures_util::stream::iter(keys).map(get).buffer_unordered(READS_AT_ONCE).collect().await
+}
+
+/// Takes away all records, and makes the empty bucket anew.
+pub async fn lose_records(broker: &Broker) {
+    broker.jetstream().await.delete_stream("KV_rockets").await.unwrap();
+    init(broker).await;
 }
 
 /// How many messages lie in a stream.
