@@ -114,12 +114,8 @@ pub async fn outcome_of(broker: &Broker, event: Sequence) -> Result<Option<Outco
         let question =
             Question { stream: OUTCOME_STREAM, subjects: &subject, from: first, messages_max: PAGE_MESSAGES_MAX };
         let page = ask(broker, question).await?;
-        for later in page.found.iter().filter_map(|found| find(&found.message.payload, event)) {
-            known = Some(match known {
-                Some(known) if known.became.clone().unless(later.became.clone()) == known.became => known,
-                _ => later,
-            });
-        }
+        let found = page.found.iter().filter_map(|found| find(&found.message.payload, event));
+        known = known.into_iter().chain(found).reduce(counting);
         from = page.next;
     }
     Ok(known)
@@ -155,14 +151,23 @@ fn add(ranges: &mut Vec<(u64, u64)>, event: u64) {
 /// What a message says of an event. One that nobody here wrote says nothing.
 fn find(payload: &[u8], event: Sequence) -> Option<Outcome> {
     let groups: Vec<Group> = serde_json::from_slice(payload).ok()?;
-    let has = |ranges: &[(u64, u64)]| ranges.iter().any(|(first, last)| (*first..=*last).contains(&event.0));
-    groups.into_iter().rev().find_map(|group| {
-        let failed = group.failed.iter().find(|(_, events)| has(events)).map(|(why, _)| Became::Failed(why.clone()));
-        let processed = has(&group.processed).then_some(Became::Processed);
-        let duplicate = has(&group.duplicate).then_some(Became::Duplicate);
+    groups.iter().filter_map(|group| group.find(event)).reduce(counting)
+}
+
+/// Which of two outcomes of one event counts, the first told or the later one. One that is told again stays the first.
+fn counting(first: Outcome, later: Outcome) -> Outcome {
+    if first.became.clone().unless(later.became.clone()) == first.became { first } else { later }
+}
+
+impl Group {
+    fn find(&self, event: Sequence) -> Option<Outcome> {
+        let has = |ranges: &[(u64, u64)]| ranges.iter().any(|(first, last)| (*first..=*last).contains(&event.0));
+        let failed = self.failed.iter().find(|(_, events)| has(events)).map(|(why, _)| Became::Failed(why.clone()));
+        let processed = has(&self.processed).then_some(Became::Processed);
+        let duplicate = has(&self.duplicate).then_some(Became::Duplicate);
         let became = failed.or(processed).or(duplicate)?;
-        Some(Outcome { event, became, at: OffsetDateTime::parse(&group.at, &Rfc3339).ok()? })
-    })
+        Some(Outcome { event, became, at: OffsetDateTime::parse(&self.at, &Rfc3339).ok()? })
+    }
 }
 
 #[cfg(test)]
@@ -187,5 +192,13 @@ mod tests {
         assert_eq!(String::from_utf8(bytes.clone()).unwrap(), expected);
         assert!(told.iter().all(|outcome| find(&bytes, outcome.event).as_ref() == Some(outcome)));
         assert_eq!((find(&bytes, Sequence(8)), find(b"garbage", Sequence(5))), (None, None));
+    }
+
+    #[test]
+    fn a_duplicate_that_is_told_beside_what_was_applied_is_none() {
+        let told = [outcome(5, Became::Processed, 0), outcome(5, Became::Duplicate, 1)];
+        assert_eq!(find(&to_bytes(&told), Sequence(5)), Some(told[0].clone()));
+        let again = [outcome(5, Became::Failed("why".into()), 0), outcome(5, Became::Processed, 1)];
+        assert_eq!(find(&to_bytes(&again), Sequence(5)), Some(again[1].clone()));
     }
 }
