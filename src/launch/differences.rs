@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::oracle::Expected;
+use super::expected::Expected;
 use super::text::printable;
 
 /// What was found on the service for a channel.

@@ -19,6 +19,7 @@ mod client;
 mod clock;
 mod differences;
 mod disorder;
+mod expected;
 mod flight;
 mod generator;
 mod hostile;

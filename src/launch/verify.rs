@@ -13,7 +13,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use uuid::Uuid;
 
 use super::differences::{Difference, Seen};
-use super::oracle::{Expected, Oracle};
+use super::expected::Expected;
+use super::oracle::Oracle;
 use super::progress::Progress;
 
 /// The pause between two looks at the rockets that are not final.
