@@ -94,7 +94,7 @@ mod tests {
             let time = "2022-02-02T19:39:05Z".to_owned();
             oracle.observe(&Message { channel: Uuid::nil(), upper_case: false, number, time, event });
         }
-        oracle.into_channels().next().unwrap().1
+        oracle.channels().next().unwrap().1
     }
 
     fn launched() -> Expected {

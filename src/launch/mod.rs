@@ -9,7 +9,7 @@
 //! ```text
 //! options ▸ generator (flight, hostile, clock, words) ▸ oracle ▸ message ▸ disorder ▸ queue ▸ sender (pacer, client)
 //!                                                        │                              sender ▸ tally ▸ report
-//!                                                        └▸ verify (differences) ▸ HTTP
+//!                                                        └▸ verify (comparison, differences) ▸ operator ▸ HTTP
 //! ```
 //!
 //! What it deliberately does not do: speak TLS, read the clock for what it sends, give up on a message, or know how
@@ -17,6 +17,7 @@
 
 mod client;
 mod clock;
+mod comparison;
 mod differences;
 mod disorder;
 mod expected;
@@ -24,6 +25,7 @@ mod flight;
 mod generator;
 mod hostile;
 mod message;
+mod operator;
 mod options;
 mod oracle;
 mod pacer;
@@ -55,6 +57,7 @@ pub use self::options::Options;
 
 use self::disorder::{Duplicated, Outgoing, Shuffled};
 use self::generator::{Generator, Recipe};
+use self::operator::Operator;
 use self::oracle::Oracle;
 use self::pacer::Pacer;
 use self::progress::Progress;
@@ -146,10 +149,11 @@ async fn verify(
     shutdown: impl Future<Output = ()>,
     output: &mut impl Write,
 ) -> anyhow::Result<bool> {
-    let client = client::build(true)?;
-    let deadline = Instant::now() + within;
+    let (client, deadline) = (client::build(true)?, Instant::now() + within);
+    let progress = Progress::of_verifying(oracle.messages());
+    let operator = Operator { client, base: base.clone(), deadline, progress };
     let verdict = tokio::select! {
-        verdict = verify::verify(client, base, deadline, oracle) => Some(verdict),
+        verdict = verify::verify(operator, oracle) => Some(verdict),
         () = shutdown => None,
     };
     let Some(verdict) = verdict else {

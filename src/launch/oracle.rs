@@ -24,7 +24,13 @@ impl Oracle {
     }
 
     /// All channels with what is expected of them.
-    pub(super) fn into_channels(self) -> impl Iterator<Item = (Uuid, Expected)> {
-        self.channels.into_iter()
+    pub(super) fn channels(&self) -> impl Iterator<Item = (Uuid, Expected)> {
+        self.channels.iter().map(|(channel, expected)| (*channel, expected.clone()))
+    }
+
+    /// How many messages the service has to apply, as far as that can be seen: where there is a rocket.
+    pub(super) fn messages(&self) -> u64 {
+        let launched = self.channels.values().filter(|expected| expected.is_launched());
+        launched.map(|expected| expected.last_number).sum()
     }
 }

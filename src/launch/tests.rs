@@ -87,7 +87,7 @@ async fn service_with_states(recipe: Recipe, change: fn(&mut Map<String, Value>)
     let mut oracle = Oracle::default();
     Generator::new(&recipe).for_each(|message| oracle.observe(&message));
     let mut states = BTreeMap::new();
-    for (channel, expected) in oracle.into_channels().filter(|(_, expected)| expected.is_launched()) {
+    for (channel, expected) in oracle.channels().filter(|(_, expected)| expected.is_launched()) {
         let fields = expected.fields(channel).into_iter();
         let mut rocket: Map<String, Value> =
             fields.filter_map(|(name, value)| value.map(|value| (name.to_owned(), value))).collect();
