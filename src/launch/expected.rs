@@ -187,6 +187,40 @@ mod tests {
         check("an explosion", &events, expected);
     }
 
+    /// Folds only messages with these numbers, as if the others had been skipped.
+    fn fold_with_gaps(events: &[(u64, Event)]) -> (Expected, Vec<bool>) {
+        let mut expected = Expected::default();
+        let message = |number, event| Message {
+            channel: Uuid::nil(),
+            upper_case: false,
+            number,
+            time: format!("t{number}"),
+            event,
+        };
+        let made_sense = events.iter().map(|(number, event)| expected.observe(&message(*number, event.clone())));
+        let made_sense = made_sense.collect();
+        (expected, made_sense)
+    }
+
+    #[test]
+    fn a_skipped_number_is_passed_without_effect() {
+        let up = |by| Event::SpeedIncreased { by };
+        let (expected, made_sense) = fold_with_gaps(&[(1, launched(5)), (4, up(1)), (5, up(1)), (9, launched(2))]);
+        assert_eq!(made_sense, [true, true, true, false]);
+        assert_eq!((expected.last_number, expected.last_time.as_str()), (9, "t9"));
+        let rocket = expected.rocket.unwrap();
+        assert_eq!((rocket.speed, rocket.last_updated.as_str()), (7, "t5"));
+    }
+
+    #[test]
+    fn without_number_1_all_is_refused_until_a_launch_comes() {
+        let up = |by| Event::SpeedIncreased { by };
+        let (expected, made_sense) = fold_with_gaps(&[(2, up(1)), (3, exploded("early"))]);
+        assert_eq!((made_sense, expected.is_launched(), expected.last_number), (vec![false, false], false, 3));
+        let (expected, made_sense) = fold_with_gaps(&[(2, up(1)), (4, launched(7)), (5, up(1))]);
+        assert_eq!((made_sense, expected.rocket.unwrap().speed), (vec![false, true, true], 8));
+    }
+
     #[test]
     fn without_a_launch_there_is_no_rocket() {
         let expected = fold(&[exploded("early")]);

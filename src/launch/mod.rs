@@ -46,7 +46,7 @@ use std::future::Future;
 use std::io::{Write, stdout};
 use std::mem::take;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -55,7 +55,7 @@ use tokio::time::Instant;
 
 pub use self::options::Options;
 
-use self::disorder::{Duplicated, Outgoing, Shuffled};
+use self::disorder::{Duplicated, Outgoing, Radio, Shuffled};
 use self::generator::{Generator, Recipe};
 use self::operator::Operator;
 use self::oracle::Oracle;
@@ -88,10 +88,10 @@ async fn run_with(
     let mut shutdown = pin!(shutdown);
     let oracle = Arc::new(Mutex::new(Oracle::default()));
     let sender = Arc::new(sender(&options, retry_after, &oracle)?);
-    let is_sent = send(&sender, options.concurrency_level, shutdown.as_mut(), output).await?;
+    let is_sent = send(&sender, &oracle, options.concurrency_level, shutdown.as_mut(), output).await?;
     let Some(base) = options.verify.filter(|_| is_sent) else { return Ok(is_sent) };
 
-    let oracle = take(&mut *oracle.lock().unwrap_or_else(PoisonError::into_inner));
+    let oracle = take(&mut *lock(&oracle));
     verify(&base, options.verify_deadline, oracle, shutdown, output).await
 }
 
@@ -103,17 +103,28 @@ fn sender(options: &Options, retry_after: Duration, oracle: &Arc<Mutex<Oracle>>)
         pacer: options.rate.map(Pacer::new),
         message_delay: options.message_delay,
         tally: Mutex::new(Tally::new()?),
-        progress: Progress::of_sending(options.max_messages),
+        progress: Progress::of_sending((options.max_messages as f64 * f64::from(1.0 - options.lost)) as u64),
     })
+}
+
+fn lock(oracle: &Mutex<Oracle>) -> MutexGuard<'_, Oracle> {
+    oracle.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// All messages as they will be sent. The oracle sees each of them while they are still in order.
 fn feed(options: &Options, oracle: Arc<Mutex<Oracle>>) -> impl Iterator<Item = Outgoing> + Send + 'static {
-    let Options { seed, rockets, max_messages, hostile, .. } = *options;
-    let recipe = Recipe { seed, rockets, max_messages, hostile };
-    let bodies = Generator::new(&recipe).map(move |message| {
-        oracle.lock().unwrap_or_else(PoisonError::into_inner).observe(&message);
-        message.to_body()
+    let Options { seed, rockets, max_messages, hostile, lost, .. } = *options;
+    let recipe = Recipe { seed, rockets, max_messages, hostile, lost };
+    let mut radio = Radio::new(lost, recipe.loss_random());
+    let bodies = Generator::new(&recipe).filter_map(move |message| match radio.loses() {
+        true => {
+            lock(&oracle).lose();
+            None
+        }
+        false => {
+            lock(&oracle).observe(&message);
+            Some(message.to_body())
+        }
     });
     let mut random = recipe.disorder_random();
     let duplicated = Duplicated::new(bodies, options.duplicates, random.clone());
@@ -124,6 +135,7 @@ fn feed(options: &Options, oracle: Arc<Mutex<Oracle>>) -> impl Iterator<Item = O
 /// Whether everything got through, as opposed to having been stopped.
 async fn send(
     sender: &Arc<Sender>,
+    oracle: &Mutex<Oracle>,
     workers: u32,
     shutdown: impl Future<Output = ()>,
     output: &mut impl Write,
@@ -134,7 +146,8 @@ async fn send(
         () = shutdown => true,
     };
     sender.progress.finish();
-    let tally = sender.tally();
+    let mut tally = sender.tally();
+    tally.lost = lock(oracle).lost();
     writeln!(output, "{}", report::table(&tally, start.elapsed())).context("the table cannot be written")?;
     if is_stopped {
         writeln!(output, "stopped before everything was sent").context("the result cannot be written")?;

@@ -19,7 +19,7 @@ const RATE_MAX: i64 = 1_000_000;
 
 /// Sends the messages of many rockets, as the field's sender does: many connections, out of order, again until through
 ///
-/// The same seed, `--rockets`, `--max-messages` and `--hostile` give the same messages on the same channels, with the
+/// The same seed, `--rockets`, `--max-messages`, `--hostile` and `--lost` give the same messages on the same channels, with the
 /// same message times, on every platform. Any other value of one of these gives other channels, so that runs with
 /// different flags do not contradict each other on one service.
 ///
@@ -56,6 +56,10 @@ pub struct Options {
     /// The share of messages that is sent twice, from 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     pub duplicates: f64,
+
+    /// The share of messages that is generated and never sent, from 0 to 1: the radio has lost them
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = lost_share)]
+    pub lost: f32,
 
     /// How far out of order messages are sent: at most so many places from their own
     #[arg(long, value_name = "PLACES", default_value_t = 0,
@@ -103,6 +107,11 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Single precision: what is drawn from must be the same in every run, and so short that it fits into the key.
+fn lost_share(text: &str) -> Result<f32, String> {
+    share(text).map(|share| share as f32)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +146,8 @@ mod tests {
             (&["localhost"], "give a URL such as"),
             (&["http://a/", "--duplicates", "1.5"], "--duplicates"),
             (&["http://a/", "--duplicates", "NaN"], "--duplicates"),
+            (&["http://a/", "--lost", "1.01"], "give a share from 0 (none) to 1 (all)"),
+            (&["http://a/", "--lost=-0.1"], "--lost"),
             (&["http://a/", "--concurrency-level", "0"], "--concurrency-level"),
             (&["http://a/", "--max-messages", "0"], "--max-messages"),
             (&["http://a/", "--rockets", "0"], "--rockets"),

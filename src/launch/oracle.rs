@@ -12,13 +12,28 @@ use super::expected::Expected;
 use super::message::Message;
 
 /// The expected states of all channels.
+///
+/// What was lost at the end of a channel is as if it had never been: nothing that was sent waits for it. A channel
+/// that was lost as a whole is not expected at all.
 #[derive(Debug, Default)]
 pub(super) struct Oracle {
     channels: BTreeMap<Uuid, Expected>,
+    lost: u64,
 }
 
 impl Oracle {
-    /// Takes the next message of its channel into account.
+    /// Counts a message that was lost on the radio. When a later one of its channel is sent, its number counts as
+    /// skipped, for somebody has to do that before the service can go on.
+    pub(super) fn lose(&mut self) {
+        self.lost += 1;
+    }
+
+    /// How many messages were lost.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Takes the next message of its channel that was not lost into account.
     pub(super) fn observe(&mut self, message: &Message) {
         self.channels.entry(message.channel).or_default().observe(message);
     }

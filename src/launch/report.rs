@@ -22,7 +22,8 @@ pub(super) fn table(tally: &Tally, elapsed: Duration) -> Table {
 fn rows(tally: &Tally, elapsed: Duration) -> Vec<(String, String)> {
     let row = |name: &str, value: u64| (name.to_owned(), value.to_string());
     let mut rows = vec![
-        row("messages generated", tally.generated),
+        row("messages generated", tally.generated + tally.lost),
+        row("lost on the radio", tally.lost),
         row("sent twice", tally.copies),
         row("sent, and through", tally.through),
         row("retried", tally.retried),
@@ -63,7 +64,7 @@ mod tests {
     #[test]
     fn the_table_says_everything() {
         let mut tally = Tally::new().unwrap();
-        tally.generated = 3;
+        (tally.generated, tally.lost) = (3, 2);
         let outcomes = [
             Outcome::Through { status: 200, duplicate: true },
             Outcome::Refused { status: 503 },
@@ -75,7 +76,8 @@ mod tests {
         let text = table(&tally, Duration::from_secs(2)).to_string();
         let said: Vec<String> = text.lines().map(|line| line.replace(['│', ' '], "")).collect();
         let expected = [
-            "messagesgenerated3",
+            "messagesgenerated5",
+            "lostontheradio2",
             "sent,andthrough1",
             "attempts3",
             "answer2001",
