@@ -9,7 +9,7 @@
 //! ```text
 //! options ▸ generator (flight, hostile, clock, words) ▸ oracle ▸ message ▸ disorder ▸ queue ▸ sender (pacer, client)
 //!                                                        │                              sender ▸ tally ▸ report
-//!                                                        └▸ verify (comparison, differences) ▸ operator ▸ HTTP
+//!                                                        └▸ verify (skips, comparison, differences) ▸ operator ▸ HTTP
 //! ```
 //!
 //! What it deliberately does not do: speak TLS, read the clock for what it sends, give up on a message, or know how
@@ -21,6 +21,8 @@ mod comparison;
 mod differences;
 mod disorder;
 mod expected;
+#[cfg(test)]
+mod fake_service;
 mod flight;
 mod generator;
 mod hostile;
@@ -31,8 +33,11 @@ mod oracle;
 mod pacer;
 mod progress;
 mod queue;
+#[cfg(test)]
+mod repair_tests;
 mod report;
 mod sender;
+mod skips;
 mod tally;
 #[cfg(test)]
 mod test_service;
@@ -89,10 +94,10 @@ async fn run_with(
     let oracle = Arc::new(Mutex::new(Oracle::default()));
     let sender = Arc::new(sender(&options, retry_after, &oracle)?);
     let is_sent = send(&sender, &oracle, options.concurrency_level, shutdown.as_mut(), output).await?;
-    let Some(base) = options.verify.filter(|_| is_sent) else { return Ok(is_sent) };
+    let Some(base) = options.verify.as_ref().filter(|_| is_sent) else { return Ok(is_sent) };
 
     let oracle = take(&mut *lock(&oracle));
-    verify(&base, options.verify_deadline, oracle, shutdown, output).await
+    verify(&options, base, oracle, shutdown, output).await
 }
 
 fn sender(options: &Options, retry_after: Duration, oracle: &Arc<Mutex<Oracle>>) -> anyhow::Result<Sender> {
@@ -156,13 +161,13 @@ async fn send(
 }
 
 async fn verify(
+    options: &Options,
     base: &Url,
-    within: Duration,
     oracle: Oracle,
     shutdown: impl Future<Output = ()>,
     output: &mut impl Write,
 ) -> anyhow::Result<bool> {
-    let (client, deadline) = (client::build(true)?, Instant::now() + within);
+    let (client, deadline) = (client::build(true)?, Instant::now() + options.verify_deadline);
     let progress = Progress::of_verifying(oracle.messages());
     let operator = Operator { client, base: base.clone(), deadline, progress };
     let verdict = tokio::select! {
@@ -173,6 +178,9 @@ async fn verify(
         writeln!(output, "stopped before everything was verified").context("the result cannot be written")?;
         return Ok(false);
     };
+    if options.lost > 0.0 {
+        writeln!(output, "{}", report::repairs_table(&verdict.repairs)).context("the table cannot be written")?;
+    }
     print_verdict(&verdict, output).context("the differences cannot be written")?;
     Ok(verdict.differences.is_empty())
 }
@@ -181,7 +189,7 @@ fn print_verdict(verdict: &Verdict, output: &mut impl Write) -> std::io::Result<
     for difference in verdict.differences.iter().take(PRINTED_DIFFERENCES_MAX) {
         writeln!(output, "{difference}")?;
     }
-    let Verdict { rockets, unknown, differences } = verdict;
+    let Verdict { rockets, unknown, differences, .. } = verdict;
     if differences.len() > PRINTED_DIFFERENCES_MAX {
         writeln!(output, "and {} more", differences.len() - PRINTED_DIFFERENCES_MAX)?;
     }

@@ -58,6 +58,9 @@ pub struct Options {
     pub duplicates: f64,
 
     /// The share of messages that is generated and never sent, from 0 to 1: the radio has lost them
+    ///
+    /// With --verify, the gaps which that leaves on the channels of this run are closed first, as an operator would: by
+    /// asking the service for its gaps and skipping what is missing.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = lost_share)]
     pub lost: f32,
 
@@ -84,7 +87,7 @@ pub struct Options {
     #[arg(long, value_name = "URL", value_parser = http_url)]
     pub verify: Option<Url>,
 
-    /// How long --verify waits for the service to catch up
+    /// How long --verify waits for the service to catch up, what has to be done before it can (--lost) included
     #[arg(long, value_name = "DURATION", default_value = "60s", requires = "verify",
           value_parser = humantime::parse_duration)]
     pub verify_deadline: Duration,

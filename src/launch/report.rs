@@ -1,16 +1,26 @@
-//! The table at the end: what was sent, what was answered, how fast.
+//! The tables at the end: what was sent, what was answered, how fast; and what had to be done before it was verified.
 
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::tally::Tally;
+use super::verify::Repairs;
 
 /// The table of a run that took so long.
 pub(super) fn table(tally: &Tally, elapsed: Duration) -> Table {
+    table_of(rows(tally, elapsed))
+}
+
+/// The table of what the operator did.
+pub(super) fn repairs_table(repairs: &Repairs) -> Table {
+    table_of(vec![row("skips", repairs.skips), row("numbers skipped", repairs.skipped_numbers)])
+}
+
+fn table_of(rows: Vec<(String, String)>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY);
-    for (name, value) in rows(tally, elapsed) {
+    for (name, value) in rows {
         table.add_row([name, value]);
     }
     if let Some(values) = table.column_mut(1) {
@@ -19,8 +29,11 @@ pub(super) fn table(tally: &Tally, elapsed: Duration) -> Table {
     table
 }
 
+fn row(name: &str, value: u64) -> (String, String) {
+    (name.to_owned(), value.to_string())
+}
+
 fn rows(tally: &Tally, elapsed: Duration) -> Vec<(String, String)> {
-    let row = |name: &str, value: u64| (name.to_owned(), value.to_string());
     let mut rows = vec![
         row("messages generated", tally.generated + tally.lost),
         row("lost on the radio", tally.lost),

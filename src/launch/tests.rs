@@ -16,7 +16,7 @@ use super::{Options, run_with};
 
 const RETRY_AFTER: Duration = Duration::from_millis(1);
 
-fn options(arguments: &[&str]) -> Options {
+pub(super) fn options(arguments: &[&str]) -> Options {
     let command = <Options as clap::Args>::augment_args(Command::new("launch"));
     Options::from_arg_matches(&command.get_matches_from([&["launch"], arguments].concat())).unwrap()
 }

@@ -1,9 +1,18 @@
-//! `--verify`: waits until the service has caught up, and compares each rocket with what it must be.
+//! `--verify`: does what an operator has to do, waits until the service has caught up, and compares each rocket with
+//! what it must be.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::comparison::compare;
 use super::differences::Difference;
 use super::operator::Operator;
 use super::oracle::Oracle;
+use super::skips::{self, Skipped};
+
+/// How long rockets may be read although time is up, so that an operator who was stuck still says what differs.
+const LAST_LOOK: Duration = Duration::from_secs(5);
 
 /// What became of a verification.
 #[derive(Debug)]
@@ -12,14 +21,32 @@ pub(super) struct Verdict {
     pub(super) rockets: usize,
     /// How many channels were expected to be unknown, because no launch was sent on them.
     pub(super) unknown: usize,
+    /// What was done before rockets could be compared.
+    pub(super) repairs: Repairs,
     /// Everything that is not as it must be.
     pub(super) differences: Vec<Difference>,
 }
 
-/// Compares the service with the oracle, and gives it until the operator's deadline to catch up.
+/// What the operator did.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Repairs {
+    /// How many skips were made.
+    pub(super) skips: u64,
+    /// How many numbers they covered.
+    pub(super) skipped_numbers: u64,
+}
+
+/// Closes the gaps, then compares the service with the oracle, and gives it until the operator's deadline to catch up.
 pub(super) async fn verify(operator: Operator, oracle: Oracle) -> Verdict {
-    let differences = compare(&operator, operator.deadline, oracle.channels()).await;
+    let Skipped { skips, numbers, mut differences } = skips::close_gaps(&operator, &oracle).await;
+    let until = if differences.is_empty() { operator.deadline } else { last_look(&operator) };
+    differences.extend(compare(&operator, until, oracle.channels()).await);
     operator.progress.finish();
     let (rockets, unknown) = oracle.channels().partition::<Vec<_>, _>(|(_, expected)| expected.is_launched());
-    Verdict { rockets: rockets.len(), unknown: unknown.len(), differences }
+    let repairs = Repairs { skips, skipped_numbers: numbers };
+    Verdict { rockets: rockets.len(), unknown: unknown.len(), repairs, differences }
+}
+
+fn last_look(operator: &Operator) -> Instant {
+    operator.deadline.max(Instant::now() + LAST_LOOK)
 }
