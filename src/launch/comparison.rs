@@ -12,10 +12,20 @@ use super::differences::{Difference, Seen};
 use super::expected::Expected;
 use super::operator::{Operator, REQUESTS_MAX};
 
+/// When a rocket is settled, so that it need not be read again.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Patience {
+    /// When everything has been applied: what is wrong then stays wrong.
+    UntilApplied,
+    /// When it is right: a correction changes what had been applied already, and from outside nothing else tells when.
+    UntilRight,
+}
+
 /// One look at many rockets, again and again.
 struct Comparison<'a> {
     operator: &'a Operator,
     until: Instant,
+    patience: Patience,
 }
 
 /// One channel that is not known to be settled.
@@ -29,9 +39,10 @@ struct Watched {
 pub(super) async fn compare(
     operator: &Operator,
     until: Instant,
+    patience: Patience,
     channels: impl Iterator<Item = (Uuid, Expected)>,
 ) -> Vec<Difference> {
-    let comparison = Comparison { operator, until };
+    let comparison = Comparison { operator, until, patience };
     let (launched, unknown): (Vec<Watched>, Vec<Watched>) =
         channels.map(Watched::new).partition(|watched| watched.expected.is_launched());
     let mut differences = comparison.watch(launched).await;
@@ -46,9 +57,10 @@ impl Watched {
     }
 
     /// Whether waiting cannot change anything: it is final, or it is a rocket which must not be there.
-    fn is_settled(&self) -> bool {
+    fn is_settled(&self, patience: Patience) -> bool {
         let is_excess = matches!(self.seen, Seen::Rocket(_)) && !self.expected.is_launched();
-        is_excess || self.seen.is_final(&self.expected)
+        let is_final = is_excess || self.seen.is_final(&self.expected);
+        is_final && (patience == Patience::UntilApplied || self.differences().is_empty())
     }
 
     fn differences(&self) -> Vec<Difference> {
@@ -63,7 +75,7 @@ impl Comparison<'_> {
         let mut settled_messages = 0;
         loop {
             self.look(&mut watched).await;
-            let settled = watched.extract_if(.., |watched| watched.is_settled());
+            let settled = watched.extract_if(.., |watched| watched.is_settled(self.patience));
             for watched in settled {
                 settled_messages += watched.expected.last_number;
                 differences.extend(watched.differences());
@@ -90,7 +102,9 @@ impl Comparison<'_> {
 
     fn show(&self, settled_messages: u64, watched: &[Watched]) {
         let messages: u64 = watched.iter().map(|watched| watched.seen.last_number()).sum();
-        self.operator.progress.set_applied(settled_messages + messages);
+        if self.patience == Patience::UntilApplied {
+            self.operator.progress.set_applied(settled_messages + messages);
+        }
         let trouble = watched.iter().find_map(|watched| match &watched.seen {
             Seen::Unreadable(reason) => Some(reason),
             _ => None,

@@ -1,7 +1,7 @@
 //! A service in miniature for this module's tests: it keeps what it is sent and answers from that, gaps, skips, dead
 //! letters and corrections included. What stands at which number it decides itself; only the fold is the oracle's.
 //!
-//! Lists come in pages of two rows, so that whoever does not follow the cursor misses most of them.
+//! Lists come in pages of twelve rows, so that whoever does not follow the cursor misses some of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use super::expected::Expected;
 use super::message::{Event, Message};
 use super::test_service::Request;
 
-const PAGE_ROWS: usize = 2;
+const PAGE_ROWS: usize = 12;
 
 /// The state of the service.
 #[derive(Default)]

@@ -9,7 +9,8 @@
 //! ```text
 //! options ▸ generator (flight, hostile, clock, words) ▸ oracle ▸ message ▸ disorder ▸ queue ▸ sender (pacer, client)
 //!                                                        │                              sender ▸ tally ▸ report
-//!                                                        └▸ verify (skips, comparison, differences) ▸ operator ▸ HTTP
+//!                                                        └▸ verify (skips, corrections, comparison ▸ differences)
+//!                                                           verify ▸ operator ▸ HTTP
 //! ```
 //!
 //! What it deliberately does not do: speak TLS, read the clock for what it sends, give up on a message, or know how
@@ -18,6 +19,7 @@
 mod client;
 mod clock;
 mod comparison;
+mod corrections;
 mod differences;
 mod disorder;
 mod expected;
@@ -55,7 +57,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use reqwest::Url;
 use tokio::time::Instant;
 
 pub use self::options::Options;
@@ -73,6 +74,8 @@ use self::verify::Verdict;
 
 /// How long a message that is not through waits before it is sent again, as in the field.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// The longest pause before something of the service is looked at again.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// How many differences are printed one by one.
 const PRINTED_DIFFERENCES_MAX: usize = 50;
 
@@ -91,13 +94,18 @@ async fn run_with(
     output: &mut impl Write,
 ) -> anyhow::Result<bool> {
     let mut shutdown = pin!(shutdown);
-    let oracle = Arc::new(Mutex::new(Oracle::default()));
+    let oracle = if options.corrections > 0 { Oracle::with_messages() } else { Oracle::default() };
+    let oracle = Arc::new(Mutex::new(oracle));
     let sender = Arc::new(sender(&options, retry_after, &oracle)?);
     let is_sent = send(&sender, &oracle, options.concurrency_level, shutdown.as_mut(), output).await?;
     let Some(base) = options.verify.as_ref().filter(|_| is_sent) else { return Ok(is_sent) };
 
     let oracle = take(&mut *lock(&oracle));
-    verify(&options, base, oracle, shutdown, output).await
+    let deadline = Instant::now() + options.verify_deadline;
+    let progress = Progress::of_verifying(oracle.messages());
+    let pause = retry_after.min(LOOK_AGAIN_AFTER);
+    let operator = Operator { client: client::build(true)?, base: base.clone(), deadline, pause, progress };
+    verify(operator, oracle, &options, shutdown, output).await
 }
 
 fn sender(options: &Options, retry_after: Duration, oracle: &Arc<Mutex<Oracle>>) -> anyhow::Result<Sender> {
@@ -161,24 +169,21 @@ async fn send(
 }
 
 async fn verify(
-    options: &Options,
-    base: &Url,
+    operator: Operator,
     oracle: Oracle,
+    options: &Options,
     shutdown: impl Future<Output = ()>,
     output: &mut impl Write,
 ) -> anyhow::Result<bool> {
-    let (client, deadline) = (client::build(true)?, Instant::now() + options.verify_deadline);
-    let progress = Progress::of_verifying(oracle.messages());
-    let operator = Operator { client, base: base.clone(), deadline, progress };
     let verdict = tokio::select! {
-        verdict = verify::verify(operator, oracle) => Some(verdict),
+        verdict = verify::verify(operator, oracle, options.corrections) => Some(verdict),
         () = shutdown => None,
     };
     let Some(verdict) = verdict else {
         writeln!(output, "stopped before everything was verified").context("the result cannot be written")?;
         return Ok(false);
     };
-    if options.lost > 0.0 {
+    if options.lost > 0.0 || options.corrections > 0 {
         writeln!(output, "{}", report::repairs_table(&verdict.repairs)).context("the table cannot be written")?;
     }
     print_verdict(&verdict, output).context("the differences cannot be written")?;

@@ -18,8 +18,6 @@ use super::progress::Progress;
 
 /// How many requests an operator has under way at the same time.
 pub(super) const REQUESTS_MAX: usize = 8;
-/// The pause before what was not well, or not there yet, is looked at again.
-const PAUSE: Duration = Duration::from_millis(200);
 /// How many rows of a list are asked for at a time; the contract allows no more.
 const PAGE_ROWS: &str = "1000";
 
@@ -31,6 +29,8 @@ pub(super) struct Operator {
     pub(super) base: Url,
     /// When patience ends.
     pub(super) deadline: Instant,
+    /// The pause before what was not well, or not there yet, is looked at again.
+    pub(super) pause: Duration,
     /// How the user sees it happen.
     pub(super) progress: Progress,
 }
@@ -80,9 +80,14 @@ impl Operator {
         self.post(&["rockets", &channel.to_string(), "skip"], Bytes::from(body)).await
     }
 
+    /// Sends a dead letter in again, with another body.
+    pub(super) async fn replay(&self, letter: &DeadLetter, body: Bytes) -> Outcome {
+        self.post(&["dead-letters", &letter.id, "replay"], body).await
+    }
+
     /// Waits a moment, and not beyond that time.
     pub(super) async fn pause(&self, until: Instant) {
-        sleep_until(until.min(Instant::now() + PAUSE)).await;
+        sleep_until(until.min(Instant::now() + self.pause)).await;
     }
 
     async fn post(&self, path: &[&str], body: Bytes) -> Outcome {

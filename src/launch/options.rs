@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use reqwest::Url;
 
 /// The most places a message may be moved, and so the most messages that the shuffle holds in memory.
@@ -14,6 +14,8 @@ const SHUFFLE_PLACES_MAX: i64 = 100_000;
 const ROCKETS_MAX: i64 = 100_000;
 /// The most workers, and so the most connections at one time.
 const CONCURRENCY_LEVEL_MAX: i64 = 10_000;
+/// The most corrections: each one folds its whole channel anew, on either side.
+const CORRECTIONS_MAX: u64 = 100_000;
 /// The most messages a second that can be asked for.
 const RATE_MAX: i64 = 1_000_000;
 
@@ -27,6 +29,7 @@ const RATE_MAX: i64 = 1_000_000;
 /// it is through. Unlike the field's sender this one also waits for the messages which still have to be sent again
 /// when the last message has been generated.
 #[derive(Debug, Clone, Args)]
+#[command(group(ArgGroup::new("refusals").args(["hostile", "lost"]).multiple(true)))]
 pub struct Options {
     /// Where the messages are posted, such as http://localhost:8088/messages
     #[arg(value_name = "URL", value_parser = http_url)]
@@ -87,7 +90,19 @@ pub struct Options {
     #[arg(long, value_name = "URL", value_parser = http_url)]
     pub verify: Option<Url>,
 
-    /// How long --verify waits for the service to catch up, what has to be done before it can (--lost) included
+    /// How many messages that were refused are corrected: their dead letters are replayed with a body that makes more
+    /// sense
+    ///
+    /// Only after --verify has found everything right; then everything is compared again. For this, every message of the
+    /// run is kept in memory (some hundred bytes each). The next run with the same flags would not know of the
+    /// corrections, and find other rockets than it expects.
+    ///
+    /// Without --hostile or --lost nothing is ever refused.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "verify", requires = "refusals",
+          value_parser = clap::value_parser!(u64).range(0..=CORRECTIONS_MAX))]
+    pub corrections: u64,
+
+    /// How long --verify waits for the service to catch up, --lost and --corrections included
     #[arg(long, value_name = "DURATION", default_value = "60s", requires = "verify",
           value_parser = humantime::parse_duration)]
     pub verify_deadline: Duration,
@@ -142,6 +157,14 @@ mod tests {
     }
 
     #[test]
+    fn corrections_are_taken_where_something_may_be_refused() {
+        for refusals in [&["--hostile"] as &[&str], &["--lost", "0.1"], &["--hostile", "--lost", "0.1"]] {
+            let flags = [&["http://a/", "--verify", "http://a/", "--corrections", "5"], refusals].concat();
+            assert_eq!(parse(&flags).unwrap().corrections, 5);
+        }
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused_naming_the_flag() {
         let rows: &[(&[&str], &str)] = &[
             (&["https://localhost/messages"], "TLS is not spoken here"),
@@ -159,6 +182,9 @@ mod tests {
             (&["http://a/", "--message-delay", "5"], "--message-delay"),
             (&["http://a/", "--verify", "https://a/"], "--verify"),
             (&["http://a/", "--verify-deadline", "5s"], "--verify"),
+            (&["http://a/", "--lost", "0.1", "--corrections", "5"], "--verify"),
+            (&["http://a/", "--verify", "http://a/", "--corrections", "5"], "--hostile|--lost"),
+            (&["http://a/", "--verify", "http://a/", "--hostile", "--corrections=-1"], "--corrections"),
         ];
         for (arguments, expected) in rows {
             let message = parse(arguments).unwrap_err().to_string();

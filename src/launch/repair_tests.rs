@@ -1,5 +1,7 @@
-//! Whole runs with losses against a service in miniature: gaps are closed, whatever goes wrong on the way.
+//! Whole runs with losses and corrections against a service in miniature: what an operator has to do is done, whatever
+//! goes wrong on the way, and what the service does wrong is found out.
 
+use std::collections::BTreeSet;
 use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -157,4 +159,76 @@ fn lazy(_: usize, request: &Request, service: &mut FakeService) -> Answer {
 async fn a_skip_without_effect_is_found_out() {
     let (is_well, output, _) = run(lazy, &["--lost", "0.2", "--verify-deadline", "1s"]).await;
     assert!(!is_well && output.contains("lastMessageNumber:is"), "{output}");
+}
+
+const CORRECTIONS: [&str; 7] = ["--hostile", "--rockets", "9", "--lost", "0.1", "--corrections", "12"];
+
+#[tokio::test]
+async fn refusals_are_corrected_and_then_everything_is_right_again() {
+    let (is_well, output, service) = run(nothing, &CORRECTIONS).await;
+    assert!(is_well && count(&output, "corrected") == 12, "{output}");
+    let acts = sorted_acts(&service);
+    let corrections: Vec<&str> = acts.iter().filter_map(|act| act.split_once(" of ")).map(|(of, _)| of).collect();
+    assert_eq!(corrections.len(), 12);
+    let channels: BTreeSet<&str> = corrections.iter().copied().collect();
+    assert!(channels.len() > 5, "they are spread over the channels: {acts:?}");
+}
+
+#[tokio::test]
+async fn corrections_end_where_nothing_is_left_to_correct() {
+    let flags = ["--hostile", "--rockets", "30", "--corrections", "100000"];
+    let (is_well, output, _) = run(nothing, &flags).await;
+    assert!(is_well && (20..200).contains(&count(&output, "corrected")), "{output}");
+}
+
+#[tokio::test]
+async fn the_same_flags_make_the_same_corrections_whatever_goes_wrong() {
+    let (_, _, calm) = run(nothing, &CORRECTIONS).await;
+    for between in [trouble, forgetful_trouble] {
+        let (is_well, output, troubled) = run(between, &CORRECTIONS).await;
+        assert!(is_well, "{output}");
+        assert_eq!(sorted_acts(&calm), sorted_acts(&troubled));
+    }
+}
+
+/// The same trouble with a service that does not know a dead letter any more once it was replayed.
+fn forgetful_trouble(index: usize, request: &Request, service: &mut FakeService) -> Answer {
+    match trouble(index, request, service) {
+        (200, text) if request.line.ends_with("/replay") && text.contains("duplicate") => (404, String::new()),
+        answer => answer,
+    }
+}
+
+#[tokio::test]
+async fn a_correction_without_effect_is_found_out() {
+    let lazy: Between = |_, request, service| match request.line.ends_with("/replay") {
+        true => (200, json!({ "data": { "status": "ingested", "event_id": 1 } }).to_string()),
+        false => service.answer(request),
+    };
+    let flags = [&CORRECTIONS[..], &["--verify-deadline", "1s"]].concat();
+    let (is_well, output, _) = run(lazy, &flags).await;
+    assert!(!is_well && output.contains("shouldbe\"Corrected\""), "{output}");
+}
+
+#[tokio::test]
+async fn a_refusal_without_a_dead_letter_is_found_out() {
+    let silent: Between = |_, request, service| match request.line.starts_with("GET /dead-letters") {
+        true => (200, json!({ "data": [] }).to_string()),
+        false => service.answer(request),
+    };
+    let flags = [&CORRECTIONS[..], &["--verify-deadline", "1s"]].concat();
+    let (is_well, output, _) = run(silent, &flags).await;
+    assert!(!is_well && output.contains("wasnotmade:thereisnodeadletterforit"), "{output}");
+}
+
+#[tokio::test]
+async fn a_correction_that_is_refused_outright_is_found_out() {
+    let strict: Between = |_, request, service| match request.line.ends_with("/replay") {
+        true => (409, String::new()),
+        false => service.answer(request),
+    };
+    let flags = [&CORRECTIONS[..], &["--verify-deadline", "1s"]].concat();
+    let (is_well, output, _) = run(strict, &flags).await;
+    assert!(!is_well && output.contains("wasnotmade:answer409"), "{output}");
+    assert_eq!(count(&output, "corrected"), 0);
 }

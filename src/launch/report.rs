@@ -14,7 +14,11 @@ pub(super) fn table(tally: &Tally, elapsed: Duration) -> Table {
 
 /// The table of what the operator did.
 pub(super) fn repairs_table(repairs: &Repairs) -> Table {
-    table_of(vec![row("skips", repairs.skips), row("numbers skipped", repairs.skipped_numbers)])
+    table_of(vec![
+        row("skips", repairs.skips),
+        row("numbers skipped", repairs.skipped_numbers),
+        row("corrected", repairs.corrections),
+    ])
 }
 
 fn table_of(rows: Vec<(String, String)>) -> Table {
@@ -105,6 +109,13 @@ mod tests {
         for row in expected {
             assert!(said.iter().any(|line| line == row), "no {row} in\n{text}");
         }
+    }
+
+    #[test]
+    fn the_table_of_repairs_says_what_was_skipped_and_corrected() {
+        let text = repairs_table(&Repairs { skips: 2, skipped_numbers: 5, corrections: 1 }).to_string();
+        let said: Vec<String> = text.lines().map(|line| line.replace(['│', ' '], "")).collect();
+        assert_eq!(&said[1..4], ["skips2", "numbersskipped5", "corrected1"], "{text}");
     }
 
     #[test]

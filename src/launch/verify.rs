@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::comparison::compare;
+use super::comparison::{Patience, compare};
+use super::corrections::{Corrected, correct};
 use super::differences::Difference;
 use super::operator::Operator;
 use super::oracle::Oracle;
-use super::skips::{self, Skipped};
+use super::skips::{Skipped, close_gaps};
 
 /// How long rockets may be read although time is up, so that an operator who was stuck still says what differs.
 const LAST_LOOK: Duration = Duration::from_secs(5);
@@ -34,16 +35,25 @@ pub(super) struct Repairs {
     pub(super) skips: u64,
     /// How many numbers they covered.
     pub(super) skipped_numbers: u64,
+    /// How many corrections were made.
+    pub(super) corrections: u64,
 }
 
 /// Closes the gaps, then compares the service with the oracle, and gives it until the operator's deadline to catch up.
-pub(super) async fn verify(operator: Operator, oracle: Oracle) -> Verdict {
-    let Skipped { skips, numbers, mut differences } = skips::close_gaps(&operator, &oracle).await;
+/// When all is right, and corrections are wanted, makes them and compares again.
+pub(super) async fn verify(operator: Operator, mut oracle: Oracle, corrections_wanted: u64) -> Verdict {
+    let Skipped { skips, numbers, mut differences } = close_gaps(&operator, &oracle).await;
     let until = if differences.is_empty() { operator.deadline } else { last_look(&operator) };
-    differences.extend(compare(&operator, until, oracle.channels()).await);
+    differences.extend(compare(&operator, until, Patience::UntilApplied, oracle.channels()).await);
+    let mut repairs = Repairs { skips, skipped_numbers: numbers, corrections: 0 };
+    if corrections_wanted > 0 && differences.is_empty() {
+        let Corrected { corrections, difference } = correct(&operator, &mut oracle, corrections_wanted).await;
+        repairs.corrections = corrections;
+        differences.extend(difference);
+        differences.extend(compare(&operator, last_look(&operator), Patience::UntilRight, oracle.channels()).await);
+    }
     operator.progress.finish();
     let (rockets, unknown) = oracle.channels().partition::<Vec<_>, _>(|(_, expected)| expected.is_launched());
-    let repairs = Repairs { skips, skipped_numbers: numbers };
     Verdict { rockets: rockets.len(), unknown: unknown.len(), repairs, differences }
 }
 
