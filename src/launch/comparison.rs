@@ -12,13 +12,15 @@ use super::differences::{Difference, Seen};
 use super::expected::Expected;
 use super::operator::{Operator, REQUESTS_MAX};
 
-/// When a rocket is settled, so that it need not be read again.
+/// When a rocket need not be read again.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Patience {
     /// When everything has been applied: what is wrong then stays wrong.
     UntilApplied,
     /// When it is right: a correction changes what had been applied already, and from outside nothing else tells when.
     UntilRight,
+    /// When it has been read once: there is no time left to wait for anything.
+    OneLook,
 }
 
 /// One look at many rockets, again and again.
@@ -56,11 +58,15 @@ impl Watched {
         Watched { channel, expected, seen: Seen::Unreadable("not read before the deadline".to_owned()) }
     }
 
-    /// Whether waiting cannot change anything: it is final, or it is a rocket which must not be there.
+    /// Whether it is not waited for any longer. A rocket that must not be there will not go away.
     fn is_settled(&self, patience: Patience) -> bool {
         let is_excess = matches!(self.seen, Seen::Rocket(_)) && !self.expected.is_launched();
         let is_final = is_excess || self.seen.is_final(&self.expected);
-        is_final && (patience == Patience::UntilApplied || self.differences().is_empty())
+        match patience {
+            Patience::UntilApplied => is_final,
+            Patience::UntilRight => is_final && self.differences().is_empty(),
+            Patience::OneLook => true,
+        }
     }
 
     fn differences(&self) -> Vec<Difference> {

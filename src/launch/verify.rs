@@ -12,7 +12,8 @@ use super::operator::Operator;
 use super::oracle::Oracle;
 use super::skips::{Skipped, close_gaps};
 
-/// How long rockets may be read although time is up, so that an operator who was stuck still says what differs.
+/// How long the one look may take that is left when time is up, so that an operator who was stuck still says what
+/// differs.
 const LAST_LOOK: Duration = Duration::from_secs(5);
 
 /// What became of a verification.
@@ -43,20 +44,24 @@ pub(super) struct Repairs {
 /// When all is right, and corrections are wanted, makes them and compares again.
 pub(super) async fn verify(operator: Operator, mut oracle: Oracle, corrections_wanted: u64) -> Verdict {
     let Skipped { skips, numbers, mut differences } = close_gaps(&operator, &oracle).await;
-    let until = if differences.is_empty() { operator.deadline } else { last_look(&operator) };
-    differences.extend(compare(&operator, until, Patience::UntilApplied, oracle.channels()).await);
+    differences.extend(compare_all(&operator, &oracle, Patience::UntilApplied).await);
     let mut repairs = Repairs { skips, skipped_numbers: numbers, corrections: 0 };
     if corrections_wanted > 0 && differences.is_empty() {
         let Corrected { corrections, difference } = correct(&operator, &mut oracle, corrections_wanted).await;
         repairs.corrections = corrections;
         differences.extend(difference);
-        differences.extend(compare(&operator, last_look(&operator), Patience::UntilRight, oracle.channels()).await);
+        differences.extend(compare_all(&operator, &oracle, Patience::UntilRight).await);
     }
     operator.progress.finish();
     let (rockets, unknown) = oracle.channels().partition::<Vec<_>, _>(|(_, expected)| expected.is_launched());
     Verdict { rockets: rockets.len(), unknown: unknown.len(), repairs, differences }
 }
 
-fn last_look(operator: &Operator) -> Instant {
-    operator.deadline.max(Instant::now() + LAST_LOOK)
+async fn compare_all(operator: &Operator, oracle: &Oracle, patience: Patience) -> Vec<Difference> {
+    let now = Instant::now();
+    let (until, patience) = match now < operator.deadline {
+        true => (operator.deadline, patience),
+        false => (now + LAST_LOOK, Patience::OneLook),
+    };
+    compare(operator, until, patience, oracle.channels()).await
 }
