@@ -65,6 +65,15 @@ impl Outcome {
     pub(super) fn is_through(self) -> bool {
         matches!(self, Outcome::Through { .. })
     }
+
+    /// Whether the service may have done what it was asked for: anything but a clear no.
+    pub(super) fn may_be_through(self) -> bool {
+        match self {
+            Outcome::Through { .. } | Outcome::TimedOut | Outcome::Lost => true,
+            Outcome::Refused { status } => status >= 500,
+            Outcome::NotConnected => false,
+        }
+    }
 }
 
 /// Posts one body.
@@ -114,6 +123,22 @@ fn failure(error: &reqwest::Error) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_clear_no_means_that_nothing_was_done() {
+        let rows = [
+            (Outcome::Through { status: 200, duplicate: true }, true),
+            (Outcome::Refused { status: 503 }, true),
+            (Outcome::Refused { status: 409 }, false),
+            (Outcome::Refused { status: 302 }, false),
+            (Outcome::TimedOut, true),
+            (Outcome::Lost, true),
+            (Outcome::NotConnected, false),
+        ];
+        for (outcome, expected) in rows {
+            assert_eq!(outcome.may_be_through(), expected, "{outcome}");
+        }
+    }
 
     #[test]
     fn only_a_2xx_is_through_and_a_duplicate_is_recognised() {

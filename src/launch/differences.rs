@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::oracle::Expected;
+use super::expected::Expected;
 use super::text::printable;
 
 /// What was found on the service for a channel.
@@ -32,6 +32,13 @@ impl Display for Difference {
     }
 }
 
+impl Difference {
+    /// Something that is not as it must be on this channel.
+    pub(super) fn new(channel: Uuid, text: String) -> Difference {
+        Difference { channel, text }
+    }
+}
+
 impl Seen {
     /// Whether the service has applied everything, so that what was seen is final.
     pub(super) fn is_final(&self, expected: &Expected) -> bool {
@@ -54,7 +61,7 @@ impl Seen {
 
     /// Everything in which it differs from what is expected.
     pub(super) fn differences(&self, channel: Uuid, expected: &Expected) -> Vec<Difference> {
-        let difference = |text: String| Difference { channel, text };
+        let difference = |text: String| Difference::new(channel, text);
         match self {
             Seen::Unreadable(reason) => vec![difference(format!("cannot be compared: {reason}"))],
             Seen::Unknown if expected.is_launched() => vec![difference("is unknown, should be a rocket".into())],
@@ -94,7 +101,7 @@ mod tests {
             let time = "2022-02-02T19:39:05Z".to_owned();
             oracle.observe(&Message { channel: Uuid::nil(), upper_case: false, number, time, event });
         }
-        oracle.into_channels().next().unwrap().1
+        oracle.channels().next().unwrap().1
     }
 
     fn launched() -> Expected {

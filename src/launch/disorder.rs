@@ -1,6 +1,6 @@
-//! What happens to messages on their way: some are sent twice, and they leave their order.
+//! What happens to messages on their way: some are lost, some are sent twice, and they leave their order.
 //!
-//! Both are adaptors of a stream and hold no more than the window of the shuffle.
+//! The latter two are adaptors of a stream and hold no more than the window of the shuffle.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +22,24 @@ pub(super) struct Outgoing {
 impl Outgoing {
     fn new(body: Bytes, is_copy: bool) -> Outgoing {
         Outgoing { body, is_copy, is_retry: false }
+    }
+}
+
+/// The radio, which loses a share of the messages for good: not even a copy of them is sent.
+pub(super) struct Radio {
+    share: f64,
+    random: ChaCha8Rng,
+}
+
+impl Radio {
+    /// A radio that loses the given share (0 to 1).
+    pub(super) fn new(share: f32, random: ChaCha8Rng) -> Radio {
+        Radio { share: f64::from(share), random }
+    }
+
+    /// Whether it loses the next message.
+    pub(super) fn loses(&mut self) -> bool {
+        self.random.random_bool(self.share)
     }
 }
 
@@ -124,6 +142,17 @@ mod tests {
         let items = shuffled(300);
         let farthest = (0..).zip(&items).map(|(place, item): (i64, &i64)| (place - item).abs()).max().unwrap();
         assert!(farthest > 150, "only {farthest} places");
+    }
+
+    #[test]
+    fn about_the_share_asked_for_is_lost_and_always_the_same() {
+        let losses = |share| {
+            let mut radio = Radio::new(share, random());
+            (0..10_000).filter(|_| radio.loses()).collect::<Vec<i32>>()
+        };
+        assert!(losses(0.0).is_empty() && losses(1.0).len() == 10_000);
+        assert!((900..1_100).contains(&losses(0.1).len()), "{}", losses(0.1).len());
+        assert_eq!(losses(0.1), losses(0.1));
     }
 
     fn copies(share: f64) -> usize {

@@ -13,8 +13,10 @@ use super::message::Message;
 
 /// Part of the key. Raise it whenever the same flags give other data than before, so that they get other channels too.
 const DATA_VERSION: u32 = 1;
-/// The part of the same key's randomness that decides about copies and disorder, and never about the data.
+/// The part of the same key's randomness that decides about copies, and the next one about disorder; never about the data.
 const DISORDER_STREAM: u64 = 1;
+/// The part that decides which messages are lost.
+const LOSS_STREAM: u64 = 3;
 
 /// Everything that the data depend on.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,6 +29,8 @@ pub(super) struct Recipe {
     pub(super) max_messages: u64,
     /// `--hostile`
     pub(super) hostile: bool,
+    /// `--lost`: it leaves the messages of a channel as they are, but what one run has lost another must not send.
+    pub(super) lost: f32,
 }
 
 impl Recipe {
@@ -37,13 +41,23 @@ impl Recipe {
         key[16..20].copy_from_slice(&self.rockets.to_le_bytes());
         key[20..24].copy_from_slice(&u32::from(self.hostile).to_le_bytes());
         key[24..28].copy_from_slice(&DATA_VERSION.to_le_bytes());
+        key[28..32].copy_from_slice(&self.lost.to_le_bytes());
         ChaCha8Rng::from_seed(key)
     }
 
     /// The randomness for copies and disorder: seeded as well, and apart, so that they leave the data as they are.
     pub(super) fn disorder_random(&self) -> ChaCha8Rng {
+        self.random_of(DISORDER_STREAM)
+    }
+
+    /// The randomness for losses, apart for the same reason.
+    pub(super) fn loss_random(&self) -> ChaCha8Rng {
+        self.random_of(LOSS_STREAM)
+    }
+
+    fn random_of(&self, stream: u64) -> ChaCha8Rng {
         let mut random = self.random();
-        random.set_stream(DISORDER_STREAM);
+        random.set_stream(stream);
         random
     }
 }
@@ -120,7 +134,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
     use uuid::Uuid;
 
-    const RECIPE: Recipe = Recipe { seed: 444, rockets: 20, max_messages: 5_000, hostile: false };
+    const RECIPE: Recipe = Recipe { seed: 444, rockets: 20, max_messages: 5_000, hostile: false, lost: 0.0 };
 
     fn channels(recipe: &Recipe) -> BTreeSet<Uuid> {
         Generator::new(recipe).map(|message| message.channel).collect()
@@ -147,6 +161,7 @@ mod tests {
             Recipe { rockets: 21, ..RECIPE },
             Recipe { max_messages: 5_001, ..RECIPE },
             Recipe { hostile: true, ..RECIPE },
+            Recipe { lost: 0.1, ..RECIPE },
         ];
         for other in others {
             assert!(channels(&other).is_disjoint(&channels(&RECIPE)), "{other:?}");

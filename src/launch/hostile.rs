@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn every_mischief_happens() {
-        let recipe = Recipe { seed: 444, rockets: 16, max_messages: 2_000, hostile: true };
+        let recipe = Recipe { seed: 444, rockets: 16, max_messages: 2_000, hostile: true, lost: 0.0 };
         let mut states = BTreeMap::new();
         let mut found = BTreeSet::new();
         for message in Generator::new(&recipe) {

@@ -9,7 +9,8 @@
 //! ```text
 //! options ▸ generator (flight, hostile, clock, words) ▸ oracle ▸ message ▸ disorder ▸ queue ▸ sender (pacer, client)
 //!                                                        │                              sender ▸ tally ▸ report
-//!                                                        └▸ verify (differences) ▸ HTTP
+//!                                                        └▸ verify (skips, corrections, comparison ▸ differences)
+//!                                                           verify ▸ operator ▸ HTTP
 //! ```
 //!
 //! What it deliberately does not do: speak TLS, read the clock for what it sends, give up on a message, or know how
@@ -17,19 +18,28 @@
 
 mod client;
 mod clock;
+mod comparison;
+mod corrections;
 mod differences;
 mod disorder;
+mod expected;
+#[cfg(test)]
+mod fake_service;
 mod flight;
 mod generator;
 mod hostile;
 mod message;
+mod operator;
 mod options;
 mod oracle;
 mod pacer;
 mod progress;
 mod queue;
+#[cfg(test)]
+mod repair_tests;
 mod report;
 mod sender;
+mod skips;
 mod tally;
 #[cfg(test)]
 mod test_service;
@@ -43,17 +53,17 @@ use std::future::Future;
 use std::io::{Write, stdout};
 use std::mem::take;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use reqwest::Url;
 use tokio::time::Instant;
 
 pub use self::options::Options;
 
-use self::disorder::{Duplicated, Outgoing, Shuffled};
+use self::disorder::{Duplicated, Outgoing, Radio, Shuffled};
 use self::generator::{Generator, Recipe};
+use self::operator::Operator;
 use self::oracle::Oracle;
 use self::pacer::Pacer;
 use self::progress::Progress;
@@ -64,6 +74,8 @@ use self::verify::Verdict;
 
 /// How long a message that is not through waits before it is sent again, as in the field.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// The longest pause before something of the service is looked at again.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// How many differences are printed one by one.
 const PRINTED_DIFFERENCES_MAX: usize = 50;
 
@@ -82,13 +94,18 @@ async fn run_with(
     output: &mut impl Write,
 ) -> anyhow::Result<bool> {
     let mut shutdown = pin!(shutdown);
-    let oracle = Arc::new(Mutex::new(Oracle::default()));
+    let oracle = if options.corrections > 0 { Oracle::with_messages() } else { Oracle::default() };
+    let oracle = Arc::new(Mutex::new(oracle));
     let sender = Arc::new(sender(&options, retry_after, &oracle)?);
-    let is_sent = send(&sender, options.concurrency_level, shutdown.as_mut(), output).await?;
-    let Some(base) = options.verify.filter(|_| is_sent) else { return Ok(is_sent) };
+    let is_sent = send(&sender, &oracle, options.concurrency_level, shutdown.as_mut(), output).await?;
+    let Some(base) = options.verify.as_ref().filter(|_| is_sent) else { return Ok(is_sent) };
 
-    let oracle = take(&mut *oracle.lock().unwrap_or_else(PoisonError::into_inner));
-    verify(&base, options.verify_deadline, oracle, shutdown, output).await
+    let oracle = take(&mut *lock(&oracle));
+    let deadline = Instant::now() + options.verify_deadline;
+    let progress = Progress::of_verifying(oracle.messages());
+    let pause = retry_after.min(LOOK_AGAIN_AFTER);
+    let operator = Operator { client: client::build(true)?, base: base.clone(), deadline, pause, progress };
+    verify(operator, oracle, &options, shutdown, output).await
 }
 
 fn sender(options: &Options, retry_after: Duration, oracle: &Arc<Mutex<Oracle>>) -> anyhow::Result<Sender> {
@@ -99,17 +116,28 @@ fn sender(options: &Options, retry_after: Duration, oracle: &Arc<Mutex<Oracle>>)
         pacer: options.rate.map(Pacer::new),
         message_delay: options.message_delay,
         tally: Mutex::new(Tally::new()?),
-        progress: Progress::of_sending(options.max_messages),
+        progress: Progress::of_sending((options.max_messages as f64 * f64::from(1.0 - options.lost)) as u64),
     })
+}
+
+fn lock(oracle: &Mutex<Oracle>) -> MutexGuard<'_, Oracle> {
+    oracle.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// All messages as they will be sent. The oracle sees each of them while they are still in order.
 fn feed(options: &Options, oracle: Arc<Mutex<Oracle>>) -> impl Iterator<Item = Outgoing> + Send + 'static {
-    let Options { seed, rockets, max_messages, hostile, .. } = *options;
-    let recipe = Recipe { seed, rockets, max_messages, hostile };
-    let bodies = Generator::new(&recipe).map(move |message| {
-        oracle.lock().unwrap_or_else(PoisonError::into_inner).observe(&message);
-        message.to_body()
+    let Options { seed, rockets, max_messages, hostile, lost, .. } = *options;
+    let recipe = Recipe { seed, rockets, max_messages, hostile, lost };
+    let mut radio = Radio::new(lost, recipe.loss_random());
+    let bodies = Generator::new(&recipe).filter_map(move |message| match radio.loses() {
+        true => {
+            lock(&oracle).lose();
+            None
+        }
+        false => {
+            lock(&oracle).observe(&message);
+            Some(message.to_body())
+        }
     });
     let mut random = recipe.disorder_random();
     let duplicated = Duplicated::new(bodies, options.duplicates, random.clone());
@@ -120,6 +148,7 @@ fn feed(options: &Options, oracle: Arc<Mutex<Oracle>>) -> impl Iterator<Item = O
 /// Whether everything got through, as opposed to having been stopped.
 async fn send(
     sender: &Arc<Sender>,
+    oracle: &Mutex<Oracle>,
     workers: u32,
     shutdown: impl Future<Output = ()>,
     output: &mut impl Write,
@@ -130,7 +159,8 @@ async fn send(
         () = shutdown => true,
     };
     sender.progress.finish();
-    let tally = sender.tally();
+    let mut tally = sender.tally();
+    tally.lost = lock(oracle).lost();
     writeln!(output, "{}", report::table(&tally, start.elapsed())).context("the table cannot be written")?;
     if is_stopped {
         writeln!(output, "stopped before everything was sent").context("the result cannot be written")?;
@@ -139,22 +169,23 @@ async fn send(
 }
 
 async fn verify(
-    base: &Url,
-    within: Duration,
+    operator: Operator,
     oracle: Oracle,
+    options: &Options,
     shutdown: impl Future<Output = ()>,
     output: &mut impl Write,
 ) -> anyhow::Result<bool> {
-    let client = client::build(true)?;
-    let deadline = Instant::now() + within;
     let verdict = tokio::select! {
-        verdict = verify::verify(client, base, deadline, oracle) => Some(verdict),
+        verdict = verify::verify(operator, oracle, options.corrections) => Some(verdict),
         () = shutdown => None,
     };
     let Some(verdict) = verdict else {
         writeln!(output, "stopped before everything was verified").context("the result cannot be written")?;
         return Ok(false);
     };
+    if options.lost > 0.0 || options.corrections > 0 {
+        writeln!(output, "{}", report::repairs_table(&verdict.repairs)).context("the table cannot be written")?;
+    }
     print_verdict(&verdict, output).context("the differences cannot be written")?;
     Ok(verdict.differences.is_empty())
 }
@@ -163,7 +194,7 @@ fn print_verdict(verdict: &Verdict, output: &mut impl Write) -> std::io::Result<
     for difference in verdict.differences.iter().take(PRINTED_DIFFERENCES_MAX) {
         writeln!(output, "{difference}")?;
     }
-    let Verdict { rockets, unknown, differences } = verdict;
+    let Verdict { rockets, unknown, differences, .. } = verdict;
     if differences.len() > PRINTED_DIFFERENCES_MAX {
         writeln!(output, "and {} more", differences.len() - PRINTED_DIFFERENCES_MAX)?;
     }

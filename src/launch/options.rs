@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use reqwest::Url;
 
 /// The most places a message may be moved, and so the most messages that the shuffle holds in memory.
@@ -14,12 +14,14 @@ const SHUFFLE_PLACES_MAX: i64 = 100_000;
 const ROCKETS_MAX: i64 = 100_000;
 /// The most workers, and so the most connections at one time.
 const CONCURRENCY_LEVEL_MAX: i64 = 10_000;
+/// The most corrections: each one folds its whole channel anew, on either side.
+const CORRECTIONS_MAX: u64 = 100_000;
 /// The most messages a second that can be asked for.
 const RATE_MAX: i64 = 1_000_000;
 
 /// Sends the messages of many rockets, as the field's sender does: many connections, out of order, again until through
 ///
-/// The same seed, `--rockets`, `--max-messages` and `--hostile` give the same messages on the same channels, with the
+/// The same seed, `--rockets`, `--max-messages`, `--hostile` and `--lost` give the same messages on the same channels, with the
 /// same message times, on every platform. Any other value of one of these gives other channels, so that runs with
 /// different flags do not contradict each other on one service.
 ///
@@ -27,6 +29,7 @@ const RATE_MAX: i64 = 1_000_000;
 /// it is through. Unlike the field's sender this one also waits for the messages which still have to be sent again
 /// when the last message has been generated.
 #[derive(Debug, Clone, Args)]
+#[command(group(ArgGroup::new("refusals").args(["hostile", "lost"]).multiple(true)))]
 pub struct Options {
     /// Where the messages are posted, such as http://localhost:8088/messages
     #[arg(value_name = "URL", value_parser = http_url)]
@@ -57,6 +60,13 @@ pub struct Options {
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     pub duplicates: f64,
 
+    /// The share of messages that is generated and never sent, from 0 to 1: the radio has lost them
+    ///
+    /// With --verify, the gaps which that leaves on the channels of this run are closed first, as an operator would: by
+    /// asking the service for its gaps and skipping what is missing.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = lost_share)]
+    pub lost: f32,
+
     /// How far out of order messages are sent: at most so many places from their own
     #[arg(long, value_name = "PLACES", default_value_t = 0,
           value_parser = clap::value_parser!(u32).range(0..=SHUFFLE_PLACES_MAX))]
@@ -80,7 +90,19 @@ pub struct Options {
     #[arg(long, value_name = "URL", value_parser = http_url)]
     pub verify: Option<Url>,
 
-    /// How long --verify waits for the service to catch up
+    /// How many messages that were refused are corrected: their dead letters are replayed with a body that makes more
+    /// sense
+    ///
+    /// Only after --verify has found everything right; then everything is compared again. For this, every message of the
+    /// run is kept in memory (some hundred bytes each). The next run with the same flags would not know of the
+    /// corrections, and find other rockets than it expects.
+    ///
+    /// Without --hostile or --lost nothing is ever refused.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "verify", requires = "refusals",
+          value_parser = clap::value_parser!(u64).range(0..=CORRECTIONS_MAX))]
+    pub corrections: u64,
+
+    /// How long --verify waits for the service to catch up, --lost and --corrections included
     #[arg(long, value_name = "DURATION", default_value = "60s", requires = "verify",
           value_parser = humantime::parse_duration)]
     pub verify_deadline: Duration,
@@ -101,6 +123,11 @@ fn share(text: &str) -> Result<f64, String> {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
         _ => Err("give a share from 0 (none) to 1 (all), such as 0.1".into()),
     }
+}
+
+/// Single precision: what is drawn from must be the same in every run, and so short that it fits into the key.
+fn lost_share(text: &str) -> Result<f32, String> {
+    share(text).map(|share| share as f32)
 }
 
 #[cfg(test)]
@@ -130,6 +157,14 @@ mod tests {
     }
 
     #[test]
+    fn corrections_are_taken_where_something_may_be_refused() {
+        for refusals in [&["--hostile"] as &[&str], &["--lost", "0.1"], &["--hostile", "--lost", "0.1"]] {
+            let flags = [&["http://a/", "--verify", "http://a/", "--corrections", "5"], refusals].concat();
+            assert_eq!(parse(&flags).unwrap().corrections, 5);
+        }
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused_naming_the_flag() {
         let rows: &[(&[&str], &str)] = &[
             (&["https://localhost/messages"], "TLS is not spoken here"),
@@ -137,6 +172,8 @@ mod tests {
             (&["localhost"], "give a URL such as"),
             (&["http://a/", "--duplicates", "1.5"], "--duplicates"),
             (&["http://a/", "--duplicates", "NaN"], "--duplicates"),
+            (&["http://a/", "--lost", "1.01"], "give a share from 0 (none) to 1 (all)"),
+            (&["http://a/", "--lost=-0.1"], "--lost"),
             (&["http://a/", "--concurrency-level", "0"], "--concurrency-level"),
             (&["http://a/", "--max-messages", "0"], "--max-messages"),
             (&["http://a/", "--rockets", "0"], "--rockets"),
@@ -145,6 +182,9 @@ mod tests {
             (&["http://a/", "--message-delay", "5"], "--message-delay"),
             (&["http://a/", "--verify", "https://a/"], "--verify"),
             (&["http://a/", "--verify-deadline", "5s"], "--verify"),
+            (&["http://a/", "--lost", "0.1", "--corrections", "5"], "--verify"),
+            (&["http://a/", "--verify", "http://a/", "--corrections", "5"], "--hostile|--lost"),
+            (&["http://a/", "--verify", "http://a/", "--hostile", "--corrections=-1"], "--corrections"),
         ];
         for (arguments, expected) in rows {
             let message = parse(arguments).unwrap_err().to_string();

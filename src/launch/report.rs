@@ -1,16 +1,30 @@
-//! The table at the end: what was sent, what was answered, how fast.
+//! The tables at the end: what was sent, what was answered, how fast; and what had to be done before it was verified.
 
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::tally::Tally;
+use super::verify::Repairs;
 
 /// The table of a run that took so long.
 pub(super) fn table(tally: &Tally, elapsed: Duration) -> Table {
+    table_of(rows(tally, elapsed))
+}
+
+/// The table of what the operator did.
+pub(super) fn repairs_table(repairs: &Repairs) -> Table {
+    table_of(vec![
+        row("skips", repairs.skips),
+        row("numbers skipped", repairs.skipped_numbers),
+        row("corrected", repairs.corrections),
+    ])
+}
+
+fn table_of(rows: Vec<(String, String)>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY);
-    for (name, value) in rows(tally, elapsed) {
+    for (name, value) in rows {
         table.add_row([name, value]);
     }
     if let Some(values) = table.column_mut(1) {
@@ -19,10 +33,14 @@ pub(super) fn table(tally: &Tally, elapsed: Duration) -> Table {
     table
 }
 
+fn row(name: &str, value: u64) -> (String, String) {
+    (name.to_owned(), value.to_string())
+}
+
 fn rows(tally: &Tally, elapsed: Duration) -> Vec<(String, String)> {
-    let row = |name: &str, value: u64| (name.to_owned(), value.to_string());
     let mut rows = vec![
-        row("messages generated", tally.generated),
+        row("messages generated", tally.generated + tally.lost),
+        row("lost on the radio", tally.lost),
         row("sent twice", tally.copies),
         row("sent, and through", tally.through),
         row("retried", tally.retried),
@@ -63,7 +81,7 @@ mod tests {
     #[test]
     fn the_table_says_everything() {
         let mut tally = Tally::new().unwrap();
-        tally.generated = 3;
+        (tally.generated, tally.lost) = (3, 2);
         let outcomes = [
             Outcome::Through { status: 200, duplicate: true },
             Outcome::Refused { status: 503 },
@@ -75,7 +93,8 @@ mod tests {
         let text = table(&tally, Duration::from_secs(2)).to_string();
         let said: Vec<String> = text.lines().map(|line| line.replace(['│', ' '], "")).collect();
         let expected = [
-            "messagesgenerated3",
+            "messagesgenerated5",
+            "lostontheradio2",
             "sent,andthrough1",
             "attempts3",
             "answer2001",
@@ -90,6 +109,13 @@ mod tests {
         for row in expected {
             assert!(said.iter().any(|line| line == row), "no {row} in\n{text}");
         }
+    }
+
+    #[test]
+    fn the_table_of_repairs_says_what_was_skipped_and_corrected() {
+        let text = repairs_table(&Repairs { skips: 2, skipped_numbers: 5, corrections: 1 }).to_string();
+        let said: Vec<String> = text.lines().map(|line| line.replace(['│', ' '], "")).collect();
+        assert_eq!(&said[1..4], ["skips2", "numbersskipped5", "corrected1"], "{text}");
     }
 
     #[test]

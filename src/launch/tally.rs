@@ -17,8 +17,10 @@ const LATENCY_DIGITS: u8 = 3;
 /// The counts of one run.
 #[derive(Debug)]
 pub(super) struct Tally {
-    /// Messages that were generated and taken by a worker, copies aside.
+    /// Messages that were generated and taken by a worker, copies and losses aside.
     pub(super) generated: u64,
+    /// Messages that were generated and lost on the radio: no worker ever saw them.
+    pub(super) lost: u64,
     /// Second copies that were taken.
     pub(super) copies: u64,
     /// Messages and copies that are through.
@@ -38,8 +40,9 @@ impl Tally {
     pub(super) fn new() -> anyhow::Result<Tally> {
         let latencies = Histogram::new_with_bounds(1, LATENCY_MICROSECONDS_MAX, LATENCY_DIGITS)
             .context("the latencies cannot be counted")?;
-        let (generated, copies, through, retried, answered_duplicate) = (0, 0, 0, 0, 0);
-        Ok(Tally { generated, copies, through, retried, answered_duplicate, outcomes: BTreeMap::new(), latencies })
+        let (generated, lost, copies, through, retried, answered_duplicate) = (0, 0, 0, 0, 0, 0);
+        let outcomes = BTreeMap::new();
+        Ok(Tally { generated, lost, copies, through, retried, answered_duplicate, outcomes, latencies })
     }
 
     /// Counts a message that is about to be sent.

@@ -16,7 +16,7 @@ use super::{Options, run_with};
 
 const RETRY_AFTER: Duration = Duration::from_millis(1);
 
-fn options(arguments: &[&str]) -> Options {
+pub(super) fn options(arguments: &[&str]) -> Options {
     let command = <Options as clap::Args>::augment_args(Command::new("launch"));
     Options::from_arg_matches(&command.get_matches_from([&["launch"], arguments].concat())).unwrap()
 }
@@ -82,12 +82,37 @@ async fn copies_are_sent_and_the_disorder_loses_nothing() {
     assert!(counts.len() == 100 && counts.values().all(|count| *count == 2));
 }
 
+#[tokio::test]
+async fn what_is_lost_is_never_sent_not_even_a_copy_and_the_table_says_so() {
+    let mut runs = Vec::new();
+    for workers in ["1", "4"] {
+        let counts = Arc::new(Mutex::new(BTreeMap::<Vec<u8>, u32>::new()));
+        let seen = Arc::clone(&counts);
+        let service = TestService::start(move |_, request| {
+            *seen.lock().unwrap().entry(request.body.clone()).or_default() += 1;
+            ingested()
+        })
+        .await;
+        let url = service.url("/messages");
+        let flags =
+            [&url, "--max-messages", "200", "--lost", "0.3", "--duplicates", "1", "--concurrency-level", workers];
+        let (is_well, output) = run(options(&flags)).await;
+        let sent = counts.lock().unwrap().clone();
+        assert!(is_well && (110..170).contains(&sent.len()) && sent.values().all(|count| *count == 2), "{output}");
+        for row in ["messagesgenerated200".to_owned(), format!("lostontheradio{}", 200 - sent.len())] {
+            assert!(output.contains(&row), "{row}:\n{output}");
+        }
+        runs.push(sent);
+    }
+    assert_eq!(runs[0], runs[1], "the same flags lose the same messages");
+}
+
 /// Starts a service which knows the final states of a run; `change` may falsify them.
 async fn service_with_states(recipe: Recipe, change: fn(&mut Map<String, Value>)) -> TestService {
     let mut oracle = Oracle::default();
     Generator::new(&recipe).for_each(|message| oracle.observe(&message));
     let mut states = BTreeMap::new();
-    for (channel, expected) in oracle.into_channels().filter(|(_, expected)| expected.is_launched()) {
+    for (channel, expected) in oracle.channels().filter(|(_, expected)| expected.is_launched()) {
         let fields = expected.fields(channel).into_iter();
         let mut rocket: Map<String, Value> =
             fields.filter_map(|(name, value)| value.map(|value| (name.to_owned(), value))).collect();
@@ -109,7 +134,7 @@ async fn service_with_states(recipe: Recipe, change: fn(&mut Map<String, Value>)
 }
 
 async fn verify(change: fn(&mut Map<String, Value>)) -> (bool, String) {
-    let recipe = Recipe { seed: 5, rockets: 16, max_messages: 400, hostile: true };
+    let recipe = Recipe { seed: 5, rockets: 16, max_messages: 400, hostile: true, lost: 0.0 };
     let service = service_with_states(recipe, change).await;
     let (url, base) = (service.url("/messages"), service.url("/"));
     let flags = ["--seed", "5", "--rockets", "16", "--max-messages", "400", "--hostile"];
