@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::jetstream::{self, message::PublishMessage};
 use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
@@ -109,16 +110,55 @@ async fn write(context: &jetstream::Context, outcomes: &[Outcome]) -> Result<(),
 
 /// What became of an event; none where that is not final yet. Of several outcomes the last counts, but for duplicates.
 pub async fn outcome_of(broker: &Broker, event: Sequence) -> Result<Option<Outcome>, BrokerError> {
-    let (subject, mut from, mut known) = (outcome_subject(event.0), Some(1), None::<Outcome>);
+    Ok(told_of(broker, event).await?.outcome)
+}
+
+/// Whether nothing was told of an event when this was asked: a replica that lags behind does not show it.
+pub async fn is_untold(broker: &Broker, event: Sequence) -> Result<bool, BrokerError> {
+    let last = last_of_segment(broker, event).await?;
+    let told = told_of(broker, event).await?;
+    Ok(told.outcome.is_none() && told.through >= last)
+}
+
+/// Whether a message with outcomes, as it is published, says something of an event.
+pub(super) fn mentions(payload: &[u8], event: Sequence) -> bool {
+    find(payload, event).is_some()
+}
+
+/// What a reading of a segment has shown of one event, and the place of the last message that it has seen.
+#[derive(Default)]
+struct Reading {
+    outcome: Option<Outcome>,
+    through: u64,
+}
+
+async fn told_of(broker: &Broker, event: Sequence) -> Result<Reading, BrokerError> {
+    let (subject, mut from, mut reading) = (outcome_subject(event.0), Some(1), Reading::default());
     while let Some(first) = from {
         let question =
             Question { stream: OUTCOME_STREAM, subjects: &subject, from: first, messages_max: PAGE_MESSAGES_MAX };
         let page = ask(broker, question).await?;
         let found = page.found.iter().filter_map(|found| find(&found.message.payload, event));
-        known = known.into_iter().chain(found).reduce(counting);
+        reading.outcome = reading.outcome.into_iter().chain(found).reduce(counting);
+        reading.through = page.found.last().map_or(reading.through, |found| found.sequence);
         from = page.next;
     }
-    Ok(known)
+    Ok(reading)
+}
+
+/// Where the last message lies of an event's segment, as the leader has it; 0 where there is none.
+async fn last_of_segment(broker: &Broker, event: Sequence) -> Result<u64, BrokerError> {
+    let stream = broker.jetstream().get_stream_no_info(OUTCOME_STREAM).await.map_err(BrokerError::unavailable)?;
+    let subject = outcome_subject(event.0);
+    match tokio::time::timeout(PUBLISH_TIMEOUT, stream.get_last_raw_message_by_subject(&subject)).await {
+        Ok(Ok(message)) => Ok(message.sequence),
+        Ok(Err(error)) => match error.kind() {
+            LastRawMessageErrorKind::NoMessageFound => Ok(0),
+            LastRawMessageErrorKind::JetStream(answer) => Err(BrokerError::from_server(&answer)),
+            _ => Err(BrokerError::unavailable(error)),
+        },
+        Err(_) => Err(BrokerError::timed_out("reading outcomes")),
+    }
 }
 
 fn to_bytes(outcomes: &[Outcome]) -> Vec<u8> {

@@ -1,8 +1,12 @@
 //! Messages of the stream, read again: those of one channel or one partition page by page, or one by its place. The stream
 //! is the buffer in which messages wait behind a gap, and the log from which every state can be folded again.
 
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::RawMessageErrorKind;
+
+use super::connection::PUBLISH_TIMEOUT;
 use super::direct::{Found, Question, ask};
-use super::topology::{STREAM, stored_subject, stored_subjects};
+use super::topology::{STREAM, partition_in, stored_subject, stored_subjects};
 use super::{Broker, BrokerError, Stored};
 use crate::domain::{Channel, Sequence};
 
@@ -35,9 +39,40 @@ pub async fn read_partition(broker: &Broker, partition: u16, from: Sequence) -> 
 
 /// Reads the message at this place; none if there is none.
 pub async fn read_one(broker: &Broker, sequence: Sequence) -> Result<Option<Stored>, BrokerError> {
+    Ok(locate(broker, sequence).await?.map(|(_, stored)| stored))
+}
+
+/// Reads the message at this place, with its partition; none if there is none.
+pub async fn locate(broker: &Broker, sequence: Sequence) -> Result<Option<(u16, Stored)>, BrokerError> {
+    if sequence == Sequence(0) {
+        // The first one is 1, and the server takes 0 for no question.
+        return Ok(None);
+    }
     let question = Question { stream: STREAM, subjects: ">", from: sequence.0, messages_max: 1 };
-    let found = ask(broker, question).await?.found.pop();
-    Ok(found.map(stored).filter(|stored| stored.sequence == sequence))
+    match ask(broker, question).await?.found.pop().filter(|found| found.sequence == sequence.0) {
+        Some(found) => Ok(Some((partition_in(&found.subject), stored(found)))),
+        // A replica may lag behind: that there is none, only the leader knows.
+        None => locate_latest(broker, sequence).await,
+    }
+}
+
+async fn locate_latest(broker: &Broker, sequence: Sequence) -> Result<Option<(u16, Stored)>, BrokerError> {
+    let stream = broker.jetstream().get_stream_no_info(STREAM).await.map_err(BrokerError::unavailable)?;
+    let message = match tokio::time::timeout(PUBLISH_TIMEOUT, stream.get_raw_message(sequence.0)).await {
+        Ok(Ok(message)) => message,
+        Ok(Err(error)) => match error.kind() {
+            RawMessageErrorKind::NoMessageFound => return Ok(None),
+            RawMessageErrorKind::JetStream(answer) => match BrokerError::from_server(&answer) {
+                BrokerError::NotThere => return Ok(None),
+                error => return Err(error),
+            },
+            _ => return Err(BrokerError::unavailable(error)),
+        },
+        Err(_) => return Err(BrokerError::timed_out("reading a message back")),
+    };
+    let StreamMessage { subject, headers, payload, time, .. } = message;
+    let header = |name| headers.get_last(name).map(|value| value.as_str());
+    Ok(Some((partition_in(&subject), Stored::of(sequence, time, &subject, header, payload))))
 }
 
 async fn page(broker: &Broker, subjects: &str, from: Sequence) -> Result<Page, BrokerError> {

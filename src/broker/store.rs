@@ -99,7 +99,8 @@ impl Store {
 }
 
 impl Versioned {
-    const NONE: Self = Self {
+    /// What lies where nothing was ever written.
+    pub const NONE: Self = Self {
         record: None,
         revision: 0,
         owed: Owed { placed: Vec::new(), since: None },

@@ -112,6 +112,12 @@ pub fn channel_token(stored_subject: &str) -> &str {
     stored_subject.splitn(3, '.').nth(2).unwrap_or_default()
 }
 
+/// The partition of a stored subject `rockets.<partition>.<channel>`.
+pub fn partition_in(stored_subject: &str) -> u16 {
+    // The server wrote it: there is always one.
+    stored_subject.split('.').nth(1).and_then(|partition| partition.parse().ok()).unwrap_or_default()
+}
+
 /// The id by which the broker recognises a repeated message.
 pub fn message_id(channel: &Channel, number: MessageNumber) -> String {
     format!("{channel}-{number}")
@@ -301,6 +307,7 @@ mod tests {
         assert_eq!(channel_of_record(&record_subject(&channel)), Some(channel));
         assert_eq!(channel_of_record("$KV.rockets.else"), None);
         assert_eq!(channel_token("rockets.3.not-a-uuid"), "not-a-uuid");
+        assert_eq!(partition_in("rockets.13.not-a-uuid"), 13);
         let subject = dead_letter_subject(3, "refused", &"🚀".repeat(1_000));
         assert_eq!(subject, format!("rockets_dlq.3.refused.{}", "🚀".repeat(256)));
         assert_eq!(token_of_letter(&subject), "🚀".repeat(256));

@@ -1,0 +1,60 @@
+//! Words that something may have become of an event, as they are published: what a request waits on that asks for an event.
+//!
+//! They are words and no facts. A publish is heard before it is stored, and may be refused; on the way from one server of
+//! a cluster to another it may be missed. Whoever hears one looks at what is stored, and looks now and then unasked.
+
+use async_nats::Subscriber;
+use futures_util::{FutureExt as _, StreamExt as _};
+
+use super::connection::{PUBLISH_TIMEOUT, within};
+use super::outcomes::mentions;
+use super::topology::{outcome_subject, record_subject};
+use super::{Broker, BrokerError};
+use crate::domain::{Channel, Sequence};
+
+/// What is published about one event and its channel's record, from the moment of the subscription on.
+pub struct Signals {
+    event: Sequence,
+    outcomes: Subscriber,
+    records: Option<Subscriber>,
+}
+
+impl Signals {
+    /// Subscribes. What is asked on the same connection from now on is answered after the subscription stands.
+    pub async fn subscribe(broker: &Broker, event: Sequence, channel: Option<Channel>) -> Result<Self, BrokerError> {
+        let subscribe = |subject| within(PUBLISH_TIMEOUT, "subscribing", broker.client().subscribe(subject));
+        let outcomes = subscribe(outcome_subject(event.0)).await?;
+        let records = match channel {
+            Some(channel) => Some(subscribe(record_subject(&channel)).await?),
+            None => None,
+        };
+        Ok(Self { event, outcomes, records })
+    }
+
+    /// Waits for the next word; all that have come by then are one. Nothing is lost when the wait is given up.
+    pub async fn next(&mut self) {
+        loop {
+            let records = async {
+                match &mut self.records {
+                    Some(records) => records.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let is_about_it = tokio::select! {
+                Some(told) = self.outcomes.next() => mentions(&told.payload, self.event),
+                Some(_) = records => true,
+                // Both have ended, with the connection.
+                else => std::future::pending().await,
+            };
+            if is_about_it {
+                return self.forget();
+            }
+        }
+    }
+
+    fn forget(&mut self) {
+        for words in [Some(&mut self.outcomes), self.records.as_mut()].into_iter().flatten() {
+            while let Some(Some(_)) = words.next().now_or_never() {}
+        }
+    }
+}
