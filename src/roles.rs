@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::http::health::{self, Check};
 use crate::http::{Routes, either};
 use crate::ingest::Ingest;
+use crate::query::Events;
 use crate::query::feed::{self, FedView};
 use crate::track::TrackSettings;
 use crate::{http, query, track};
@@ -56,7 +57,8 @@ pub async fn run(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let Some(started) = shutdown.run_until_cancelled(Process::start_all(roles, config, connection)).await else {
+    let starting = Process::start_all(roles, config, connection, &shutdown);
+    let Some(started) = shutdown.run_until_cancelled(starting).await else {
         return Ok(());
     };
     let mut process = started?;
@@ -82,13 +84,20 @@ struct Process {
     checks: BTreeMap<&'static str, Check>,
     tasks: JoinSet<anyhow::Result<()>>,
     ingest: Option<Ingest>,
+    /// When no more requests are taken: those in hand are to come to their end.
+    shutdown: CancellationToken,
     /// Ends everything but HTTP.
     rest: CancellationToken,
 }
 
 impl Process {
-    async fn start_all(roles: &[Role], config: &Config, connection: &ConnectionSettings) -> anyhow::Result<Self> {
-        let mut process = Self::default();
+    async fn start_all(
+        roles: &[Role],
+        config: &Config,
+        connection: &ConnectionSettings,
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let mut process = Self { shutdown: shutdown.clone(), ..Self::default() };
         for role in roles {
             process.start(*role, config, connection).await?;
         }
@@ -100,7 +109,7 @@ impl Process {
         let check = match role {
             Role::Ingest => self.start_ingest(broker),
             Role::Track => self.start_track(broker, config),
-            Role::Query => self.start_query(broker),
+            Role::Query => self.start_query(broker).await?,
         };
         self.checks.insert(role.name(), check);
         Ok(())
@@ -122,14 +131,15 @@ impl Process {
         check
     }
 
-    fn start_query(&mut self, broker: Broker) -> Check {
+    async fn start_query(&mut self, broker: Broker) -> anyhow::Result<Check> {
         let fed = Arc::new(FedView::default());
-        self.routes.push(query::routes::routes(&fed));
+        let events = Events::new(&broker, &fed, self.shutdown.clone()).await?;
+        self.routes.push(query::routes::routes(&fed, &events));
         let (check, rest) = (query::routes::check(&fed, &broker), self.rest.clone());
         self.tasks.spawn(async move {
             feed::run(broker, fed, rest).await;
             Ok(())
         });
-        check
+        Ok(check)
     }
 }

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::View;
@@ -24,6 +25,9 @@ const COMPARE_EVERY: Duration = Duration::from_secs(2);
 const DIFFERENCES_MAX: u32 = 3;
 /// Pause before a feed that broke is opened again.
 const REOPEN_PAUSE: Duration = Duration::from_millis(200);
+
+/// How long a load waits for its next change before it is begun anew.
+const LOAD_STALL_MAX: Duration = Duration::from_secs(10);
 
 /// How much the view is worth at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,9 +46,17 @@ pub struct FedView {
     /// The rockets.
     pub view: View,
     freshness: AtomicU8,
+    /// The view's last revision, for those who wait for one.
+    revision: watch::Sender<u64>,
 }
 
 impl FedView {
+    /// Waits until the view has what the bucket had at this revision.
+    pub async fn reached(&self, revision: u64) {
+        // Its sender is ours: it does not end.
+        let _ = self.revision.subscribe().wait_for(|reached| *reached >= revision).await;
+    }
+
     /// How much the view is worth at this moment.
     pub fn freshness(&self) -> Freshness {
         match self.freshness.load(Ordering::Acquire) {
@@ -115,20 +127,37 @@ async fn feed(
 
 /// Loads the whole bucket into a new view, which then takes the place of the old one.
 async fn load(broker: &Broker, fed: &FedView) -> Result<Feed, BrokerError> {
-    let mut feed = Feed::open(broker, None).await?;
-    let loading = FedView::default();
-    let mut pending = feed.pending;
-    while pending > 0 {
-        let change = feed.next().await?;
-        pending = change.pending;
-        apply(&loading, change);
-    }
-    fed.view.replace_with(loading.view);
+    let (view, feed) = load_new(broker).await?;
+    fed.view.replace_with(view);
+    fed.revision.send_replace(fed.view.last_revision());
     fed.became_fresh();
     Ok(feed)
 }
 
+/// Loads the whole bucket once; the feed goes on from there.
+pub async fn load_new(broker: &Broker) -> Result<(View, Feed), BrokerError> {
+    let mut feed = Feed::open(broker, None).await?;
+    let view = View::default();
+    let mut pending = feed.pending;
+    while pending > 0 {
+        let change = timeout(LOAD_STALL_MAX, feed.next()).await;
+        let change = change.unwrap_or_else(|_| Err(BrokerError::timed_out("loading the rockets")))?;
+        pending = change.pending;
+        apply_to(&view, change);
+    }
+    Ok((view, feed))
+}
+
 fn apply(fed: &FedView, change: Change) {
+    let pending = change.pending;
+    apply_to(&fed.view, change);
+    fed.revision.send_replace(fed.view.last_revision());
+    if pending == 0 && fed.freshness() == Freshness::Stale {
+        fed.became_fresh();
+    }
+}
+
+fn apply_to(view: &View, change: Change) {
     static UNREADABLE: Limit = Limit::new();
     let record = match change.record.as_deref().map(Record::from_bytes) {
         None => None,
@@ -141,10 +170,7 @@ fn apply(fed: &FedView, change: Change) {
             None
         }
     };
-    fed.view.apply(change.channel, record, change.revision);
-    if change.pending == 0 && fed.freshness() == Freshness::Stale {
-        fed.became_fresh();
-    }
+    view.apply(change.channel, record, change.revision);
 }
 
 /// Compares the bucket with the view, again and again.

@@ -1,10 +1,13 @@
-//! The read side: what `GET /rockets` and `GET /rockets/{channel}` answer from.
+//! The read side: what there is to be asked about rockets and about single messages.
 //!
 //! On the way of the data: `[bucket] ▸ broker/watch ▸` [`view`] (all rockets in memory) `▸` [`list`] (what a client
 //! asked for) `▸` [`mod@page`] (the rockets that are the answer) `▸` [`public`] (as JSON). Which rockets a list has, and in
 //! which order, is said once, in [`selection`]; [`cursor`] carries it from one page to the next.
+//!
+//! [`events`] tells what became of one message: from what is stored, as [`status`] decides.
 
 pub mod cursor;
+pub mod events;
 pub mod feed;
 pub mod list;
 pub mod page;
@@ -12,11 +15,13 @@ pub mod params;
 pub mod public;
 pub mod routes;
 pub mod selection;
+pub mod status;
 pub mod view;
 
 #[cfg(test)]
 mod fixtures;
 
+pub use events::Events;
 pub use list::ListRequest;
 pub use page::{Page, page};
 pub use params::BadQuery;

@@ -1,31 +1,44 @@
-//! `GET /rockets` and `GET /rockets/{channel}`, answered from the view.
+//! The routes of the read side; those of rockets are answered here, from the view.
 
 use std::sync::Arc;
 
 use warp::Filter;
+use warp::filters::BoxedFilter;
 use warp::http::Method;
 
 use super::feed::{FedView, Freshness};
-use super::{Entry, ListRequest, PublicRocket, page};
+use super::{Entry, Events, ListRequest, PublicRocket, page};
 use crate::broker::Broker;
 use crate::domain::Channel;
 use crate::http::health::{Check, Condition};
 use crate::http::{Answer, Routes, either};
 
-const METHODS: &str = "GET, HEAD";
+/// Everything that can be asked: rockets and events.
+pub fn routes(fed: &Arc<FedView>, events: &Events) -> Routes {
+    either(rockets(fed), events.route())
+}
 
 /// `/rockets` and `/rockets/{channel}`.
-pub fn routes(fed: &Arc<FedView>) -> Routes {
+fn rockets(fed: &Arc<FedView>) -> Routes {
     let (all, one) = (fed.clone(), fed.clone());
-    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
-    let list = warp::path!("rockets").and(warp::method()).and(query).then(move |method, query: String| {
+    let list = warp::path!("rockets").and(warp::method()).and(query()).then(move |method, query: String| {
         let fed = all.clone();
-        async move { if is_read(&method) { list(fed, query).await } else { Answer::method_not_allowed(METHODS) } }
+        async move { if is_read(&method) { list(fed, query).await } else { methods() } }
     });
-    let get = warp::path!("rockets" / String).and(warp::method()).map(move |channel: String, method| {
-        if is_read(&method) { get(&one, &channel) } else { Answer::method_not_allowed(METHODS) }
-    });
+    let get = warp::path!("rockets" / String)
+        .and(warp::method())
+        .map(move |channel: String, method| if is_read(&method) { get(&one, &channel) } else { methods() });
     either(list.boxed(), get.boxed())
+}
+
+/// The query string, without its question mark; empty where there is none.
+pub(super) fn query() -> BoxedFilter<(String,)> {
+    warp::query::raw().or(warp::any().map(String::new)).unify().boxed()
+}
+
+/// Answers a method that these routes have not.
+pub(super) fn methods() -> Answer {
+    Answer::method_not_allowed("GET, HEAD")
 }
 
 /// Whether rockets can be read. Without a broker nothing is known of what is new, also before the feed has noticed.
@@ -38,7 +51,7 @@ pub fn check(fed: &Arc<FedView>, broker: &Broker) -> Check {
     })
 }
 
-fn is_read(method: &Method) -> bool {
+pub(super) fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 

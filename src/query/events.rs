@@ -1,0 +1,364 @@
+//! `GET /events/{event_id}`: what became of one message, and on request not before that is known.
+//!
+//! What is stored about it is read afresh for each answer; what is to be said of it is [`super::status`]'s to decide.
+//! Whoever waits has subscribed before the first reading, and reads again at each word ([`crate::broker::signals`]). A
+//! status that is final is told once this process's own view shows it, so that what is asked next is not older.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use warp::Filter as _;
+use warp::http::Method;
+
+use super::feed::FedView;
+use super::params::{BadQuery, Params};
+use super::routes::{is_read, methods, query};
+use super::status::{Asked, Seen, Status};
+use crate::broker::outcomes::{is_untold, outcome_of};
+use crate::broker::progress::progress;
+use crate::broker::read_back::locate;
+use crate::broker::signals::Signals;
+use crate::broker::store::{Store, Versioned};
+use crate::broker::{Broker, BrokerError, Stored};
+use crate::domain::{Became, Channel, Entry, MessageNumber, Record, Sequence, Skip};
+use crate::http::{Answer, RequestId, Routes};
+use crate::logging::Limit;
+
+/// Longest time that a client may ask to wait.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long the broker may take to say where an event is, and again for what became of it: together less than 5 s.
+const READ_DEADLINE: Duration = Duration::from_millis(2_200);
+/// How long a final status is kept back at least, for the view to show it.
+const SHOW_WAIT_MIN: Duration = Duration::from_secs(1);
+/// Pause between a word, which is heard before anything is stored, and a second look; then it grows fourfold each time.
+const LOOK_PAUSE_MIN: Duration = Duration::from_millis(4);
+/// Longest pause between two looks, where no word comes.
+const LOOK_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Readings for one look, where an outcome was told while the record was read.
+const READINGS_MAX: usize = 3;
+
+/// Answers for events, on one connection.
+#[derive(Clone)]
+pub struct Events {
+    broker: Broker,
+    store: Store,
+    fed: Arc<FedView>,
+    shutdown: CancellationToken,
+}
+
+/// What never changes of an event.
+struct Event {
+    id: Sequence,
+    partition: u16,
+    channel: Option<Channel>,
+    number: Option<MessageNumber>,
+    message_type: Option<&'static str>,
+    asked: Asked,
+    received_at: OffsetDateTime,
+}
+
+/// What became of it as far as is known, and the revision of the record that shows it.
+struct Look {
+    status: Status,
+    revision: u64,
+}
+
+/// An event, as clients see it.
+#[derive(Serialize)]
+struct PublicEvent<'a> {
+    id: u64,
+    channel: Option<String>,
+    message_number: Option<u64>,
+    message_type: Option<&'static str>,
+    status: &'static str,
+    received_at: Option<String>,
+    processed_at: Option<String>,
+    error_message: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting_for: Option<u64>,
+}
+
+impl Events {
+    /// Answers on this connection; at the shutdown nobody waits any longer.
+    pub async fn new(broker: &Broker, fed: &Arc<FedView>, shutdown: CancellationToken) -> Result<Self, BrokerError> {
+        Ok(Self { broker: broker.clone(), store: Store::new(broker).await?, fed: fed.clone(), shutdown })
+    }
+
+    /// `/events/{event_id}`.
+    pub(super) fn route(&self) -> Routes {
+        let events = self.clone();
+        warp::path!("events" / String)
+            .and(warp::method())
+            .and(query())
+            .and(warp::ext::get::<RequestId>())
+            .then(move |id: String, method: Method, query: String, request_id: RequestId| {
+                let events = events.clone();
+                async move { if is_read(&method) { events.answer(&id, &query, &request_id).await } else { methods() } }
+            })
+            .boxed()
+    }
+
+    async fn answer(&self, id: &str, query: &str, request_id: &RequestId) -> Answer {
+        let Some(id) = event_id(id) else { return Answer::bad_request(format!("invalid event ID: {id}")) };
+        let wait = match wait_of(query) {
+            Ok(wait) => wait,
+            Err(problem) => return Answer::bad_request(problem.to_string()),
+        };
+        match self.find(id, wait).await {
+            Ok(Some((event, look))) => Answer::ok(&public(&event, &look.status)),
+            Ok(None) => Answer::not_found("event"),
+            Err(error) => unavailable(&error, request_id),
+        }
+    }
+
+    async fn find(&self, id: Sequence, wait: Duration) -> Result<Option<(Event, Look)>, BrokerError> {
+        if !self.broker.is_connected() {
+            return Err(BrokerError::Unavailable("not connected".into()));
+        }
+        let deadline = Instant::now() + wait;
+        let Some((partition, stored)) = in_time(locate(&self.broker, id)).await? else { return Ok(None) };
+        let event = Event::of(partition, stored);
+        let look = match wait {
+            Duration::ZERO => self.look(&event).await?,
+            _ => self.look_until_known(&event, deadline).await?,
+        };
+        if matches!(look.status, Status::Final(..)) {
+            // A view that lags further behind says so itself.
+            let shown_by = deadline.max(Instant::now() + SHOW_WAIT_MIN);
+            let _ = timeout_at(shown_by, self.fed.reached(look.revision)).await;
+        }
+        Ok(Some((event, look)))
+    }
+
+    async fn look_until_known(&self, event: &Event, deadline: Instant) -> Result<Look, BrokerError> {
+        let mut signals = Signals::subscribe(&self.broker, event.id, event.in_sequence_of()).await?;
+        let mut pause = LOOK_PAUSE_MIN;
+        loop {
+            let over = self.shutdown.is_cancelled() || Instant::now() >= deadline;
+            let look = self.look(event).await?;
+            if over || look.status.is_known() {
+                return Ok(look);
+            }
+            tokio::select! {
+                () = signals.next() => pause = LOOK_PAUSE_MIN,
+                () = sleep_until(deadline.min(Instant::now() + pause)) => pause = LOOK_PAUSE_MAX.min(4 * pause),
+                () = self.shutdown.cancelled() => {}
+            }
+        }
+    }
+
+    async fn look(&self, event: &Event) -> Result<Look, BrokerError> {
+        let (mut seen, mut revision) = in_time(self.read(event)).await?;
+        for _ in 1..READINGS_MAX {
+            if seen.outcome.is_none() || seen.has_effect(event.id, event.asked) {
+                break;
+            }
+            (seen, revision) = in_time(self.read(event)).await?;
+        }
+        let mut status = seen.status(event.id, event.asked);
+        if status == Status::Final(Became::Duplicate, None) && !in_time(is_untold(&self.broker, event.id)).await? {
+            status = Status::Processing;
+        }
+        Ok(Look { status, revision })
+    }
+
+    /// Reads what is stored, in the order on which a status relies.
+    async fn read(&self, event: &Event) -> Result<(Seen, u64), BrokerError> {
+        let load = async {
+            match event.in_sequence_of() {
+                Some(channel) => self.store.load_latest(&channel).await,
+                None => Ok(Versioned::NONE),
+            }
+        };
+        let (found, progress) = tokio::try_join!(load, progress(&self.broker, event.partition))?;
+        let record = match found.record.as_deref().map(Record::from_bytes) {
+            None => Record::default(),
+            Some(Ok(record)) => record,
+            // A tracker will fold it anew, or a newer program knows.
+            Some(Err(_)) => Record::to_be_read_back(),
+        };
+        let mut seen = Seen { record, owed: found.owed, at: found.at, progress, outcome: None };
+        if seen.may_be_told(event.id, event.asked) {
+            seen.outcome = outcome_of(&self.broker, event.id).await?;
+        }
+        Ok((seen, found.revision))
+    }
+}
+
+impl Event {
+    fn of(partition: u16, stored: Stored) -> Self {
+        let (id, received_at) = (stored.sequence, stored.time);
+        let of_subject = Channel::parse(&stored.channel_token);
+        let entry = stored.read().ok();
+        let (number, message_type) = match &entry {
+            Some(Entry::Message(arrival)) => (Some(arrival.message.number), Some(arrival.message.kind.name())),
+            Some(Entry::Skip(arrived)) => (Some(arrived.skip.up_to), Some(Skip::NAME)),
+            None => (None, None),
+        };
+        let asked = entry.as_ref().map_or(Asked::Unreadable, Asked::of);
+        Self { id, partition, channel: of_subject, number, message_type, asked, received_at }
+    }
+
+    /// The channel whose record tells of it; none where it cannot be read.
+    fn in_sequence_of(&self) -> Option<Channel> {
+        self.channel.filter(|_| self.asked != Asked::Unreadable)
+    }
+}
+
+fn public<'a>(event: &Event, status: &'a Status) -> PublicEvent<'a> {
+    let time = |time: OffsetDateTime| time.format(&Rfc3339).ok();
+    let (processed_at, error_message) = match status {
+        Status::Final(Became::Failed(why), at) => (*at, Some(why.as_str())),
+        Status::Final(_, at) => (*at, None),
+        Status::Pending | Status::Waiting(_) | Status::Processing => (None, None),
+    };
+    PublicEvent {
+        id: event.id.0,
+        channel: event.channel.map(|channel| channel.to_string()),
+        message_number: event.number.map(MessageNumber::get),
+        message_type: event.message_type,
+        status: status.name(),
+        received_at: time(event.received_at),
+        processed_at: processed_at.and_then(time),
+        error_message,
+        waiting_for: if let Status::Waiting(missing) = status { Some(missing.get()) } else { None },
+    }
+}
+
+/// Digits that fit 63 bits.
+fn event_id(text: &str) -> Option<Sequence> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|id| digits && *id <= i64::MAX as u64).map(Sequence)
+}
+
+/// How long the client wants to wait.
+fn wait_of(query: &str) -> Result<Duration, BadQuery> {
+    let params = Params::parse(query, &["wait"])?;
+    let Some(text) = params.text("wait") else { return Ok(Duration::ZERO) };
+    let (digits, in_unit): (_, fn(u64) -> Duration) = match text.strip_suffix("ms") {
+        Some(digits) => (digits, Duration::from_millis),
+        None => (text.strip_suffix('s').unwrap_or_default(), Duration::from_secs),
+    };
+    let count = digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    let wait = count.map(in_unit).filter(|wait| *wait <= WAIT_MAX);
+    wait.ok_or_else(|| BadQuery::new("wait", "must be a time such as 5s or 500ms, at most 10s"))
+}
+
+async fn in_time<T>(read: impl Future<Output = Result<T, BrokerError>>) -> Result<T, BrokerError> {
+    timeout(READ_DEADLINE, read).await.unwrap_or_else(|_| Err(BrokerError::timed_out("reading an event")))
+}
+
+fn unavailable(error: &BrokerError, request_id: &RequestId) -> Answer {
+    static UNANSWERED: Limit = Limit::new();
+    if let Some(unlogged) = UNANSWERED.admits() {
+        tracing::warn!(%request_id, %error, unlogged, "an event could not be told");
+    }
+    Answer::unavailable("the event cannot be read now, ask again")
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    const CHANNEL: &str = "193270a9-c9cf-404a-8f83-838e71d9ae67";
+
+    #[test]
+    fn an_event_id_is_digits_that_fit_63_bits() {
+        let rows = [
+            ("0", Some(0)),
+            ("12", Some(12)),
+            ("007", Some(7)),
+            ("9223372036854775807", Some(i64::MAX as u64)),
+            ("9223372036854775808", None),
+            ("99999999999999999999999", None),
+            ("", None),
+            ("+1", None),
+            ("-1", None),
+            ("1.0", None),
+            ("0x1", None),
+            ("١", None),
+            ("%31", None),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(event_id(text), expected.map(Sequence), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wait_is_a_whole_number_of_a_unit_within_its_bound() {
+        let wait = |text: &str| wait_of(&format!("wait={text}")).map_err(|error| error.to_string());
+        for (text, milliseconds) in [("5s", 5_000), ("500ms", 500), ("10s", 10_000), ("10000ms", 10_000), ("0s", 0)] {
+            assert_eq!(wait(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        assert_eq!(wait_of(""), Ok(Duration::ZERO));
+        for text in ["", "5", "s", "ms", "11s", "10001ms", "1.5s", "-1s", "%2B1s", "5S", "5m", "5 s", "1s1ms", "1sms"] {
+            assert_eq!(wait(text), Err("wait: must be a time such as 5s or 500ms, at most 10s".into()), "{text}");
+        }
+        assert!(wait("18446744073709551615s").is_err() && wait("99999999999999999999999s").is_err());
+        assert!(wait_of("wait=1s&wait=1s").is_err() && wait_of("waits=1s").is_err());
+    }
+
+    fn json(token: &str, corrects: Option<&str>, payload: &str, status: &Status) -> String {
+        let stored = Stored {
+            sequence: Sequence(7),
+            channel_token: token.into(),
+            time: OffsetDateTime::UNIX_EPOCH,
+            request_id: None,
+            corrects: corrects.map(str::to_owned),
+            attempts_before: 0,
+            payload: Bytes::copy_from_slice(payload.as_bytes()),
+        };
+        serde_json::to_string(&public(&Event::of(3, stored), status)).unwrap()
+    }
+
+    fn body(message_type: &str) -> String {
+        format!(
+            r#"{{"metadata":{{"channel":"{CHANNEL}","messageNumber":9,"messageTime":"2022-02-02T19:39:05Z",
+               "messageType":"{message_type}"}},"message":{{"reason":"x"}}}}"#
+        )
+    }
+
+    #[test]
+    fn an_event_says_what_it_has_to_say_and_null_elsewhere() {
+        let at = Some(OffsetDateTime::UNIX_EPOCH);
+        let failed = Status::Final(Became::Failed("why".into()), at);
+        let readable = format!(r#"{{"id":7,"channel":"{CHANNEL}","message_number":9,"message_type":"#);
+        let stored = r#""received_at":"1970-01-01T00:00:00Z","processed_at":"#;
+        let rows = [
+            (
+                json(CHANNEL, None, &body("RocketExploded"), &Status::Waiting(MessageNumber::FIRST)),
+                format!(
+                    r#"{readable}"RocketExploded","status":"pending",{stored}null,"error_message":null,"waiting_for":1}}"#
+                ),
+            ),
+            (
+                json(CHANNEL, None, &body("MessagesSkipped"), &Status::Final(Became::Processed, at)),
+                format!(
+                    r#"{readable}"MessagesSkipped","status":"processed",{stored}"1970-01-01T00:00:00Z","error_message":null}}"#
+                ),
+            ),
+            (
+                json(CHANNEL, Some("8"), &body("RocketExploded"), &failed),
+                format!(
+                    r#"{{"id":7,"channel":"{CHANNEL}","message_number":null,"message_type":null,"status":"failed",{stored}"1970-01-01T00:00:00Z","error_message":"why"}}"#
+                ),
+            ),
+            (
+                json("not-a-uuid", None, "x", &Status::Final(Became::Duplicate, None)),
+                format!(
+                    r#"{{"id":7,"channel":null,"message_number":null,"message_type":null,"status":"duplicate",{stored}null,"error_message":null}}"#
+                ),
+            ),
+        ];
+        for (event, expected) in rows {
+            assert_eq!(event, expected);
+        }
+    }
+}
