@@ -134,7 +134,7 @@ impl Process {
     async fn start_query(&mut self, broker: Broker) -> anyhow::Result<Check> {
         let fed = Arc::new(FedView::default());
         let events = Events::new(&broker, &fed, self.shutdown.clone()).await?;
-        self.routes.push(query::routes::routes(&fed, &events));
+        self.routes.push(query::routes::routes(&fed, &broker, &events));
         let (check, rest) = (query::routes::check(&fed, &broker), self.rest.clone());
         self.tasks.spawn(async move {
             feed::run(broker, fed, rest).await;

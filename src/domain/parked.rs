@@ -94,6 +94,12 @@ impl Parked {
         self.beyond
     }
 
+    /// Where the first of the messages that wait lies in the stream.
+    pub fn lowest(&self) -> Option<Sequence> {
+        let ranges = self.ranges.iter().map(|range| range.sequence);
+        ranges.chain(self.beyond.map(|beyond| beyond.lowest)).min()
+    }
+
     /// How many numbers are known to wait; fewer than do when there are some beyond the ranges.
     pub fn count(&self) -> u64 {
         self.ranges.iter().map(|range| range.last.get() - range.first.get() + 1).sum()
@@ -210,7 +216,7 @@ mod tests {
         let mut parked = parked(&[(3, 1), (4, 2), (5, 3), (9, 4)]);
         assert!(parked.could_follow(number(3)) && !parked.could_follow(number(2)));
         parked.remove_through(number(4));
-        assert_eq!(ranges(&parked), [(5, 5, 1), (9, 9, 4)]);
+        assert_eq!((ranges(&parked), parked.lowest()), (vec![(5, 5, 1), (9, 9, 4)], Some(Sequence(1))));
         parked.remove_through(number(8));
         assert_eq!(ranges(&parked), [(9, 9, 4)]);
         assert_eq!((parked.count(), parked.contains(number(9)), parked.contains(number(8))), (1, true, false));

@@ -1,14 +1,17 @@
-//! The read side: what there is to be asked about rockets and about single messages.
+//! The read side: what there is to be asked about rockets, about single messages and about gaps.
 //!
 //! On the way of the data: `[bucket] ▸ broker/watch ▸` [`view`] (all rockets in memory) `▸` [`list`] (what a client
 //! asked for) `▸` [`mod@page`] (the rockets that are the answer) `▸` [`public`] (as JSON). Which rockets a list has, and in
 //! which order, is said once, in [`selection`]; [`cursor`] carries it from one page to the next.
 //!
-//! [`events`] tells what became of one message: from what is stored, as [`status`] decides.
+//! [`gaps`] tells from the same view which channels wait, a page at a time ([`gap_list`]). [`events`] tells what became of
+//! one message: from what is stored, as [`status`] decides.
 
 pub mod cursor;
 pub mod events;
 pub mod feed;
+mod gap_list;
+pub mod gaps;
 pub mod list;
 pub mod page;
 pub mod params;

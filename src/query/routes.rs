@@ -7,15 +7,15 @@ use warp::filters::BoxedFilter;
 use warp::http::Method;
 
 use super::feed::{FedView, Freshness};
-use super::{Entry, Events, ListRequest, PublicRocket, page};
+use super::{Entry, Events, ListRequest, PublicRocket, gaps, page};
 use crate::broker::Broker;
 use crate::domain::Channel;
 use crate::http::health::{Check, Condition};
 use crate::http::{Answer, Routes, either};
 
-/// Everything that can be asked: rockets and events.
-pub fn routes(fed: &Arc<FedView>, events: &Events) -> Routes {
-    either(rockets(fed), events.route())
+/// Everything that can be asked: rockets, events and gaps.
+pub fn routes(fed: &Arc<FedView>, broker: &Broker, events: &Events) -> Routes {
+    [events.route(), gaps::route(fed, broker)].into_iter().fold(rockets(fed), either)
 }
 
 /// `/rockets` and `/rockets/{channel}`.
@@ -87,6 +87,6 @@ fn public(entry: &Entry) -> PublicRocket<'_> {
     PublicRocket::from(entry)
 }
 
-fn loading() -> Answer {
+pub(super) fn loading() -> Answer {
     Answer::unavailable("the rockets are being loaded, ask again")
 }

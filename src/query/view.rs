@@ -1,4 +1,5 @@
-//! All rockets, in memory: fed from the bucket one change at a time, read by every request.
+//! All rockets, in memory, and which channels wait behind a gap: fed from the bucket one change at a time, read by every
+//! request.
 //!
 //! Whoever feeds it holds the write lock for one insertion per change; the entry is made before and the old one freed
 //! after. A reader holds the read lock for one look-up, or for a bounded part of a [`scan`], and takes entries out as
@@ -15,9 +16,12 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::domain::record::Last;
 use crate::domain::{Channel, Record, Rocket};
+use gaps::Gaps;
 
+pub mod gaps;
 pub mod scan;
 
+pub use gaps::Gap;
 pub use scan::{Order, Scan};
 
 /// What is known of one rocket that was launched.
@@ -42,6 +46,8 @@ pub struct View {
 #[derive(Debug, Default)]
 struct State {
     slots: BTreeMap<Channel, Slot>,
+    /// Of channels that wait, launched or not. Others have nothing there.
+    gaps: Gaps,
     /// Changes of keys that are no channels. Their names are not told, so that their number is known only in bounds.
     foreign_changes: u64,
     foreign_revision: u64,
@@ -61,11 +67,12 @@ impl View {
     /// No channel stands for a key that is none; no record for one that was deleted, or that this program cannot read:
     /// such a rocket is hidden, as its old state would be told as if it were the present one.
     pub fn apply(&self, channel: Option<Channel>, record: Option<Record>, revision: u64) {
+        let gap = channel.zip(record.as_ref()).and_then(|(channel, record)| Gap::of(channel, record));
         let entry = channel.zip(record).and_then(|(channel, record)| Entry::new(channel, record)).map(Arc::new);
         let mut state = self.write();
         state.last_revision = state.last_revision.max(revision);
         let outdated = match channel {
-            Some(channel) => state.put(channel, Slot { revision, entry }),
+            Some(channel) => state.put(channel, Slot { revision, entry }, gap),
             None => state.count_foreign(revision),
         };
         drop(state);
@@ -119,12 +126,14 @@ impl Entry {
 
 impl State {
     /// Gives back the slot that is of no more use, the older one of two.
-    fn put(&mut self, channel: Channel, new: Slot) -> Option<Slot> {
-        match self.slots.get_mut(&channel) {
-            Some(held) if held.revision < new.revision => Some(mem::replace(held, new)),
-            Some(_) => Some(new),
+    fn put(&mut self, channel: Channel, new: Slot, gap: Option<Gap>) -> Option<Slot> {
+        let outdated = match self.slots.get_mut(&channel) {
+            Some(held) if held.revision >= new.revision => return Some(new),
+            Some(held) => Some(mem::replace(held, new)),
             None => self.slots.insert(channel, new),
-        }
+        };
+        self.gaps.put(channel, gap);
+        outdated
     }
 
     fn count_foreign(&mut self, revision: u64) -> Option<Slot> {
