@@ -16,6 +16,8 @@ use crate::config::{self, Config};
 use crate::roles::{self, Role};
 use crate::{launch, logging, up};
 
+mod gaps;
+
 /// Exit code for wrong usage or configuration, as clap has it.
 const WRONG_USAGE: u8 = 2;
 
@@ -45,6 +47,8 @@ enum Command {
     Query(Settings),
     /// Make the broker's streams, durables and bucket, or change what differs
     Init(Settings),
+    /// Show which channels wait for a missing number, and since when
+    Gaps(gaps::Options),
     /// Send the messages of many rockets, as the field's sender does, and verify the result
     Launch(launch::Options),
 }
@@ -126,6 +130,7 @@ async fn run(command: Command) -> ExitCode {
     let (settings, role) = match command {
         Command::Launch(options) => return run_launch(options).await,
         Command::Init(settings) => return with_config(settings, init).await,
+        Command::Gaps(options) => return gaps::main(options).await,
         Command::Up { roles, settings } => {
             return with_config(settings, async |config| {
                 let (listener, shutdown) = (listen(&config).await?, shutdown_signal()?);
@@ -141,6 +146,19 @@ async fn run(command: Command) -> ExitCode {
 }
 
 async fn with_config(settings: Settings, command: impl AsyncFnOnce(Config) -> anyhow::Result<()>) -> ExitCode {
+    with_log(settings, logging::start, command).await
+}
+
+/// The same for a tool that answers and ends, whose log is quiet.
+async fn with_config_quietly(settings: Settings, command: impl AsyncFnOnce(Config) -> anyhow::Result<()>) -> ExitCode {
+    with_log(settings, logging::start_quietly, command).await
+}
+
+async fn with_log(
+    settings: Settings,
+    start_log: fn(Option<logging::Format>),
+    command: impl AsyncFnOnce(Config) -> anyhow::Result<()>,
+) -> ExitCode {
     let config = match settings.load() {
         Ok(config) => config,
         Err(wrong) => {
@@ -148,7 +166,7 @@ async fn with_config(settings: Settings, command: impl AsyncFnOnce(Config) -> an
             return ExitCode::from(WRONG_USAGE);
         }
     };
-    logging::start(config.log.format);
+    start_log(config.log.format);
     command(config).await.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
 }
 
@@ -203,6 +221,15 @@ fn connection(config: &Config) -> ConnectionSettings {
         urls => urls.to_vec(),
     };
     ConnectionSettings { urls, creds: config.nats.creds.clone() }
+}
+
+/// The broker that a tool speaks to: the configured one, or the one that `rockets up` has started on this machine.
+async fn tool_broker(config: &Config, name: &str) -> anyhow::Result<Broker> {
+    let urls = match config.nats.urls.as_slice() {
+        [] => vec![format!("nats://127.0.0.1:{}", config.broker.port)],
+        urls => urls.to_vec(),
+    };
+    Broker::connect(&ConnectionSettings { urls, creds: config.nats.creds.clone() }, name).await
 }
 
 async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
