@@ -8,7 +8,6 @@ pub mod cursor;
 pub mod feed;
 pub mod list;
 pub mod page;
-pub mod params;
 pub mod public;
 pub mod routes;
 pub mod selection;
@@ -17,8 +16,8 @@ pub mod view;
 #[cfg(test)]
 mod fixtures;
 
+pub use crate::http::params::{self, BadQuery};
 pub use list::ListRequest;
 pub use page::{Page, page};
-pub use params::BadQuery;
 pub use public::PublicRocket;
 pub use view::{Entry, View};
