@@ -1,4 +1,8 @@
-//! The command line: what can be said, and where it leads.
+//! The command line: what can be said, and where it leads. What an operator's tools do is in the modules below.
+
+mod dlq;
+mod skip;
+mod tool;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,6 +49,11 @@ enum Command {
     Query(Settings),
     /// Make the broker's streams, durables and bucket, or change what differs
     Init(Settings),
+    /// Give up waiting for numbers of a rocket that will not come
+    Skip(skip::Options),
+    /// Look at what could not be applied, replay it or drop it
+    #[command(subcommand)]
+    Dlq(dlq::Command),
     /// Send the messages of many rockets, as the field's sender does, and verify the result
     Launch(launch::Options),
 }
@@ -125,6 +134,8 @@ pub fn main() -> ExitCode {
 async fn run(command: Command) -> ExitCode {
     let (settings, role) = match command {
         Command::Launch(options) => return run_launch(options).await,
+        Command::Skip(options) => return skip::run(options).await,
+        Command::Dlq(command) => return dlq::run(command).await,
         Command::Init(settings) => return with_config(settings, init).await,
         Command::Up { roles, settings } => {
             return with_config(settings, async |config| {
@@ -141,15 +152,20 @@ async fn run(command: Command) -> ExitCode {
 }
 
 async fn with_config(settings: Settings, command: impl AsyncFnOnce(Config) -> anyhow::Result<()>) -> ExitCode {
-    let config = match settings.load() {
+    let config = match loaded(settings) {
         Ok(config) => config,
-        Err(wrong) => {
-            tell(&format!("error: wrong settings\n{wrong}"));
-            return ExitCode::from(WRONG_USAGE);
-        }
+        Err(code) => return code,
     };
     logging::start(config.log.format);
     command(config).await.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
+}
+
+/// The settings, or how the process ends without them.
+fn loaded(settings: Settings) -> Result<Config, ExitCode> {
+    settings.load().map_err(|wrong| {
+        tell(&format!("error: wrong settings\n{wrong}"));
+        ExitCode::from(WRONG_USAGE)
+    })
 }
 
 async fn run_launch(options: launch::Options) -> ExitCode {

@@ -51,6 +51,7 @@ use reqwest::Url;
 use tokio::time::Instant;
 
 pub use self::options::Options;
+pub(crate) use self::text::printable;
 
 use self::disorder::{Duplicated, Outgoing, Shuffled};
 use self::generator::{Generator, Recipe};
