@@ -1,4 +1,8 @@
-//! The command line: what can be said, and where it leads.
+//! The command line: what can be said, and where it leads. What an operator's tools do is in the modules below.
+
+mod dlq;
+mod skip;
+mod tool;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,6 +53,11 @@ enum Command {
     Init(Settings),
     /// Show which channels wait for a missing number, and since when
     Gaps(gaps::Options),
+    /// Give up waiting for numbers of a rocket that will not come
+    Skip(skip::Options),
+    /// Look at what could not be applied, replay it or drop it
+    #[command(subcommand)]
+    Dlq(dlq::Command),
     /// Send the messages of many rockets, as the field's sender does, and verify the result
     Launch(launch::Options),
 }
@@ -129,8 +138,10 @@ pub fn main() -> ExitCode {
 async fn run(command: Command) -> ExitCode {
     let (settings, role) = match command {
         Command::Launch(options) => return run_launch(options).await,
+        Command::Skip(options) => return skip::run(options).await,
+        Command::Dlq(command) => return dlq::run(command).await,
         Command::Init(settings) => return with_config(settings, init).await,
-        Command::Gaps(options) => return gaps::main(options).await,
+        Command::Gaps(options) => return gaps::run(options).await,
         Command::Up { roles, settings } => {
             return with_config(settings, async |config| {
                 let (listener, shutdown) = (listen(&config).await?, shutdown_signal()?);
@@ -146,28 +157,20 @@ async fn run(command: Command) -> ExitCode {
 }
 
 async fn with_config(settings: Settings, command: impl AsyncFnOnce(Config) -> anyhow::Result<()>) -> ExitCode {
-    with_log(settings, logging::start, command).await
-}
-
-/// The same for a tool that answers and ends, whose log is quiet.
-async fn with_config_quietly(settings: Settings, command: impl AsyncFnOnce(Config) -> anyhow::Result<()>) -> ExitCode {
-    with_log(settings, logging::start_quietly, command).await
-}
-
-async fn with_log(
-    settings: Settings,
-    start_log: fn(Option<logging::Format>),
-    command: impl AsyncFnOnce(Config) -> anyhow::Result<()>,
-) -> ExitCode {
-    let config = match settings.load() {
+    let config = match loaded(settings) {
         Ok(config) => config,
-        Err(wrong) => {
-            tell(&format!("error: wrong settings\n{wrong}"));
-            return ExitCode::from(WRONG_USAGE);
-        }
+        Err(code) => return code,
     };
-    start_log(config.log.format);
+    logging::start(config.log.format);
     command(config).await.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
+}
+
+/// The settings, or how the process ends without them.
+fn loaded(settings: Settings) -> Result<Config, ExitCode> {
+    settings.load().map_err(|wrong| {
+        tell(&format!("error: wrong settings\n{wrong}"));
+        ExitCode::from(WRONG_USAGE)
+    })
 }
 
 async fn run_launch(options: launch::Options) -> ExitCode {
@@ -221,15 +224,6 @@ fn connection(config: &Config) -> ConnectionSettings {
         urls => urls.to_vec(),
     };
     ConnectionSettings { urls, creds: config.nats.creds.clone() }
-}
-
-/// The broker that a tool speaks to: the configured one, or the one that `rockets up` has started on this machine.
-async fn tool_broker(config: &Config, name: &str) -> anyhow::Result<Broker> {
-    let urls = match config.nats.urls.as_slice() {
-        [] => vec![format!("nats://127.0.0.1:{}", config.broker.port)],
-        urls => urls.to_vec(),
-    };
-    Broker::connect(&ConnectionSettings { urls, creds: config.nats.creds.clone() }, name).await
 }
 
 async fn listen(config: &Config) -> anyhow::Result<TcpListener> {

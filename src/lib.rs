@@ -3,12 +3,13 @@
 //! ```text
 //! HTTP ▸ ingest ▸ domain/wire ▸ broker/publisher ▸ [stream] ▸ broker/consumer ▸ track ▸ domain/sequencer
 //!      ▸ domain/rocket ▸ broker/store ▸ [bucket] ▸ broker/watch ▸ query/view ▸ query ▸ HTTP
-//!                                          (what cannot be applied: track ▸ broker/dead_letters ▸ [stream])
+//!                                    (what cannot be applied: track ▸ broker/dead_letters ▸ [stream] ▸ dlq)
 //! ```
 //!
 //! - [`domain`] is pure: channels, messages, rockets, and the order of one channel.
 //! - [`broker`] is the only one that speaks NATS. [`http`] is the only one that knows what a connection is.
 //! - [`ingest`], [`track`], [`query`] are the roles. They never import each other: they meet through the broker.
+//! - [`dlq`] is what an operator does about what went wrong, over HTTP beside the roles, and from the command line.
 //! - [`roles`] runs some of them in one process, [`up`] runs all of them and a broker of its own.
 //! - [`launch`] is the load generator: a user like any other, which shares nothing with the rest.
 //! - [`cli`] and [`config`] are what an operator touches; [`logging`] is what an operator reads.
@@ -18,6 +19,7 @@
 pub mod broker;
 pub mod cli;
 pub mod config;
+pub mod dlq;
 pub mod domain;
 pub mod fail_point;
 pub mod http;

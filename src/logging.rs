@@ -25,8 +25,8 @@ pub fn start(format: Option<Format>) {
     start_with(format, "info,async_nats=warn");
 }
 
-/// Starts the log of a tool that answers and ends: without `RUST_LOG`, only what is worth a warning.
-pub fn start_quietly(format: Option<Format>) {
+/// Starts the log of a tool, whose output is what its user wants to see: without `RUST_LOG` only what is wrong is in it.
+pub fn start_of_tool(format: Option<Format>) {
     start_with(format, "warn");
 }
 

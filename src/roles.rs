@@ -13,13 +13,14 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::topology::Topology;
 use crate::broker::{Broker, ConnectionSettings};
 use crate::config::Config;
+use crate::dlq::Operations;
 use crate::http::health::{self, Check};
 use crate::http::{Routes, either};
 use crate::ingest::Ingest;
 use crate::query::Events;
 use crate::query::feed::{self, FedView};
 use crate::track::TrackSettings;
-use crate::{http, query, track};
+use crate::{dlq, http, query, track};
 
 /// Something that a process can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -72,6 +73,9 @@ pub async fn run(
     if let Some(ingest) = process.ingest {
         ingest.drain().await;
     }
+    if let Some(operations) = process.operations {
+        operations.drain().await;
+    }
     process.rest.cancel();
     let mut ended = failed.into_iter().chain(process.tasks.join_all().await.into_iter().map(Ok));
     ended.try_for_each(|ended| ended?)
@@ -84,6 +88,7 @@ struct Process {
     checks: BTreeMap<&'static str, Check>,
     tasks: JoinSet<anyhow::Result<()>>,
     ingest: Option<Ingest>,
+    operations: Option<Operations>,
     /// When no more requests are taken: those in hand are to come to their end.
     shutdown: CancellationToken,
     /// Ends everything but HTTP.
@@ -101,7 +106,19 @@ impl Process {
         for role in roles {
             process.start(*role, config, connection).await?;
         }
+        if roles.iter().any(|role| matches!(role, Role::Ingest | Role::Query)) {
+            process.start_operations(config, connection).await?;
+        }
         Ok(process)
+    }
+
+    /// What an operator does is served wherever HTTP is more than health.
+    async fn start_operations(&mut self, config: &Config, connection: &ConnectionSettings) -> anyhow::Result<()> {
+        let broker = Broker::connect(connection, "dlq").await?;
+        let operations = Operations::new(broker, config.stream.partitions).await?;
+        self.routes.push(dlq::routes::routes(&operations));
+        self.operations = Some(operations);
+        Ok(())
     }
 
     async fn start(&mut self, role: Role, config: &Config, connection: &ConnectionSettings) -> anyhow::Result<()> {

@@ -67,7 +67,8 @@ fn only_the_broker_speaks_nats() {
     for source in sources().iter().filter(|source| !source.path.starts_with("broker/")) {
         assert!(!source.code.contains("async_nats::"), "src/{} must leave NATS to src/broker", source.path);
     }
-    forbid("broker/", &["crate::http", "crate::ingest", "crate::track", "crate::query", "crate::up", "crate::config"]);
+    let roles = ["crate::ingest", "crate::track", "crate::query", "crate::dlq"];
+    forbid("broker/", &[&["crate::http", "crate::up", "crate::config"][..], &roles].concat());
 }
 
 #[test]
@@ -88,13 +89,18 @@ fn names_at_the_broker_are_spelled_in_one_file() {
 #[test]
 fn http_knows_neither_broker_nor_rockets() {
     forbid("http/", &["crate::broker", "crate::domain", "crate::ingest", "crate::track", "crate::query"]);
+    forbid("http/", &["crate::dlq"]);
 }
 
 #[test]
 fn roles_meet_only_through_the_broker() {
-    forbid("ingest/", &["crate::track", "crate::query", "crate::up", "crate::roles"]);
-    forbid("track/", &["crate::ingest", "crate::query", "crate::up", "crate::roles"]);
-    forbid("query/", &["crate::ingest", "crate::track", "crate::up", "crate::roles"]);
+    let roles = ["ingest", "track", "query", "dlq"];
+    for role in roles {
+        let others = roles.iter().filter(|other| **other != role).map(|other| format!("crate::{other}"));
+        let others: Vec<_> = others.collect();
+        forbid(&format!("{role}/"), &others.iter().map(String::as_str).collect::<Vec<_>>());
+        forbid(&format!("{role}/"), &["crate::up", "crate::roles", "crate::cli"]);
+    }
 }
 
 #[test]

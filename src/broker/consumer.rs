@@ -5,10 +5,12 @@
 use std::time::Duration;
 
 use async_nats::Subject;
-use async_nats::jetstream::{self, consumer::pull};
+use async_nats::jetstream;
+use async_nats::jetstream::consumer::{PullConsumer, pull};
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::sleep;
 
+use super::connection::{PUBLISH_TIMEOUT, within};
 use super::topology::{PRIORITY_GROUP, STREAM, durable_name};
 use super::{Broker, BrokerError, Stored};
 use crate::domain::Sequence;
@@ -106,12 +108,7 @@ impl Deliveries {
     }
 
     async fn try_open(&self) -> Result<pull::Stream, BrokerError> {
-        let consumer: jetstream::consumer::PullConsumer = self
-            .broker
-            .jetstream()
-            .get_consumer_from_stream(durable_name(self.partition), STREAM)
-            .await
-            .map_err(|error| BrokerError::from_causes(&error))?;
+        let consumer = durable(&self.broker, self.partition).await?;
         let pull = consumer
             .stream()
             .max_messages_per_batch(PULL_MESSAGES_MAX)
@@ -128,6 +125,18 @@ impl Deliveries {
         self.failures += 1;
         sleep(REOPEN_PAUSE_MAX.min(Duration::from_millis(20) * self.failures)).await;
     }
+}
+
+/// Up to which place of the stream all messages of a partition are acknowledged: their effect is stored.
+pub async fn acknowledged_through(broker: &Broker, partition: u16) -> Result<Sequence, BrokerError> {
+    let asked = async { Ok::<_, BrokerError>(durable(broker, partition).await) };
+    let durable = within(PUBLISH_TIMEOUT, "asking how far a partition is", asked).await??;
+    Ok(Sequence(durable.cached_info().ack_floor.stream_sequence))
+}
+
+async fn durable(broker: &Broker, partition: u16) -> Result<PullConsumer, BrokerError> {
+    let durable = broker.jetstream().get_consumer_from_stream(durable_name(partition), STREAM).await;
+    durable.map_err(|error| BrokerError::from_causes(&error))
 }
 
 /// A delivery, unless it is not one: without a reply there is nothing to acknowledge.

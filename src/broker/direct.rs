@@ -12,7 +12,7 @@ use super::connection::{PUBLISH_TIMEOUT, within};
 use super::{Broker, BrokerError};
 
 /// Bytes of one page: a message of the largest size always fits.
-const PAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
+pub(super) const PAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Status of the answer after the last message.
 const END_OF_BATCH: u16 = 204;
 
@@ -51,10 +51,15 @@ impl Found {
 
 /// Asks, and waits for all answers.
 pub(super) async fn ask(broker: &Broker, question: Question<'_>) -> Result<Page, BrokerError> {
-    within(PUBLISH_TIMEOUT, "reading messages back", collect(broker, question)).await
+    ask_until(broker, question, u64::MAX).await
 }
 
-async fn collect(broker: &Broker, question: Question<'_>) -> Result<Page, BrokerError> {
+/// The same for the places before this one: what is behind it is not waited for.
+pub(super) async fn ask_until(broker: &Broker, question: Question<'_>, end: u64) -> Result<Page, BrokerError> {
+    within(PUBLISH_TIMEOUT, "reading messages back", collect(broker, question, end)).await
+}
+
+async fn collect(broker: &Broker, question: Question<'_>, end: u64) -> Result<Page, BrokerError> {
     let Question { stream, subjects, from, messages_max } = question;
     let question = serde_json::json!({
         "seq": from.max(1),
@@ -71,7 +76,11 @@ async fn collect(broker: &Broker, question: Question<'_>) -> Result<Page, Broker
         match answer.status {
             None | Some(StatusCode::OK) => {
                 pending = header(&answer, "Nats-Num-Pending").and_then(|count| count.parse().ok()).unwrap_or(0);
-                found.push(read(answer)?);
+                let read = read(answer)?;
+                if read.sequence >= end {
+                    return Ok(page(found, 0));
+                }
+                found.push(read);
             }
             // The end of the batch, or nothing at all from that sequence on.
             Some(status) if status.as_u16() == END_OF_BATCH || status == StatusCode::NOT_FOUND => {

@@ -1,5 +1,8 @@
-//! The dead letters, read and removed: what trackers and operators do with them once they are stored.
+//! The dead letters, read and removed: what trackers and operators do with them once they are stored. An operator's lists
+//! of them are in [`super::letter_list`].
 
+use async_nats::jetstream::stream::RawMessageErrorKind;
+use bytes::Bytes;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -7,8 +10,8 @@ use super::connection::{PUBLISH_TIMEOUT, within};
 use super::dead_letters::Reason;
 use super::direct::{Found, Question, ask};
 use super::topology::{
-    DEAD_LETTER_STREAM, HEADER_ATTEMPTS, HEADER_ERROR, HEADER_REASON, HEADER_REQUEST_ID, HEADER_SEQUENCE,
-    HEADER_STORED_AT, dead_letter_filter, token_of_letter,
+    DEAD_LETTER_STREAM, HEADER_ATTEMPTS, HEADER_ERROR, HEADER_REQUEST_ID, HEADER_SEQUENCE, HEADER_STORED_AT,
+    dead_letter_filter, reason_of_letter, token_of_letter,
 };
 use super::{Broker, BrokerError};
 use crate::domain::{Channel, Sequence};
@@ -21,7 +24,7 @@ const PAGE_LETTERS_MAX: usize = 500;
 pub struct Letter {
     /// Its place in the stream of dead letters.
     pub id: u64,
-    /// Why its message could not be applied, by the reason's name.
+    /// Why its message could not be applied, by the reason's name in its subject.
     pub reason: String,
     /// The same in words.
     pub error: String,
@@ -38,7 +41,7 @@ pub struct Letter {
     /// The id of the request that brought the message, if one did.
     pub request_id: Option<String>,
     /// The bytes of the message.
-    pub payload: bytes::Bytes,
+    pub payload: Bytes,
 }
 
 /// Some dead letters, oldest first, and where the next page begins, if this one did not reach the end.
@@ -63,6 +66,25 @@ pub async fn letters_of(
     Ok(LetterPage { letters: page.found.into_iter().map(letter).collect(), next: page.next })
 }
 
+/// Reads one dead letter, as the leader of the stream has it; none if it is not there.
+pub async fn read_letter(broker: &Broker, id: u64) -> Result<Option<Letter>, BrokerError> {
+    let stream = broker.jetstream().get_stream_no_info(DEAD_LETTER_STREAM).await.map_err(BrokerError::unavailable)?;
+    let read = async { Ok::<_, BrokerError>(stream.get_raw_message(id).await) };
+    let message = match within(PUBLISH_TIMEOUT, "reading a dead letter", read).await? {
+        Ok(message) => message,
+        Err(error) => match error.kind() {
+            RawMessageErrorKind::NoMessageFound => return Ok(None),
+            RawMessageErrorKind::JetStream(answer) => match BrokerError::from_server(&answer) {
+                BrokerError::NotThere => return Ok(None),
+                error => return Err(error),
+            },
+            _ => return Err(BrokerError::unavailable(error)),
+        },
+    };
+    let header = |name| message.headers.get_last(name).map(|value| value.as_str());
+    Ok(Some(letter_of(message.sequence, message.time, &message.subject, header, message.payload.clone())))
+}
+
 /// Removes a dead letter for good; tells whether it was there.
 pub async fn remove_letter(broker: &Broker, id: u64) -> Result<bool, BrokerError> {
     let stream = broker.jetstream().get_stream_no_info(DEAD_LETTER_STREAM).await.map_err(BrokerError::unavailable)?;
@@ -76,18 +98,29 @@ pub async fn remove_letter(broker: &Broker, id: u64) -> Result<bool, BrokerError
     }
 }
 
-fn letter(found: Found) -> Letter {
-    let text = |name| found.header(name).unwrap_or_default().to_owned();
+pub(super) fn letter(found: Found) -> Letter {
+    let payload = found.message.payload.clone();
+    letter_of(found.sequence, found.time, &found.subject, |name| found.header(name), payload)
+}
+
+/// Puts together what a letter's carrier says of it.
+fn letter_of<'a>(
+    id: u64,
+    dead_at: OffsetDateTime,
+    subject: &str,
+    header: impl Fn(&'static str) -> Option<&'a str>,
+    payload: Bytes,
+) -> Letter {
     Letter {
-        id: found.sequence,
-        reason: text(HEADER_REASON),
-        error: text(HEADER_ERROR),
-        channel_token: token_of_letter(&found.subject).to_owned(),
-        event: found.header(HEADER_SEQUENCE).and_then(|text| text.parse().ok()).map(Sequence),
-        received_at: found.header(HEADER_STORED_AT).and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok()),
-        dead_at: found.time,
-        attempts: found.header(HEADER_ATTEMPTS).and_then(|text| text.parse().ok()).unwrap_or(1),
-        request_id: found.header(HEADER_REQUEST_ID).map(str::to_owned),
-        payload: found.message.payload,
+        id,
+        reason: reason_of_letter(subject).to_owned(),
+        error: header(HEADER_ERROR).unwrap_or_default().to_owned(),
+        channel_token: token_of_letter(subject).to_owned(),
+        event: header(HEADER_SEQUENCE).and_then(|text| text.parse().ok()).map(Sequence),
+        received_at: header(HEADER_STORED_AT).and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok()),
+        dead_at,
+        attempts: header(HEADER_ATTEMPTS).and_then(|text| text.parse().ok()).unwrap_or(1),
+        request_id: header(HEADER_REQUEST_ID).map(str::to_owned),
+        payload,
     }
 }

@@ -144,8 +144,14 @@ pub fn dead_letter_filter(reason: Option<&str>, channel_token: Option<&str>) -> 
     format!("rockets_dlq.*.{}.{}", reason.unwrap_or("*"), token.as_deref().unwrap_or("*"))
 }
 
-fn letter_token(channel_token: &str) -> String {
+/// A channel's token as it stands in the subject of a dead letter: of a long one the beginning.
+pub fn letter_token(channel_token: &str) -> String {
     channel_token.chars().take(TOKEN_CHARS_MAX).collect()
+}
+
+/// The reason in a dead letter's subject.
+pub fn reason_of_letter(subject: &str) -> &str {
+    subject.splitn(4, '.').nth(2).unwrap_or_default()
 }
 
 /// The channel's token of a dead letter's subject `rockets_dlq.<partition>.<reason>.<token>`.
@@ -310,7 +316,7 @@ mod tests {
         assert_eq!(partition_in("rockets.13.not-a-uuid"), 13);
         let subject = dead_letter_subject(3, "refused", &"🚀".repeat(1_000));
         assert_eq!(subject, format!("rockets_dlq.3.refused.{}", "🚀".repeat(256)));
-        assert_eq!(token_of_letter(&subject), "🚀".repeat(256));
+        assert_eq!((token_of_letter(&subject), reason_of_letter(&subject)), (&*"🚀".repeat(256), "refused"));
         assert_eq!(dead_letter_filter(Some("refused"), None), "rockets_dlq.*.refused.*");
         assert_eq!((outcome_subject(1_023), outcome_subject(1_024)), ("outcomes.0".into(), "outcomes.1".into()));
     }

@@ -1,12 +1,12 @@
 //! `rockets gaps`: what `GET /gaps` answers, from the command line and straight from the broker.
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Table};
 
-use super::{Settings, tool_broker, with_config_quietly};
+use super::Settings;
+use super::tool::{self, at_broker, say, say_json};
 use crate::broker::Broker;
 use crate::broker::store::Store;
 use crate::domain::{Channel, Record};
@@ -18,7 +18,7 @@ use crate::query::view::Gap;
 #[derive(Debug, Args)]
 pub(super) struct Options {
     /// Only this channel
-    #[arg(long, value_name = "ID", value_parser = channel)]
+    #[arg(long, value_name = "ID", value_parser = tool::channel)]
     channel: Option<Channel>,
     /// One JSON object a line instead of a table
     #[arg(long)]
@@ -28,18 +28,16 @@ pub(super) struct Options {
 }
 
 /// Shows the gaps, the oldest first.
-pub(super) async fn main(options: Options) -> ExitCode {
+pub(super) async fn run(options: Options) -> ExitCode {
     let Options { channel, json, settings } = options;
-    with_config_quietly(settings, async |config| {
-        let broker = tool_broker(&config, "gaps").await?;
+    at_broker(settings, async |broker| {
         let rows = rows(&broker, &gaps(&broker, channel).await?).await?;
-        let mut output = io::stdout().lock();
         match json {
-            true => rows.iter().try_for_each(|row| writeln!(output, "{}", serde_json::to_string(row)?))?,
-            false if rows.is_empty() => writeln!(output, "nothing waits behind a gap")?,
-            false => writeln!(output, "{}", table(&rows))?,
+            true => rows.iter().try_for_each(say_json)?,
+            false if rows.is_empty() => say("nothing waits behind a gap")?,
+            false => say(&table(&rows).to_string())?,
         }
-        Ok(())
+        Ok(ExitCode::SUCCESS)
     })
     .await
 }
@@ -52,9 +50,7 @@ async fn gaps(broker: &Broker, channel: Option<Channel>) -> anyhow::Result<Vec<G
 }
 
 fn table(rows: &[PublicGap]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(["CHANNEL", "WAITING FOR", "PENDING", "SINCE"]);
+    let mut table = tool::table(&["channel", "waiting for", "pending", "since"]);
     for row in rows {
         let PublicGap { channel, waiting_for, pending_messages, since } = row;
         let since = since.as_deref().unwrap_or("-");
@@ -66,8 +62,4 @@ fn table(rows: &[PublicGap]) -> Table {
         }
     }
     table
-}
-
-fn channel(text: &str) -> Result<Channel, &'static str> {
-    Channel::parse(text).ok_or("must be a UUID such as 193270a9-c9cf-404a-8f83-838e71d9ae67")
 }

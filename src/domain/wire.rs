@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{DeserializeSeed as _, Deserializer, MapAccess, Visitor};
 
 use super::strict_json::{Checked, Object, ObjectSeed, Slot};
 use super::{Channel, Kind, Message, MessageNumber, MessageTime, Skip};
@@ -82,6 +82,33 @@ pub fn write_skip(skip: &Skip) -> Vec<u8> {
     body.to_string().into_bytes()
 }
 
+/// What an operator says over HTTP when numbers are to be skipped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SkipRequest {
+    /// The highest number that is skipped, unless it has arrived.
+    pub up_to: MessageNumber,
+    /// Why.
+    pub reason: String,
+}
+
+/// Reads `{"up_to": 7, "reason": "radio lost"}`, as strictly as a message.
+pub fn read_skip_request(body: &[u8]) -> Result<SkipRequest, NotAMessage> {
+    let json = |error: serde_json::Error| NotAMessage::field("body", not_json(&error));
+    let mut text = serde_json::Deserializer::from_slice(body);
+    let fields = ObjectSeed(["up_to", "reason"]).deserialize(&mut text).map_err(json)?;
+    text.end().map_err(json)?;
+    let [up_to, reason] = fields.fields("body")?;
+    Ok(SkipRequest { up_to: number_of("up_to", up_to)?, reason: reason.words("reason")? })
+}
+
+/// What the number and the type of a message are, where its bytes have them, however wrong the rest of it is.
+pub fn glance(body: &[u8]) -> (Option<MessageNumber>, Option<String>) {
+    let Ok(Parts { metadata: Object::Fields([_, number, _, kind]), .. }) = serde_json::from_slice(body) else {
+        return (None, None);
+    };
+    (number_of("", number).ok(), kind.words("").ok())
+}
+
 /// The fields that every message has, and what is to be read of the others.
 struct Head<'a> {
     channel: Channel,
@@ -94,7 +121,7 @@ struct Head<'a> {
 fn head(body: &[u8]) -> Result<Head<'_>, NotAMessage> {
     let body: Parts<'_> = serde_json::from_slice(body).map_err(|error| NotAMessage::field("body", not_json(&error)))?;
     let [channel, number, time, kind] = body.metadata.fields("metadata")?;
-    let (channel, number, time) = (channel_of(channel)?, number_of(number)?, time_of(time)?);
+    let (channel, number, time) = (channel_of(channel)?, number_of("metadata.messageNumber", number)?, time_of(time)?);
     Ok(Head { channel, number, time, kind, message: body.message })
 }
 
@@ -108,10 +135,9 @@ fn channel_of(slot: Slot<'_>) -> Result<Channel, NotAMessage> {
     Channel::parse(&slot.text(FIELD, problem)?).ok_or_else(|| NotAMessage::field(FIELD, problem))
 }
 
-fn number_of(slot: Slot<'_>) -> Result<MessageNumber, NotAMessage> {
-    const FIELD: &str = "metadata.messageNumber";
-    let number = slot.integer(FIELD, 1)?.unsigned_abs();
-    MessageNumber::new(number).ok_or_else(|| NotAMessage::field(FIELD, "is out of range"))
+fn number_of(field: &'static str, slot: Slot<'_>) -> Result<MessageNumber, NotAMessage> {
+    let number = slot.integer(field, 1)?.unsigned_abs();
+    MessageNumber::new(number).ok_or_else(|| NotAMessage::field(field, "is out of range"))
 }
 
 fn time_of(slot: Slot<'_>) -> Result<MessageTime, NotAMessage> {
@@ -291,6 +317,48 @@ mod tests {
         assert_eq!(without.unwrap_err().to_string(), "message.reason: is missing");
         let message = body("RocketExploded", r#"{"reason":"PRESSURE"}"#);
         assert_eq!(read_stored(message.as_bytes()).ok(), read(message.as_bytes()).ok().map(Body::Message));
+    }
+
+    #[test]
+    fn what_an_operator_asks_to_skip_is_read_as_strictly() {
+        let request = read_skip_request(br#" {"up_to": 7, "reason": "radio lost", "extra": [1]} "#).unwrap();
+        assert_eq!((request.up_to.get(), request.reason.as_str()), (7, "radio lost"));
+        let long = format!(r#"{{"up_to":7,"reason":"{}"}}"#, "é".repeat(STRING_CHARS_MAX + 1));
+        let up_to = "up_to: must be an integer from 1 to 9223372036854775807";
+        for (body, expected) in [
+            (r#"{"up_to":0,"reason":"x"}"#, up_to),
+            (r#"{"up_to":1.0,"reason":"x"}"#, up_to),
+            (r#"{"up_to":"7"}"#, up_to),
+            (r#"{"reason":"x"}"#, "up_to: is missing"),
+            (r#"{"up_to":7,"up_to":7,"reason":"x"}"#, "up_to: is given twice"),
+            (r#"{"up_to":7}"#, "reason: is missing"),
+            (r#"{"up_to":7,"reason":""}"#, "reason: must be a string of 1 to 255 characters"),
+            (&long, "reason: must be a string of 1 to 255 characters"),
+            ("[7]", "body: must be a JSON object"),
+            ("7", "body: must be a JSON object"),
+        ] {
+            assert_eq!(read_skip_request(body.as_bytes()).unwrap_err().to_string(), expected, "{body}");
+        }
+        for body in ["", "{", r#"{"up_to":7,"reason":"x"} {}"#, r#"{"up_to":7,"reason":"x","y":1e999}"#] {
+            let problem = read_skip_request(body.as_bytes()).unwrap_err().to_string();
+            assert!(problem.starts_with("body: must be JSON: "), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_glance_sees_what_there_is() {
+        let seen = |body: &str| {
+            let (number, kind) = glance(body.as_bytes());
+            (number.map(MessageNumber::get), kind)
+        };
+        let kind = |name: &str| Some(name.to_owned());
+        assert_eq!(seen(&body("RocketTeleported", "7")), (Some(7), kind("RocketTeleported")));
+        assert_eq!(seen(r#"{"metadata":{"messageNumber":3,"messageType":3}}"#), (Some(3), None));
+        assert_eq!(seen(r#"{"metadata":{"messageNumber":-3,"messageType":"x"}}"#), (None, kind("x")));
+        let long = format!(r#"{{"metadata":{{"messageType":"{}"}}}}"#, "x".repeat(STRING_CHARS_MAX + 1));
+        for text in ["garbage", "7", "{}", r#"{"metadata":7}"#, &long] {
+            assert_eq!(seen(text), (None, None), "{text}");
+        }
     }
 
     #[test]

@@ -80,6 +80,11 @@ impl Answer {
         Self::error(StatusCode::REQUEST_TIMEOUT, "the request took too long to arrive")
     }
 
+    /// 409: the request is right in itself, and things are not as it takes them to be.
+    pub fn conflict(problem: impl Into<String>) -> Self {
+        Self::error(StatusCode::CONFLICT, problem)
+    }
+
     /// 413.
     pub fn too_large(bytes_max: usize) -> Self {
         Self::error(StatusCode::PAYLOAD_TOO_LARGE, format!("body: must be at most {bytes_max} bytes"))

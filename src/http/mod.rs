@@ -1,12 +1,14 @@
-//! HTTP as such: serving connections, the envelope of every answer, request ids, bodies, health. Knows neither the
-//! broker nor rockets; the roles bring their routes.
+//! HTTP as such: serving connections, the envelope of every answer, request ids, bodies, the parameters and cursors of
+//! lists, health. Knows neither the broker nor rockets; the roles bring their routes.
 //!
 //! A route is a warp filter that ends in an [`Answer`]. [`mod@serve`] puts each answer into the envelope with the request's
 //! id, also where no route was found or a handler panicked, so that this is done in one place.
 
 pub mod answer;
 pub mod body;
+pub mod cursor;
 pub mod health;
+pub mod params;
 pub mod request_id;
 pub mod serve;
 

@@ -60,6 +60,7 @@ use anyhow::Context as _;
 use tokio::time::Instant;
 
 pub use self::options::Options;
+pub(crate) use self::text::printable;
 
 use self::disorder::{Duplicated, Outgoing, Radio, Shuffled};
 use self::generator::{Generator, Recipe};

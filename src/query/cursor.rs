@@ -7,20 +7,16 @@
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use super::params::{BadQuery, Named};
 use super::selection::{Filter, Place, Selection, SortBy, Value};
 use crate::domain::Channel;
 use crate::domain::wire::STRING_CHARS_MAX;
+use crate::http::cursor::{self, TEXT_MAX};
 
 /// Version of the form. A cursor of another version is none; a client then begins the list anew.
 const VERSION: u32 = 1;
-
-/// Longest cursor, in characters. A longer one is refused unread.
-pub const TEXT_MAX: usize = 8 * 1024;
 
 /// Three strings of a rocket at six bytes a character (`\u0001`), the rest, and four characters for three bytes.
 const WRITTEN_MAX: usize = (3 * STRING_CHARS_MAX * 6 + 512) * 4 / 3 + 1;
@@ -56,9 +52,7 @@ struct Form<'a> {
 
 /// The cursor that begins behind a place.
 pub fn encode(selection: &Selection, after: &Place<'_>) -> String {
-    let json = serde_json::to_vec(&Form::of(selection, after)).unwrap_or_default();
-    debug_assert!(!json.is_empty(), "texts and a number are always JSON");
-    URL_SAFE_NO_PAD.encode(json)
+    cursor::write(&Form::of(selection, after))
 }
 
 /// Reads a cursor that [`encode`] wrote.
@@ -68,11 +62,7 @@ pub fn decode(text: &str) -> Result<Cursor, BadQuery> {
 
 /// One cursor has one text: what reads well but would be written otherwise was not written here.
 fn read(text: &str) -> Option<Cursor> {
-    if text.len() > TEXT_MAX {
-        return None;
-    }
-    let json = URL_SAFE_NO_PAD.decode(text).ok()?;
-    let form: Form<'_> = serde_json::from_slice(&json).ok()?;
+    let form: Form<'_> = cursor::read(text)?;
     let cursor = form.into_cursor()?;
     (encode(&cursor.selection, &cursor.after) == text).then_some(cursor)
 }
@@ -137,6 +127,8 @@ fn value_of(sort_by: SortBy, id: Channel, text: Option<Cow<'_, str>>) -> Option<
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use proptest::prelude::*;
 
     use super::super::fixtures::Sample;

@@ -14,7 +14,6 @@ mod gap_list;
 pub mod gaps;
 pub mod list;
 pub mod page;
-pub mod params;
 pub mod public;
 pub mod routes;
 pub mod selection;
@@ -24,9 +23,9 @@ pub mod view;
 #[cfg(test)]
 mod fixtures;
 
+pub use crate::http::params::{self, BadQuery};
 pub use events::Events;
 pub use list::ListRequest;
 pub use page::{Page, page};
-pub use params::BadQuery;
 pub use public::PublicRocket;
 pub use view::{Entry, View};

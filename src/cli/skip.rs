@@ -1,0 +1,63 @@
+//! `rockets skip`: an operator gives up waiting for numbers of a rocket.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::Settings;
+use super::tool::{can_ask, channel, is_confirmed, run as run_tool, say};
+use crate::dlq::Trouble;
+use crate::domain::wire::{SkipRequest, read_skip_request};
+use crate::domain::{Channel, MessageNumber};
+
+/// What can be said.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// The rocket's channel, a UUID
+    #[arg(value_name = "CHANNEL", value_parser = channel)]
+    channel: Channel,
+    /// The highest number to skip; numbers up to it that have arrived are not skipped
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MessageNumber::MAX))]
+    up_to: u64,
+    /// Why, for the rocket's history: 1 to 255 characters
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Skips, once the user has seen what that will do.
+pub(super) async fn run(options: Options) -> ExitCode {
+    let Options { channel, up_to, reason, yes, settings } = options;
+    if let Err(code) = can_ask(yes) {
+        return code;
+    }
+    run_tool(settings, async |operations| {
+        let request = request(up_to, &reason)?;
+        let plan = operations.plan_skip(&channel, request.up_to).await?;
+        let warning = plan.warning.map(|warning| format!(" Mind: {warning}.")).unwrap_or_default();
+        let first = plan.first;
+        let what = format!(
+            "Every number from {first} to {up_to} of rocket {channel} that has not arrived is skipped for good.{warning}"
+        );
+        if !is_confirmed(yes, &what)? {
+            return Ok(ExitCode::FAILURE);
+        }
+        let said = operations.skip(channel, request, &uuid::Uuid::new_v4().to_string()).await?;
+        say(&format!("skipped up to {up_to}: event {} ({})", said.event_id, said.status))?;
+        if let Some(warning) = said.warning {
+            say(&format!("warning: {warning}"))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+    .await
+}
+
+/// The same request as over HTTP, read by the same rules.
+fn request(up_to: u64, reason: &str) -> Result<SkipRequest, Trouble> {
+    let body = serde_json::json!({ "up_to": up_to, "reason": reason }).to_string();
+    read_skip_request(body.as_bytes()).map_err(|error| Trouble::BadRequest(error.to_string()))
+}

@@ -1,0 +1,130 @@
+//! What an operator does about what went wrong: looks at dead letters, replays or drops them, and skips numbers that will
+//! not come.
+//!
+//! ```text
+//! HTTP ▸ routes ─┐             ┌▸ list, letter ▸ broker/letter_list
+//!                ├▸ Operations ┼▸ replay ▸ broker/publisher ▸ [stream], then broker/replays, broker/letter_box
+//! cli ───────────┘             └▸ skip ▸ broker/publisher ▸ [stream]
+//! ```
+//!
+//! Each of these is one function of [`Operations`], which HTTP and the command line share; [`Trouble`] is why one cannot
+//! be done. What it does not do: change any rocket. What an operator says is stored like a rocket's message, and the
+//! tracker acts on it.
+
+pub mod letter;
+pub mod list;
+pub mod replay;
+pub mod routes;
+pub mod skip;
+
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use crate::broker::letter_box::{read_letter, remove_letter};
+use crate::broker::replays::ReplayNotes;
+use crate::broker::store::Store;
+use crate::broker::{Broker, BrokerError, Publisher};
+use letter::LetterDetail;
+
+/// How long anything here may take, in all.
+const DEADLINE: Duration = Duration::from_millis(4_500);
+
+/// What an operator can do, on one connection to the broker.
+#[derive(Clone)]
+pub struct Operations {
+    broker: Broker,
+    partitions: u16,
+    publisher: Publisher,
+    store: Store,
+    notes: ReplayNotes,
+    tasks: TaskTracker,
+}
+
+/// Why something cannot be done, by what is to be done about that.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// What was asked is wrong in itself; it says where.
+    #[error("{0}")]
+    BadRequest(String),
+    /// What it is about is not there.
+    #[error("{0} not found")]
+    NotFound(&'static str),
+    /// Things are not as what was asked takes them to be.
+    #[error("{0}")]
+    Conflict(String),
+    /// The broker has a problem.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+}
+
+/// What was said has been stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Said {
+    /// `ingested`, or `duplicate` if it had been said before.
+    pub status: &'static str,
+    /// Where it lies in the stream; of a repeat, where the first one does.
+    pub event_id: u64,
+    /// What else is to be known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<&'static str>,
+}
+
+impl Said {
+    fn new(event_id: u64, duplicate: bool) -> Self {
+        Self { status: if duplicate { "duplicate" } else { "ingested" }, event_id, warning: None }
+    }
+}
+
+impl Operations {
+    /// Operations on this connection, on a stream of so many partitions.
+    pub async fn new(broker: Broker, partitions: u16) -> Result<Self, BrokerError> {
+        let (publisher, store) = (Publisher::new(broker.clone()), Store::new(&broker).await?);
+        let (notes, tasks) = (ReplayNotes::new(&broker), TaskTracker::new());
+        Ok(Self { broker, partitions, publisher, store, notes, tasks })
+    }
+
+    /// Waits for what was begun.
+    pub async fn drain(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.publisher.drain().await;
+    }
+
+    /// One dead letter, with its bytes.
+    pub async fn show(&self, id: u64) -> Result<LetterDetail, Trouble> {
+        let letter = self.in_time(async { Ok(read_letter(&self.broker, id).await?) }).await?;
+        letter.map(LetterDetail::of).ok_or(NO_LETTER)
+    }
+
+    /// Removes a dead letter for good.
+    pub async fn drop_letter(&self, id: u64, request_id: &str) -> Result<(), Trouble> {
+        if !self.in_time(async { Ok(remove_letter(&self.broker, id).await?) }).await? {
+            return Err(NO_LETTER);
+        }
+        tracing::info!(request_id, letter = id, "dead letter dropped");
+        Ok(())
+    }
+
+    /// Bounds what would otherwise wait for as long as the broker is away, and does not begin it then.
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+        if !self.broker.is_connected() {
+            return Err(BrokerError::Unavailable("not connected".into()).into());
+        }
+        timeout(DEADLINE, work).await.unwrap_or_else(|_| Err(BrokerError::timed_out("all of it").into()))
+    }
+
+    /// The same for what must come to its end although nobody waits for it any more.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Trouble>> + Send + 'static,
+    ) -> Result<T, Trouble> {
+        let work =
+            async { self.tasks.spawn(work).await.unwrap_or_else(|error| Err(BrokerError::unavailable(error).into())) };
+        self.in_time(work).await
+    }
+}
+
+const NO_LETTER: Trouble = Trouble::NotFound("dead letter");

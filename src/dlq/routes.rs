@@ -1,0 +1,183 @@
+//! `/dead-letters`, `/dead-letters/{id}`, `/dead-letters/{id}/replay` and `/rockets/{channel}/skip`.
+
+use bytes::Buf;
+use futures_util::Stream;
+use serde::Serialize;
+use warp::Filter;
+use warp::http::Method;
+
+use super::list::ListRequest;
+use super::replay::BODY_BYTES_MAX;
+use super::{Operations, Trouble};
+use crate::domain::{Channel, wire};
+use crate::http::{Answer, RequestId, Routes, body, either};
+use crate::logging::Limit;
+
+#[derive(Serialize)]
+struct Dropped {
+    status: &'static str,
+}
+
+/// All routes of an operator.
+pub fn routes(operations: &Operations) -> Routes {
+    let of_letters = either(list_route(operations.clone()), letter_route(operations.clone()));
+    let that_say = either(replay_route(operations.clone()), skip_route(operations.clone()));
+    either(of_letters, that_say)
+}
+
+fn list_route(operations: Operations) -> Routes {
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    warp::path!("dead-letters")
+        .and(warp::method())
+        .and(warp::ext::get::<RequestId>())
+        .and(query)
+        .then(move |method: Method, request_id: RequestId, query: String| {
+            let operations = operations.clone();
+            async move {
+                if !is_read(&method) {
+                    return Answer::method_not_allowed("GET, HEAD");
+                }
+                let request = match ListRequest::parse(&query) {
+                    Ok(request) => request,
+                    Err(problem) => return Answer::bad_request(problem.to_string()),
+                };
+                match operations.list(&request).await {
+                    Ok(page) => Answer::page(&page.rows, page.next.and_then(|next| next.cursor())),
+                    Err(trouble) => answer_to(trouble, &request_id),
+                }
+            }
+        })
+        .boxed()
+}
+
+fn letter_route(operations: Operations) -> Routes {
+    warp::path!("dead-letters" / String)
+        .and(warp::method())
+        .and(warp::ext::get::<RequestId>())
+        .then(move |id: String, method: Method, request_id: RequestId| {
+            let operations = operations.clone();
+            async move {
+                let is_delete = method == Method::DELETE;
+                if !is_delete && !is_read(&method) {
+                    return Answer::method_not_allowed("GET, HEAD, DELETE");
+                }
+                let done = async {
+                    let id = letter_id(&id)?;
+                    if is_delete {
+                        operations.drop_letter(id, request_id.as_str()).await?;
+                        return Ok(Answer::ok(&Dropped { status: "dropped" }));
+                    }
+                    Ok(Answer::ok(&operations.show(id).await?))
+                };
+                done.await.unwrap_or_else(|trouble| answer_to(trouble, &request_id))
+            }
+        })
+        .boxed()
+}
+
+fn replay_route(operations: Operations) -> Routes {
+    warp::path!("dead-letters" / String / "replay")
+        .and(warp::method())
+        .and(warp::ext::get::<RequestId>())
+        .and(warp::body::stream())
+        .then(move |id: String, method, request_id: RequestId, chunks| {
+            let operations = operations.clone();
+            async move {
+                let answer = replay(&operations, &id, method, &request_id, chunks).await;
+                answer.unwrap_or_else(|answer| answer)
+            }
+        })
+        .boxed()
+}
+
+fn skip_route(operations: Operations) -> Routes {
+    warp::path!("rockets" / String / "skip")
+        .and(warp::method())
+        .and(warp::ext::get::<RequestId>())
+        .and(warp::body::stream())
+        .then(move |channel: String, method, request_id: RequestId, chunks| {
+            let operations = operations.clone();
+            async move {
+                let answer = skip(&operations, &channel, method, &request_id, chunks).await;
+                answer.unwrap_or_else(|answer| answer)
+            }
+        })
+        .boxed()
+}
+
+async fn replay<B: Buf>(
+    operations: &Operations,
+    id: &str,
+    method: Method,
+    request_id: &RequestId,
+    chunks: impl Stream<Item = Result<B, warp::Error>>,
+) -> Result<Answer, Answer> {
+    if method != Method::POST {
+        return Err(Answer::method_not_allowed("POST"));
+    }
+    let answer_to = |trouble| answer_to(trouble, request_id);
+    let id = letter_id(id).map_err(answer_to)?;
+    let body = body::read(chunks, BODY_BYTES_MAX).await?;
+    let corrected = Some(body).filter(|body| !body.is_empty());
+    let said = operations.replay(id, corrected, request_id.as_str()).await.map_err(answer_to)?;
+    Ok(Answer::ok(&said))
+}
+
+async fn skip<B: Buf>(
+    operations: &Operations,
+    channel: &str,
+    method: Method,
+    request_id: &RequestId,
+    chunks: impl Stream<Item = Result<B, warp::Error>>,
+) -> Result<Answer, Answer> {
+    if method != Method::POST {
+        return Err(Answer::method_not_allowed("POST"));
+    }
+    let Some(channel) = Channel::parse(channel) else {
+        return Err(Answer::bad_request("channel: must be a UUID such as 193270a9-c9cf-404a-8f83-838e71d9ae67"));
+    };
+    let body = body::read(chunks, BODY_BYTES_MAX).await?;
+    let request = wire::read_skip_request(&body).map_err(|error| Answer::bad_request(error.to_string()))?;
+    let said = operations.skip(channel, request, request_id.as_str()).await;
+    Ok(Answer::ok(&said.map_err(|trouble| answer_to(trouble, request_id))?))
+}
+
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// An id is digits that fit 63 bits.
+fn letter_id(text: &str) -> Result<u64, Trouble> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let id = text.parse().ok().filter(|id| digits && *id <= i64::MAX as u64);
+    id.ok_or_else(|| Trouble::BadRequest(format!("invalid dead letter ID: {text}")))
+}
+
+fn answer_to(trouble: Trouble, request_id: &RequestId) -> Answer {
+    static TROUBLES: Limit = Limit::new();
+    match trouble {
+        Trouble::BadRequest(problem) => Answer::bad_request(problem),
+        Trouble::NotFound(what) => Answer::not_found(what),
+        Trouble::Conflict(problem) => Answer::conflict(problem),
+        Trouble::Broker(error) => {
+            if let Some(unlogged) = TROUBLES.admits() {
+                tracing::warn!(%request_id, %error, unlogged, "an operator's request could not be served");
+            }
+            Answer::unavailable("the broker cannot be asked now, ask again")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_digits_that_fit_63_bits() {
+        assert_eq!((letter_id("0"), letter_id("9223372036854775807")), (Ok(0), Ok(i64::MAX as u64)));
+        for text in ["", "x", "+1", "-1", "1.0", "0x1", " 1", "9223372036854775808", "99999999999999999999999"] {
+            let expected = Trouble::BadRequest(format!("invalid dead letter ID: {text}"));
+            assert_eq!(letter_id(text), Err(expected), "{text}");
+        }
+    }
+}
