@@ -1,7 +1,7 @@
 //! The dead letters, read and removed: what trackers and operators do with them once they are stored. An operator's lists
 //! of them are in [`super::letter_list`].
 
-use async_nats::jetstream::stream::RawMessageErrorKind;
+use async_nats::jetstream::stream::{DeleteMessageErrorKind, RawMessageErrorKind};
 use bytes::Bytes;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -91,9 +91,12 @@ pub async fn remove_letter(broker: &Broker, id: u64) -> Result<bool, BrokerError
     let removed = async { Ok::<_, BrokerError>(stream.delete_message(id).await) };
     match within(PUBLISH_TIMEOUT, "removing a dead letter", removed).await? {
         Ok(removed) => Ok(removed),
-        Err(error) => match BrokerError::from_causes(&error) {
-            BrokerError::NotThere => Ok(false),
-            error => Err(error),
+        Err(error) => match error.kind() {
+            DeleteMessageErrorKind::JetStream(answer) => match BrokerError::from_server(&answer) {
+                BrokerError::NotThere => Ok(false),
+                error => Err(error),
+            },
+            _ => Err(BrokerError::unavailable(error)),
         },
     }
 }

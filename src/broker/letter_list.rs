@@ -16,6 +16,8 @@ use super::{Broker, BrokerError, Reason};
 
 /// Letters of one answer of the server.
 const ANSWER_LETTERS_MAX: usize = 1_000;
+/// Letters of one answer where there have been none in the window before.
+const SPARSE_ANSWER_MAX: usize = 16;
 /// Bytes that are read for one page; at the bound it ends with what it has. Letters as rockets cause them have some
 /// hundred bytes each, an outsider's have up to 256 KiB.
 const PAGE_READ_BYTES_MAX: usize = 8 * PAGE_BYTES_MAX;
@@ -57,7 +59,7 @@ impl LetterFilter {
     fn subjects(&self) -> Option<String> {
         let token = self.channel_token();
         let possible = |token: &str| {
-            let separates = |char: char| char == '.' || char.is_whitespace() || char.is_control();
+            let separates = |char: char| char == '.' || char.is_ascii_whitespace();
             !(token.is_empty() || token == "*" || token == ">" || token.contains(separates))
         };
         token.is_none_or(possible).then(|| dead_letter_filter(self.reason.map(Reason::name), token))
@@ -97,7 +99,7 @@ pub async fn newest_letters<T>(
             continue;
         }
         let leaves_room = 2 * answer.found.len() <= windows.answer_max && 2 * answer_bytes <= PAGE_BYTES_MAX;
-        windows.pass(leaves_room);
+        windows.pass(answer.found.len(), leaves_room);
         found.extend(answer.found.into_iter().rev().map(|found| (found.sequence, keep(letter(found)))));
     }
     let is_last = found.len() <= letters_max && windows.current().is_none();
@@ -144,15 +146,18 @@ struct Windows {
     /// Everything from here on has been looked at.
     end: u64,
     width: u64,
-    /// Letters that one answer may have.
+    /// Letters that one answer may have. Where letters are sparse it is little: the server goes on behind the window
+    /// until the answer is full.
     answer_max: usize,
+    /// The same where they are dense.
+    dense_answer_max: usize,
 }
 
 impl Windows {
     /// Windows before `end` for so many letters.
     fn new(oldest: u64, end: u64, wanted: usize) -> Self {
         let answer_max = (2 * wanted).min(ANSWER_LETTERS_MAX);
-        Self { oldest, end, width: wanted.min(answer_max) as u64, answer_max }
+        Self { oldest, end, width: wanted.min(answer_max) as u64, answer_max, dense_answer_max: answer_max }
     }
 
     /// First place and end of the window to look at; none at the beginning of all letters.
@@ -165,8 +170,9 @@ impl Windows {
         self.width = (self.width.min(self.end - self.oldest) / 2).max(1);
     }
 
-    /// The window has been looked at; the next one is wider if the answer left room.
-    fn pass(&mut self, leaves_room: bool) {
+    /// The window has been looked at, with so many letters in it; the next one is wider if the answer left room.
+    fn pass(&mut self, found: usize, leaves_room: bool) {
+        self.answer_max = (4 * found + SPARSE_ANSWER_MAX).min(self.dense_answer_max);
         self.end = self.current().map_or(self.oldest, |(first, _)| first);
         if leaves_room {
             self.width = self.width.saturating_mul(2);
@@ -190,7 +196,7 @@ mod tests {
                 windows.narrow();
                 continue;
             }
-            windows.pass(2 * of_window.len() <= windows.answer_max);
+            windows.pass(of_window.len(), 2 * of_window.len() <= windows.answer_max);
             found.extend(of_window.into_iter().rev());
         }
         found.truncate(wanted);
@@ -202,7 +208,7 @@ mod tests {
         let dense: Vec<u64> = (1..=100_000).collect();
         let sparse: Vec<u64> = (1..=100).map(|at| at * 1_000).collect();
         let split: Vec<u64> = (1..=50_000).chain([99_999, 100_000]).collect();
-        for (letters, answers_max) in [(&dense, 2), (&sparse, 14), (&split, 24)] {
+        for (letters, answers_max) in [(&dense, 2), (&sparse, 14), (&split, 36)] {
             for (end, wanted) in [(100_001, 101), (100_001, 1_001), (60_000, 2), (1_002, 11)] {
                 let expected: Vec<u64> = letters.iter().rev().copied().filter(|at| *at < end).take(wanted).collect();
                 let (found, answers) = look(letters, end, wanted);

@@ -151,7 +151,7 @@ pub fn letter_token(channel_token: &str) -> String {
 
 /// The reason in a dead letter's subject.
 pub fn reason_of_letter(subject: &str) -> &str {
-    subject.splitn(4, '.').nth(2).unwrap_or_default()
+    subject.split('.').nth(2).unwrap_or_default()
 }
 
 /// The channel's token of a dead letter's subject `rockets_dlq.<partition>.<reason>.<token>`.

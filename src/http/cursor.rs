@@ -15,7 +15,7 @@ pub fn write(form: &impl Serialize) -> String {
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(form).unwrap_or_default())
 }
 
-/// Reads what [`write`] wrote. One cursor has one text: what reads well but would be written otherwise was not written
+/// Reads what [`write()`] wrote. One cursor has one text: what reads well but would be written otherwise was not written
 /// here.
 pub fn read<T: Serialize + DeserializeOwned>(text: &str) -> Option<T> {
     if text.len() > TEXT_MAX {
