@@ -144,7 +144,8 @@ fn delivery(message: jetstream::Message) -> Option<Delivery> {
     let info = message.info().ok()?;
     let (sequence, time) = (Sequence(info.stream_sequence), info.published);
     let message = message.message;
-    let header = |name| message.headers.as_ref()?.get(name).map(|value| value.as_str());
+    // The last one of its name, as when the message is read back: an outsider may have written several.
+    let header = |name| message.headers.as_ref()?.get_last(name).map(|value| value.as_str());
     let stored = Stored::of(sequence, time, &message.subject, header, message.payload.clone());
     Some(Delivery { stored, handle: AckHandle(message.reply?) })
 }

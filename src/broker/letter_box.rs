@@ -19,6 +19,9 @@ use crate::domain::{Channel, Sequence};
 /// Letters of one page.
 const PAGE_LETTERS_MAX: usize = 500;
 
+/// The id of no letter; to ask the server for it is a bad request.
+const NO_ID: u64 = 0;
+
 /// A dead letter as it is stored.
 #[derive(Clone, Debug)]
 pub struct Letter {
@@ -68,6 +71,9 @@ pub async fn letters_of(
 
 /// Reads one dead letter, as the leader of the stream has it; none if it is not there.
 pub async fn read_letter(broker: &Broker, id: u64) -> Result<Option<Letter>, BrokerError> {
+    if id == NO_ID {
+        return Ok(None);
+    }
     let stream = broker.jetstream().get_stream_no_info(DEAD_LETTER_STREAM).await.map_err(BrokerError::unavailable)?;
     let read = async { Ok::<_, BrokerError>(stream.get_raw_message(id).await) };
     let message = match within(PUBLISH_TIMEOUT, "reading a dead letter", read).await? {
@@ -87,6 +93,9 @@ pub async fn read_letter(broker: &Broker, id: u64) -> Result<Option<Letter>, Bro
 
 /// Removes a dead letter for good; tells whether it was there.
 pub async fn remove_letter(broker: &Broker, id: u64) -> Result<bool, BrokerError> {
+    if id == NO_ID {
+        return Ok(false);
+    }
     let stream = broker.jetstream().get_stream_no_info(DEAD_LETTER_STREAM).await.map_err(BrokerError::unavailable)?;
     let removed = async { Ok::<_, BrokerError>(stream.delete_message(id).await) };
     match within(PUBLISH_TIMEOUT, "removing a dead letter", removed).await? {
