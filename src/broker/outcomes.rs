@@ -129,10 +129,11 @@ fn to_bytes(outcomes: &[Outcome]) -> Vec<u8> {
     let mut groups: Vec<Group> = Vec::new();
     for outcome in outcomes {
         let at = outcome.at.format(&Rfc3339).unwrap_or_default();
-        let group = match groups.iter().position(|group| group.at == at) {
-            Some(known) => &mut groups[known],
-            None => groups.push_mut(Group { at, ..Group::default() }),
-        };
+        let known = groups.iter().position(|group| group.at == at).unwrap_or_else(|| {
+            groups.push(Group { at, ..Group::default() });
+            groups.len() - 1
+        });
+        let group = &mut groups[known];
         let events = match &outcome.became {
             Became::Processed => &mut group.processed,
             Became::Failed(why) => group.failed.entry(why.clone()).or_default(),

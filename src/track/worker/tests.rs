@@ -295,7 +295,9 @@ async fn live(events: Vec<Event>) -> ModelBroker {
             Event::Crash(at) => workers[at] = worker(&broker),
         }
     }
-    (0..2 * NUMBERS as usize).for_each(|at| drop(broker.publish(place(at).0, place(at).1)));
+    for at in 0..2 * NUMBERS as usize {
+        broker.publish(place(at).0, place(at).1);
+    }
     let mut last = worker(&broker);
     while !broker.unacknowledged().is_empty() {
         work_until_idle(&mut last, broker.deliver(broker.unacknowledged().into_iter().take(7))).await;
