@@ -4,7 +4,8 @@
 //! [`topology`] names and defines every object; [`connection`] connects to an [`address`], [`provision`] makes or
 //! verifies the objects; [`publisher`] is where a message is stored; [`consumer`], [`store`], [`read_back`],
 //! [`outcomes`], [`dead_letters`] and [`letter_box`] are what a tracker needs, brought together in [`partition`]; [`watch`]
-//! is what the view is fed by; [`stored`] is a message as it comes out of the stream, [`mod@direct`] how it is read there.
+//! is what the view is fed by, [`mod@overview`] what an operator's tools ask beside it; [`stored`] is a message as it
+//! comes out of the stream, [`mod@direct`] how it is read there.
 //! [`error`] sorts what can go wrong, once, by what its caller does about it.
 
 pub mod address;
@@ -15,6 +16,7 @@ mod direct;
 pub mod error;
 pub mod letter_box;
 pub mod outcomes;
+pub mod overview;
 pub mod partition;
 pub mod provision;
 pub mod publisher;
