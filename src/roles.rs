@@ -100,7 +100,7 @@ impl Process {
         let check = match role {
             Role::Ingest => self.start_ingest(broker),
             Role::Track => self.start_track(broker, config),
-            Role::Query => self.start_query(broker),
+            Role::Query => self.start_query(broker, config.stream.partitions),
         };
         self.checks.insert(role.name(), check);
         Ok(())
@@ -122,9 +122,10 @@ impl Process {
         check
     }
 
-    fn start_query(&mut self, broker: Broker) -> Check {
+    fn start_query(&mut self, broker: Broker, partitions: u16) -> Check {
         let fed = Arc::new(FedView::default());
         self.routes.push(query::routes::routes(&fed));
+        self.routes.push(query::history::routes::routes(&broker, partitions));
         let (check, rest) = (query::routes::check(&fed, &broker), self.rest.clone());
         self.tasks.spawn(async move {
             feed::run(broker, fed, rest).await;

@@ -12,7 +12,10 @@ use crate::domain::Channel;
 use crate::http::health::{Check, Condition};
 use crate::http::{Answer, Routes, either};
 
-const METHODS: &str = "GET, HEAD";
+pub(super) const METHODS: &str = "GET, HEAD";
+
+/// What is wrong with a path whose channel is none.
+pub(super) const NO_UUID: &str = "channel: must be a UUID such as 193270a9-c9cf-404a-8f83-838e71d9ae67";
 
 /// `/rockets` and `/rockets/{channel}`.
 pub fn routes(fed: &Arc<FedView>) -> Routes {
@@ -38,7 +41,7 @@ pub fn check(fed: &Arc<FedView>, broker: &Broker) -> Check {
     })
 }
 
-fn is_read(method: &Method) -> bool {
+pub(super) fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 
@@ -60,9 +63,7 @@ async fn list(fed: Arc<FedView>, query: String) -> Answer {
 }
 
 fn get(fed: &FedView, channel: &str) -> Answer {
-    let Some(channel) = Channel::parse(channel) else {
-        return Answer::bad_request("channel: must be a UUID such as 193270a9-c9cf-404a-8f83-838e71d9ae67");
-    };
+    let Some(channel) = Channel::parse(channel) else { return Answer::bad_request(NO_UUID) };
     match fed.view.get(&channel) {
         _ if fed.freshness() == Freshness::Loading => loading(),
         Some(entry) => Answer::ok(&public(&entry)),
