@@ -1,5 +1,8 @@
 //! The command line: what can be said, and where it leads.
 
+mod history;
+mod printable;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -45,6 +48,8 @@ enum Command {
     Query(Settings),
     /// Make the broker's streams, durables and bucket, or change what differs
     Init(Settings),
+    /// Show how a rocket came to be what it is, number by number
+    History(history::Options),
     /// Send the messages of many rockets, as the field's sender does, and verify the result
     Launch(launch::Options),
 }
@@ -125,6 +130,7 @@ pub fn main() -> ExitCode {
 async fn run(command: Command) -> ExitCode {
     let (settings, role) = match command {
         Command::Launch(options) => return run_launch(options).await,
+        Command::History(options) => return history::run(options).await,
         Command::Init(settings) => return with_config(settings, init).await,
         Command::Up { roles, settings } => {
             return with_config(settings, async |config| {
@@ -143,13 +149,32 @@ async fn run(command: Command) -> ExitCode {
 async fn with_config(settings: Settings, command: impl AsyncFnOnce(Config) -> anyhow::Result<()>) -> ExitCode {
     let config = match settings.load() {
         Ok(config) => config,
-        Err(wrong) => {
-            tell(&format!("error: wrong settings\n{wrong}"));
-            return ExitCode::from(WRONG_USAGE);
-        }
+        Err(wrong) => return wrong_usage(&format!("wrong settings\n{wrong}")),
     };
     logging::start(config.log.format);
     command(config).await.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
+}
+
+/// Runs a tool of the operator's: on a connection of its own, quietly; it tells whether all is well.
+async fn with_broker(
+    settings: Settings,
+    name: &str,
+    tool: impl AsyncFnOnce(Broker) -> anyhow::Result<bool>,
+) -> ExitCode {
+    let config = match settings.load() {
+        Ok(config) => config,
+        Err(wrong) => return wrong_usage(&format!("wrong settings\n{wrong}")),
+    };
+    if config.nats.urls.is_empty() && config.broker.port == 0 {
+        return wrong_usage("nats.url: must be named, because broker.port is 0 (ROCKETS_NATS__URL)");
+    }
+    logging::start_quietly(config.log.format);
+    let all_is_well = async { tool(Broker::connect(&tool_connection(&config), name).await?).await };
+    match all_is_well.await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => failed(&error),
+    }
 }
 
 async fn run_launch(options: launch::Options) -> ExitCode {
@@ -205,6 +230,17 @@ fn connection(config: &Config) -> ConnectionSettings {
     ConnectionSettings { urls, creds: config.nats.creds.clone() }
 }
 
+/// The configured broker, or the one that `rockets up` starts with these settings.
+fn tool_connection(config: &Config) -> ConnectionSettings {
+    match config.nats.urls.as_slice() {
+        [] => ConnectionSettings {
+            urls: vec![format!("nats://127.0.0.1:{}", config.broker.port)],
+            creds: config.nats.creds.clone(),
+        },
+        _ => connection(config),
+    }
+}
+
 async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
     let addr = config.http.addr;
     TcpListener::bind(addr)
@@ -233,6 +269,11 @@ fn distinct(mut roles: Vec<Role>) -> Vec<Role> {
     roles.sort_unstable();
     roles.dedup();
     roles
+}
+
+fn wrong_usage(problem: &str) -> ExitCode {
+    tell(&format!("error: {problem}"));
+    ExitCode::from(WRONG_USAGE)
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {

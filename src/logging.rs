@@ -21,8 +21,17 @@ pub enum Format {
 
 /// Starts the log. `RUST_LOG` says what is in it; without it everything from `info` on, of the client library from `warn` on.
 pub fn start(format: Option<Format>) {
+    start_with(format, "info,async_nats=warn");
+}
+
+/// The same for a tool whose own output is what the user wants to read: without `RUST_LOG`, only warnings.
+pub fn start_quietly(format: Option<Format>) {
+    start_with(format, "warn");
+}
+
+fn start_with(format: Option<Format>, default: &str) {
     let terminal = std::io::stderr().is_terminal();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,async_nats=warn"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let text = if terminal { Format::Text } else { Format::Json };
     // Tests start it more than once in a process; the first one counts.

@@ -1,0 +1,38 @@
+//! Text from outside, made safe to print: a name in a message must not move the cursor or recolour a terminal.
+
+/// The text with everything escaped that a terminal would not simply show.
+pub fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_unsafe(character) {
+            shown.extend(character.escape_unicode());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// Control characters, and those that turn the direction of writing or end lines without being control characters.
+fn is_unsafe(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_escaped() {
+        let rows = [
+            ("ARTEMIS 🚀 火星", "ARTEMIS 🚀 火星"),
+            ("\u{1b}[31m", "\\u{1b}[31m"),
+            ("a\u{7f}\u{9b}b", "a\\u{7f}\\u{9b}b"),
+            ("\u{202e}abc", "\\u{202e}abc"),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(printable(text), expected);
+        }
+    }
+}
