@@ -2,6 +2,7 @@
 
 mod history;
 mod printable;
+mod rebuild;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -50,6 +51,8 @@ enum Command {
     Init(Settings),
     /// Show how a rocket came to be what it is, number by number
     History(history::Options),
+    /// Fold every rocket from the stream, compare with the bucket, and repair it if asked to
+    Rebuild(rebuild::Options),
     /// Send the messages of many rockets, as the field's sender does, and verify the result
     Launch(launch::Options),
 }
@@ -131,6 +134,7 @@ async fn run(command: Command) -> ExitCode {
     let (settings, role) = match command {
         Command::Launch(options) => return run_launch(options).await,
         Command::History(options) => return history::run(options).await,
+        Command::Rebuild(options) => return rebuild::run(options).await,
         Command::Init(settings) => return with_config(settings, init).await,
         Command::Up { roles, settings } => {
             return with_config(settings, async |config| {
