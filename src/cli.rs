@@ -1,6 +1,9 @@
 //! The command line: what can be said, and where it leads. What an operator's tools do is in the modules below.
 
 mod dlq;
+mod gaps;
+mod history;
+mod rebuild;
 mod skip;
 mod tool;
 
@@ -19,8 +22,6 @@ use crate::broker::{Broker, ConnectionSettings};
 use crate::config::{self, Config};
 use crate::roles::{self, Role};
 use crate::{launch, logging, up};
-
-mod gaps;
 
 /// Exit code for wrong usage or configuration, as clap has it.
 const WRONG_USAGE: u8 = 2;
@@ -58,6 +59,10 @@ enum Command {
     /// Look at what could not be applied, replay it or drop it
     #[command(subcommand)]
     Dlq(dlq::Command),
+    /// Show how a rocket came to be what it is, number by number
+    History(history::Options),
+    /// Fold every rocket from the stream, compare with the bucket, and repair it if asked to
+    Rebuild(rebuild::Options),
     /// Send the messages of many rockets, as the field's sender does, and verify the result
     Launch(launch::Options),
 }
@@ -140,6 +145,8 @@ async fn run(command: Command) -> ExitCode {
         Command::Launch(options) => return run_launch(options).await,
         Command::Skip(options) => return skip::run(options).await,
         Command::Dlq(command) => return dlq::run(command).await,
+        Command::History(options) => return history::run(options).await,
+        Command::Rebuild(options) => return rebuild::run(options).await,
         Command::Init(settings) => return with_config(settings, init).await,
         Command::Gaps(options) => return gaps::run(options).await,
         Command::Up { roles, settings } => {
@@ -167,10 +174,7 @@ async fn with_config(settings: Settings, command: impl AsyncFnOnce(Config) -> an
 
 /// The settings, or how the process ends without them.
 fn loaded(settings: Settings) -> Result<Config, ExitCode> {
-    settings.load().map_err(|wrong| {
-        tell(&format!("error: wrong settings\n{wrong}"));
-        ExitCode::from(WRONG_USAGE)
-    })
+    settings.load().map_err(|wrong| wrong_usage(&format!("wrong settings\n{wrong}")))
 }
 
 async fn run_launch(options: launch::Options) -> ExitCode {
@@ -254,6 +258,12 @@ fn distinct(mut roles: Vec<Role>) -> Vec<Role> {
     roles.sort_unstable();
     roles.dedup();
     roles
+}
+
+/// Says what is wrong with how the program was called, and tells how it ends.
+fn wrong_usage(problem: &str) -> ExitCode {
+    tell(&format!("error: {problem}"));
+    ExitCode::from(WRONG_USAGE)
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {

@@ -126,7 +126,7 @@ impl Process {
         let check = match role {
             Role::Ingest => self.start_ingest(broker),
             Role::Track => self.start_track(broker, config),
-            Role::Query => self.start_query(broker).await?,
+            Role::Query => self.start_query(broker, config.stream.partitions).await?,
         };
         self.checks.insert(role.name(), check);
         Ok(())
@@ -148,10 +148,11 @@ impl Process {
         check
     }
 
-    async fn start_query(&mut self, broker: Broker) -> anyhow::Result<Check> {
+    async fn start_query(&mut self, broker: Broker, partitions: u16) -> anyhow::Result<Check> {
         let fed = Arc::new(FedView::default());
         let events = Events::new(&broker, &fed, self.shutdown.clone()).await?;
         self.routes.push(query::routes::routes(&fed, &broker, &events));
+        self.routes.push(query::history::routes::routes(&broker, partitions));
         let (check, rest) = (query::routes::check(&fed, &broker), self.rest.clone());
         self.tasks.spawn(async move {
             feed::run(broker, fed, rest).await;

@@ -10,7 +10,6 @@ use async_nats::jetstream::consumer::{PullConsumer, pull};
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::sleep;
 
-use super::connection::{PUBLISH_TIMEOUT, within};
 use super::topology::{PRIORITY_GROUP, STREAM, durable_name};
 use super::{Broker, BrokerError, Stored};
 use crate::domain::Sequence;
@@ -125,13 +124,6 @@ impl Deliveries {
         self.failures += 1;
         sleep(REOPEN_PAUSE_MAX.min(Duration::from_millis(20) * self.failures)).await;
     }
-}
-
-/// Up to which place of the stream all messages of a partition are acknowledged: their effect is stored.
-pub async fn acknowledged_through(broker: &Broker, partition: u16) -> Result<Sequence, BrokerError> {
-    let asked = async { Ok::<_, BrokerError>(durable(broker, partition).await) };
-    let durable = within(PUBLISH_TIMEOUT, "asking how far a partition is", asked).await??;
-    Ok(Sequence(durable.cached_info().ack_floor.stream_sequence))
 }
 
 async fn durable(broker: &Broker, partition: u16) -> Result<PullConsumer, BrokerError> {

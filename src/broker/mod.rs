@@ -5,8 +5,8 @@
 //! verifies the objects; [`publisher`] is where a message is stored; [`consumer`], [`store`], [`read_back`],
 //! [`outcomes`], [`dead_letters`] and [`letter_box`] are what a tracker needs, brought together in [`partition`]; [`watch`]
 //! is what the view is fed by; [`progress`] and [`signals`] tell how far an event has come, and when to look again;
-//! [`letter_list`] and [`replays`] are what an operator needs beside those; [`stored`] is a message as it comes out of the
-//! stream, [`mod@direct`] how it is read there.
+//! [`letter_list`], [`replays`] and [`mod@overview`] are what an operator needs beside those; [`stored`] is a message as
+//! it comes out of the stream, [`mod@direct`] how it is read there.
 //! [`error`] sorts what can go wrong, once, by what its caller does about it.
 
 pub mod address;
@@ -18,6 +18,7 @@ pub mod error;
 pub mod letter_box;
 pub mod letter_list;
 pub mod outcomes;
+pub mod overview;
 pub mod partition;
 pub mod progress;
 pub mod provision;

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use super::connection::PUBLISH_TIMEOUT;
 use super::direct::{Question, ask};
-use super::topology::{OUTCOME_STREAM, SEGMENT_EVENTS, outcome_subject};
+use super::topology::{OUTCOME_STREAM, OUTCOME_SUBJECTS, SEGMENT_EVENTS, outcome_subject};
 use super::{Broker, BrokerError};
 use crate::domain::{Became, Outcome, Sequence};
 
@@ -161,16 +161,26 @@ async fn last_of_segment(broker: &Broker, event: Sequence) -> Result<u64, Broker
     }
 }
 
+/// Some of the events of which it is told that they were processed or failed: ranges, and where the next page begins, if
+/// this one did not reach the end.
+pub async fn told_events(broker: &Broker, from: u64) -> Result<(Vec<(u64, u64)>, Option<u64>), BrokerError> {
+    let (stream, subjects, messages_max) = (OUTCOME_STREAM, OUTCOME_SUBJECTS, PAGE_MESSAGES_MAX);
+    let page = ask(broker, Question { stream, subjects, from, messages_max }).await?;
+    let groups =
+        page.found.iter().filter_map(|found| serde_json::from_slice::<Vec<Group>>(&found.message.payload).ok());
+    let told = groups.flatten().flat_map(|group| group.failed.into_values().chain([group.processed]).flatten());
+    Ok((told.collect(), page.next))
+}
+
 fn to_bytes(outcomes: &[Outcome]) -> Vec<u8> {
     let mut groups: Vec<Group> = Vec::new();
     for outcome in outcomes {
         let at = outcome.at.format(&Rfc3339).unwrap_or_default();
-        let known = groups.iter().position(|group| group.at == at);
-        let place = known.unwrap_or(groups.len());
-        if known.is_none() {
+        let known = groups.iter().position(|group| group.at == at).unwrap_or_else(|| {
             groups.push(Group { at, ..Group::default() });
-        }
-        let group = &mut groups[place];
+            groups.len() - 1
+        });
+        let group = &mut groups[known];
         let events = match &outcome.became {
             Became::Processed => &mut group.processed,
             Became::Failed(why) => group.failed.entry(why.clone()).or_default(),

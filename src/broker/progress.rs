@@ -34,3 +34,9 @@ pub async fn progress(broker: &Broker, partition: u16) -> Result<Option<Progress
         Response::Err { error } => Err(BrokerError::from_server(&error)),
     }
 }
+
+/// Up to where every message of a partition is acknowledged: its effect is stored. Some behind it may be too.
+pub async fn acknowledged_through(broker: &Broker, partition: u16) -> Result<Sequence, BrokerError> {
+    let missing = || BrokerError::Misconfigured(format!("durable {}: is missing", durable_name(partition)));
+    progress(broker, partition).await?.map(|progress| progress.acknowledged).ok_or_else(missing)
+}

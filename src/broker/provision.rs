@@ -145,18 +145,6 @@ pub async fn verify(broker: &Broker, topology: &Topology) -> Result<(), Provisio
     if lines.is_empty() { Ok(()) } else { Err(ProvisionError::Differs(lines)) }
 }
 
-/// How many partitions the stream has, as it says itself.
-pub async fn partitions(broker: &Broker) -> Result<u16, ProvisionError> {
-    let Some(found) = found_stream(broker, STREAM).await? else {
-        return Err(ProvisionError::Differs(vec![format!("stream {STREAM}: is missing")]));
-    };
-    let stated = |key| found.metadata.get(key).map_or("no", String::as_str);
-    match (stated(METADATA_FORMAT), stated(METADATA_PARTITIONS).parse()) {
-        (super::topology::FORMAT, Ok(partitions)) => Ok(partitions),
-        (other, _) => Err(ProvisionError::Format(other.to_owned())),
-    }
-}
-
 async fn provision_stream(
     broker: &Broker,
     desired: stream::Config,

@@ -10,12 +10,16 @@ use bytes::Bytes;
 use time::OffsetDateTime;
 
 use super::connection::PUBLISH_TIMEOUT;
-use super::topology::{BUCKET_STREAM, HEADER_OWED, record_subject};
+use super::direct::{Found, Question, ask};
+use super::topology::{BUCKET_STREAM, BUCKET_SUBJECTS, HEADER_OWED, channel_of_record, record_subject};
 use super::{Broker, BrokerError};
 use crate::domain::{Channel, Owed};
 
 /// Writes under way at once on one connection; further ones wait for their turn.
 const WRITES_IN_FLIGHT_MAX: usize = 4_096;
+
+/// Records of one page.
+const PAGE_RECORDS_MAX: usize = 1_000;
 
 /// What lies under one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +110,16 @@ impl Versioned {
         owed: Owed { placed: Vec::new(), since: None },
         at: OffsetDateTime::UNIX_EPOCH,
     };
+}
+
+/// Some of the channels that have a record, and where the next page begins, if this one did not reach the end. A record
+/// that is written meanwhile moves to the end, and so its channel may come twice.
+pub async fn channels_with_records(broker: &Broker, from: u64) -> Result<(Vec<Channel>, Option<u64>), BrokerError> {
+    let (stream, subjects, messages_max) = (BUCKET_STREAM, BUCKET_SUBJECTS, PAGE_RECORDS_MAX);
+    let page = ask(broker, Question { stream, subjects, from, messages_max }).await?;
+    let is_record = |found: &&Found| !found.message.headers.as_ref().is_some_and(is_delete_marker);
+    let channels = page.found.iter().filter(is_record).filter_map(|found| channel_of_record(&found.subject));
+    Ok((channels.collect(), page.next))
 }
 
 /// A deleted key leaves a marker, which has a revision and no record.

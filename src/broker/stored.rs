@@ -14,6 +14,8 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 const CORRECTS_BYTES_MAX: usize = 32;
 /// Roughly what a message takes in memory beside its bytes.
 const OVERHEAD_BYTES: usize = 512;
+/// What the texts of a message take at most, however long its bytes are: three of 255 characters.
+const TEXTS_BYTES_MAX: usize = 3 * 255 * 4;
 
 /// A message as it lies in the stream.
 #[derive(Clone, Debug)]
@@ -73,6 +75,14 @@ impl Stored {
             Ok(entry) => Ok(entry),
             Err(error) => Err(Box::new(Malformed { stored: self, error })),
         }
+    }
+
+    /// The same, for whoever has no use for the bytes afterwards: what is kept beside the message is roughly what it takes
+    /// in memory, in bytes.
+    pub fn read_light(&self) -> Option<Entry<usize>> {
+        let Self { sequence, channel_token, corrects, payload, .. } = self;
+        let raw = Raw { sequence: *sequence, channel_token, corrects: corrects.as_deref(), payload };
+        raw.read(|| payload.len().min(TEXTS_BYTES_MAX) + OVERHEAD_BYTES).ok()
     }
 
     /// Roughly what it takes in memory, in bytes.

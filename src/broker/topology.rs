@@ -164,6 +164,9 @@ pub fn outcome_subject(event: u64) -> String {
     format!("outcomes.{}", event / SEGMENT_EVENTS)
 }
 
+/// The subjects of all outcomes.
+pub const OUTCOME_SUBJECTS: &str = "outcomes.*";
+
 /// The subject of where a dead letter went that was replayed.
 pub fn replay_subject(letter: u64) -> String {
     format!("replays.{}", letter / SEGMENT_EVENTS)

@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
-use super::{Settings, WRONG_USAGE, failed, loaded, tell};
-use crate::broker::{Broker, ConnectionSettings, provision};
+use super::{Settings, failed, loaded, tell, wrong_usage};
+use crate::broker::overview::overview;
+use crate::broker::{Broker, ConnectionSettings};
 use crate::config::Config;
 use crate::dlq::{Operations, Trouble};
 use crate::domain::Channel;
@@ -24,8 +25,7 @@ pub(super) async fn run(
     tool: impl AsyncFnOnce(Operations) -> anyhow::Result<ExitCode>,
 ) -> ExitCode {
     at_broker(settings, async |broker| {
-        let partitions = provision::partitions(&broker).await?;
-        let operations = Operations::new(broker, partitions).await?;
+        let operations = Operations::new(broker.clone(), overview(&broker).await?.partitions).await?;
         let ended = tool(operations.clone()).await;
         operations.drain().await;
         ended
@@ -44,8 +44,7 @@ pub(super) async fn at_broker(
     };
     logging::start_of_tool(config.log.format);
     let Some(connection) = connection(&config) else {
-        tell("error: broker.port: is 0, so that it is not known where the broker is; name it with nats.url");
-        return ExitCode::from(WRONG_USAGE);
+        return wrong_usage("broker.port: is 0, so that it is not known where the broker is; name it with nats.url");
     };
     let done = async { tool(Broker::connect(&connection, "tool").await?).await };
     done.await.unwrap_or_else(|error| ended(&error))
@@ -69,8 +68,7 @@ fn ended(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if let Some(Trouble::BadRequest(problem)) = error.downcast_ref() {
-        tell(&format!("error: {}", printable(problem)));
-        return ExitCode::from(WRONG_USAGE);
+        return wrong_usage(&printable(problem));
     }
     failed(&anyhow::Error::msg(printable(&format!("{error:#}"))))
 }
@@ -85,8 +83,7 @@ pub(super) fn can_ask(yes: bool) -> Result<(), ExitCode> {
     if yes || (stdin().is_terminal() && stderr().is_terminal()) {
         return Ok(());
     }
-    tell(&format!("error: {CANNOT_ASK}"));
-    Err(ExitCode::from(WRONG_USAGE))
+    Err(wrong_usage(CANNOT_ASK))
 }
 
 /// Asks on the terminal whether this is to be done; anything but a yes is a no.

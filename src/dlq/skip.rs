@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{Operations, Said, Trouble};
-use crate::broker::consumer::acknowledged_through;
+use crate::broker::progress::acknowledged_through;
 use crate::broker::publisher::Identity;
 use crate::broker::read_back::read_back;
 use crate::broker::topology::partition_of;

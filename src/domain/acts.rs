@@ -147,17 +147,36 @@ impl Acts {
         corrections.iter().rev().copied().find(|sequence| *sequence <= self.through)
     }
 
+    /// What a correction of this number stands in for, among the acts: the correction before it, else the skip.
+    pub fn stands_in_for(&self, number: MessageNumber, correction: Sequence) -> Option<Sequence> {
+        let corrections = self.survey.corrections.get(&number).into_iter().flatten();
+        let before = corrections.copied().filter(|sequence| *sequence < correction).max();
+        before.or_else(|| self.covering(number).map(|(_, (sequence, _))| *sequence))
+    }
+
+    /// The skip that lies at this place.
+    pub fn skip_at(&self, sequence: Sequence) -> Option<&Skip> {
+        let skips = &self.survey.skips;
+        skips.binary_search_by_key(&sequence, |(sequence, _)| *sequence).ok().map(|at| &skips[at].1)
+    }
+
+    /// The end of the range of skipped numbers that holds this one, corrected or not, and the skip.
+    fn covering(&self, number: MessageNumber) -> Option<(u64, &(Sequence, Skip))> {
+        let (_, (last, skip)) = self.survey.skipped.range(..=number.get()).next_back()?;
+        let skip = &self.survey.skips[*skip];
+        (*last >= number.get() && skip.0 <= self.through).then_some((*last, skip))
+    }
+
     /// The numbers from this one on that are skipped, up to the next that is not; corrected ones end them.
     pub fn skipped_from(&self, number: MessageNumber) -> Option<SkippedRange<'_>> {
-        let (_, (last, skip)) = self.survey.skipped.range(..=number.get()).next_back()?;
-        let (sequence, skip) = &self.survey.skips[*skip];
-        if *last < number.get() || *sequence > self.through || self.correction_of(number).is_some() {
+        let (last, (sequence, skip)) = self.covering(number)?;
+        if self.correction_of(number).is_some() {
             return None;
         }
         let within = self.survey.corrections.range(number..).map(|(corrected, _)| *corrected);
-        let corrected = within.take_while(|corrected| corrected.get() <= *last);
+        let corrected = within.take_while(|corrected| corrected.get() <= last);
         let end = corrected.filter(|corrected| self.correction_of(*corrected).is_some()).map(|at| at.get() - 1).next();
-        MessageNumber::new(end.unwrap_or(*last)).map(|last| SkippedRange { last, sequence: *sequence, skip })
+        MessageNumber::new(end.unwrap_or(last)).map(|last| SkippedRange { last, sequence: *sequence, skip })
     }
 }
 
@@ -219,6 +238,18 @@ mod tests {
         assert_eq!(skipped(&acts), [(1, 2), (2, 2), (4, 2), (5, 2)]);
         assert_eq!(acts.skipped_from(number(1)).map(|range| range.last), Some(number(2)));
         assert_eq!(acts.skipped_from(number(4)).map(|range| range.last), Some(number(5)));
+    }
+
+    #[test]
+    fn a_correction_stands_in_for_the_act_before_it() {
+        let entries = [arrival(6, false, 1), skip(5, 2), arrival(3, true, 3), arrival(3, true, 4), arrival(6, true, 5)];
+        let acts = acts(&entries, 9);
+        for (of, correction, expected) in [(3, 4, Some(3)), (3, 3, Some(2)), (6, 5, None)] {
+            let before = acts.stands_in_for(number(of), Sequence(correction)).map(|sequence| sequence.0);
+            assert_eq!(before, expected, "{of} {correction}");
+        }
+        assert_eq!(acts.skip_at(Sequence(2)).map(|skip| skip.up_to), Some(number(5)));
+        assert_eq!(acts.skip_at(Sequence(3)), None);
     }
 
     #[test]

@@ -10,6 +10,11 @@ use ::time::OffsetDateTime;
 
 use super::{Refusal, Sequence};
 
+/// Why a message has no effect whose number was skipped.
+pub const LATE: &str = "its number was skipped before it arrived";
+/// Messages that a record may owe in its header.
+pub const OWED_MAX: usize = 4_096;
+
 /// What became of one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Became {

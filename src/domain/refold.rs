@@ -7,6 +7,7 @@
 //!
 //! Pure like the rest: whoever drives it reads the pages.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::parked::Waiting;
@@ -28,19 +29,27 @@ pub struct Fold<S> {
     /// copy of a number is not the first one.
     let_go: Option<MessageNumber>,
     highest_correction: Option<MessageNumber>,
+    /// The first plain message of each corrected number, as far as it was read.
+    replaced: BTreeMap<MessageNumber, Sequence>,
 }
 
 impl<S> Fold<S> {
     /// Begins before the first message, with these acts.
     pub fn anew(acts: Acts) -> Self {
         let record = Record { acts: acts.last(), ..Record::default() };
-        let waiting = Waiting::default();
-        Self { record, hand: Hand::new(), acts, waiting, let_go: None, highest_correction: None }
+        let (waiting, replaced) = (Waiting::default(), BTreeMap::new());
+        Self { record, hand: Hand::new(), acts, waiting, let_go: None, highest_correction: None, replaced }
     }
 
     /// How far it has come, without what waits.
     pub fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// The event that would have the place of a correction if there were only what came before: another correction, a
+    /// skip, or the first plain message, as far as that was read.
+    pub fn stands_in_for(&self, number: MessageNumber, correction: Sequence) -> Option<Sequence> {
+        self.acts.stands_in_for(number, correction).or_else(|| self.replaced.get(&number).copied())
     }
 
     /// Takes messages in, and tells what could be placed now.
@@ -50,6 +59,7 @@ impl<S> Fold<S> {
     {
         for arrival in arrivals {
             let number = arrival.message.number;
+            self.note_replaced(arrival);
             // A correction that lies behind the acts has not been taken up: it is not there yet.
             if self.record.has_passed(number) || (arrival.corrects && arrival.sequence > self.acts.last()) {
                 continue;
@@ -67,6 +77,14 @@ impl<S> Fold<S> {
             self.waiting.remove_through(last.number);
         }
         placed
+    }
+
+    fn note_replaced(&mut self, arrival: &Arrival<S>) {
+        let number = arrival.message.number;
+        if !arrival.corrects && self.acts.correction_of(number).is_some() {
+            let first = self.replaced.entry(number).or_insert(arrival.sequence);
+            *first = (*first).min(arrival.sequence);
+        }
     }
 
     fn place(&mut self) -> Vec<Placed<S>> {
@@ -149,7 +167,12 @@ impl<S> Refold<S> {
         self.next
     }
 
-    /// What operators said; complete once there are folds.
+    /// Whether the whole channel has been read once. Before, what was told may have to be forgotten.
+    pub fn is_surveyed(&self) -> bool {
+        self.surveyed
+    }
+
+    /// What operators said; complete once all has been read.
     pub fn acts(&self) -> Acts {
         Acts::all(&self.survey)
     }

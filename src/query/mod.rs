@@ -5,13 +5,15 @@
 //! which order, is said once, in [`selection`]; [`cursor`] carries it from one page to the next.
 //!
 //! [`gaps`] tells from the same view which channels wait, a page at a time ([`gap_list`]). [`events`] tells what became of
-//! one message: from what is stored, as [`status`] decides.
+//! one message: from what is stored, as [`status`] decides. [`history`] tells from the stream how a rocket came to be what
+//! it is.
 
 pub mod cursor;
 pub mod events;
 pub mod feed;
 mod gap_list;
 pub mod gaps;
+pub mod history;
 pub mod list;
 pub mod page;
 pub mod public;

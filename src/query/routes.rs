@@ -18,6 +18,9 @@ pub fn routes(fed: &Arc<FedView>, broker: &Broker, events: &Events) -> Routes {
     [events.route(), gaps::route(fed, broker)].into_iter().fold(rockets(fed), either)
 }
 
+/// What is wrong with a path whose channel is none.
+pub(super) const NO_UUID: &str = "channel: must be a UUID such as 193270a9-c9cf-404a-8f83-838e71d9ae67";
+
 /// `/rockets` and `/rockets/{channel}`.
 fn rockets(fed: &Arc<FedView>) -> Routes {
     let (all, one) = (fed.clone(), fed.clone());
@@ -73,9 +76,7 @@ async fn list(fed: Arc<FedView>, query: String) -> Answer {
 }
 
 fn get(fed: &FedView, channel: &str) -> Answer {
-    let Some(channel) = Channel::parse(channel) else {
-        return Answer::bad_request("channel: must be a UUID such as 193270a9-c9cf-404a-8f83-838e71d9ae67");
-    };
+    let Some(channel) = Channel::parse(channel) else { return Answer::bad_request(NO_UUID) };
     match fed.view.get(&channel) {
         _ if fed.freshness() == Freshness::Loading => loading(),
         Some(entry) => Answer::ok(&public(&entry)),

@@ -15,9 +15,8 @@ use futures_util::future::try_join_all;
 
 use super::changes::{Changes, Dead};
 use super::desk::Desk;
-use super::settle::LATE;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Reason, Stored, TrackBroker};
-use crate::domain::outcome::Since;
+use crate::domain::outcome::{LATE, Since};
 use crate::domain::{Acts, Arrival, Became, Channel, Entry, Goal, Outcome, Owed, Record, Refold, Sequence, Turn};
 use crate::fail_point;
 

@@ -5,13 +5,10 @@ use time::OffsetDateTime;
 
 use crate::broker::store::Versioned;
 use crate::broker::{BrokerError, Stored, TrackBroker};
-use crate::domain::outcome::Since;
+use crate::domain::outcome::{OWED_MAX, Since};
 use crate::domain::record::Unreadable;
 use crate::domain::{Became, Channel, Hand, Outcome, Owed, Record, Refusal, Sequence};
 use crate::fail_point;
-
-/// Outcomes that a record may owe in its header. With more, they are told before the record is written again.
-const OWED_MAX: usize = 4_096;
 
 /// What is in memory of one channel.
 #[derive(Debug)]
@@ -59,7 +56,8 @@ impl Desk {
         Ok(self.known.insert(known_from(&self.channel, read)?))
     }
 
-    /// Writes a record in the place of the known one. What that one owes goes over to it, with what is decided now.
+    /// Writes a record in the place of the known one. What that one owes goes over to it, with what is decided now; where
+    /// that is too much, it is told first.
     pub async fn write(
         &mut self,
         broker: &impl TrackBroker,

@@ -12,6 +12,7 @@ use futures_util::future::try_join_all;
 use super::Counters;
 use super::desk::Desk;
 use crate::broker::{BrokerError, DeadLetter, Reason, Stored, TrackBroker};
+use crate::domain::outcome::LATE;
 use crate::domain::sequencer::offer;
 use crate::domain::{Acts, Arrival, Became, Outcome, Record, Refusal, Sequence, Verdict, take_up};
 use crate::fail_point;
@@ -107,9 +108,6 @@ fn settled(broker: &impl TrackBroker, verdicts: &[Judged]) -> Settled {
     }
     settled
 }
-
-/// Why a message has no effect whose number was skipped.
-pub const LATE: &str = "its number was skipped before it arrived";
 
 async fn bury_dead(broker: &impl TrackBroker, verdicts: &[Judged]) -> Result<(), BrokerError> {
     let letters = verdicts.iter().filter_map(|(arrival, verdict)| {

@@ -115,6 +115,24 @@ fn places(told: &[Placed<()>]) -> BTreeMap<u64, u64> {
     places
 }
 
+#[test]
+fn a_correction_stands_in_for_what_it_takes_the_place_of() {
+    let message = |number, corrects| Lies::Message { number, kind: Kind::SpeedIncreased(1), corrects };
+    let stream = [message(1, false), message(4, false), Lies::Skip(2), message(2, true), message(1, true)]
+        .into_iter()
+        .chain([message(4, true), message(4, true), message(1, false)]);
+    let all = entries(&stream.collect::<Vec<_>>());
+    let mut refold = Refold::new(Goal::State, |()| 1);
+    while refold.next().is_some() {
+        refold.take(&all, None);
+    }
+    let fold = refold.folds().last().unwrap();
+    for (number, correction, expected) in [(1, 5, 1), (2, 4, 3), (4, 7, 6), (4, 6, 2)] {
+        let before = fold.stands_in_for(MessageNumber::new(number).unwrap(), Sequence(correction));
+        assert_eq!(before, Some(Sequence(expected)), "{number}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_stream_becomes_what_the_contract_says(stream in streams(), page in 1..20usize) {

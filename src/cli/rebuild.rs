@@ -1,0 +1,69 @@
+//! `rockets rebuild`: what is said to it, and what it prints.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::Settings;
+use super::tool::{at_broker, channel, say};
+use crate::domain::Channel;
+use crate::launch::printable;
+use crate::rebuild::{self, Mode, Summary};
+
+/// How it is called.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Fold every rocket from the stream, compare with the bucket, and repair it if asked to.\n\nSafe while \
+                  everything runs. Each difference is a line `channel field: is X, should be Y`. Exit code 1 if \
+                  --check found any, or if --apply left any."
+)]
+#[group(skip)]
+pub(super) struct Options {
+    #[command(flatten)]
+    mode: ModeFlags,
+    /// Only this rocket
+    #[arg(long, value_name = "CHANNEL", value_parser = channel)]
+    channel: Option<Channel>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// One of the two.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct ModeFlags {
+    /// Only tell what differs
+    #[arg(long)]
+    check: bool,
+    /// Write what should be
+    #[arg(long)]
+    apply: bool,
+}
+
+/// Runs it.
+pub(super) async fn run(options: Options) -> ExitCode {
+    let Options { mode, channel, settings } = options;
+    let mode = if mode.apply { Mode::Apply } else { Mode::Check };
+    at_broker(settings, async |broker| {
+        let mut said = Ok(());
+        let say_unless_closed = |line: &str| {
+            if said.is_ok() {
+                said = say(&printable(line));
+            }
+        };
+        let summary = rebuild::run(&broker, mode, channel, say_unless_closed).await?;
+        said?;
+        say(&in_words(mode, summary))?;
+        Ok(if summary.all_right() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    })
+    .await
+}
+
+fn in_words(mode: Mode, summary: Summary) -> String {
+    let Summary { different, repaired } = summary;
+    match (mode, different) {
+        (_, 0) => "every record is as it should be".to_owned(),
+        (Mode::Check, different) => format!("{different} not as they should be"),
+        (Mode::Apply, different) => format!("{different} not as they should be, {repaired} repaired"),
+    }
+}

@@ -1,0 +1,85 @@
+//! `GET /rockets/{channel}/history`, answered from the stream.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use warp::Filter;
+use warp::http::Method;
+
+use super::super::public::PublicRocket;
+use super::super::routes::{NO_UUID, is_read, methods, query};
+use super::{Histories, HistoryRequest};
+use crate::broker::{Broker, BrokerError};
+use crate::domain::Channel;
+use crate::http::{Answer, Routes};
+use crate::logging::Limit;
+
+/// Histories that are read at once: each is a whole channel, and holds some megabytes while it is read.
+const AT_ONCE_MAX: usize = 4;
+/// How long a request waits for its turn. Together with one question to the broker that is not answered it is less than 5 s.
+const TURN_MAX: Duration = Duration::from_secs(2);
+
+/// What the route needs.
+struct Desk {
+    broker: Broker,
+    histories: Histories,
+    turns: Semaphore,
+}
+
+/// `/rockets/{channel}/history`.
+pub fn routes(broker: &Broker, partitions: u16) -> Routes {
+    let histories = Histories::new(broker.clone(), partitions);
+    let desk = Arc::new(Desk { broker: broker.clone(), histories, turns: Semaphore::new(AT_ONCE_MAX) });
+    let route = warp::path!("rockets" / String / "history").and(warp::method()).and(query());
+    let route = route.then(move |channel: String, method: Method, query: String| {
+        let desk = desk.clone();
+        async move {
+            match is_read(&method) {
+                true => desk.answer(&channel, &query).await,
+                false => methods(),
+            }
+        }
+    });
+    route.boxed()
+}
+
+impl Desk {
+    async fn answer(&self, channel: &str, query: &str) -> Answer {
+        let Some(channel) = Channel::parse(channel) else { return Answer::bad_request(NO_UUID) };
+        let request = match HistoryRequest::parse(query) {
+            Ok(request) => request,
+            Err(problem) => return Answer::bad_request(problem.to_string()),
+        };
+        if !self.broker.is_connected() {
+            return Answer::unavailable("the broker is not available, ask again");
+        }
+        let Ok(Ok(_turn)) = timeout(TURN_MAX, self.turns.acquire()).await else {
+            return Answer::unavailable("too many histories are being read, ask again");
+        };
+        self.read(&channel, request).await.unwrap_or_else(|error| unavailable(&channel, &error))
+    }
+
+    async fn read(&self, channel: &Channel, request: HistoryRequest) -> Result<Answer, BrokerError> {
+        let answer = match request {
+            HistoryRequest::Page(request) => {
+                let page = self.histories.page(channel, &request).await?;
+                page.map(|page| Answer::page(&page.rows, page.next_cursor))
+            }
+            HistoryRequest::At(moment) => {
+                let rocket = self.histories.rocket_at(channel, moment).await?;
+                rocket.map(|entry| Answer::ok(&PublicRocket::from(&entry)))
+            }
+        };
+        Ok(answer.unwrap_or_else(|| Answer::not_found("rocket")))
+    }
+}
+
+fn unavailable(channel: &Channel, error: &BrokerError) -> Answer {
+    static FAILED: Limit = Limit::new();
+    if let Some(unlogged) = FAILED.admits() {
+        tracing::warn!(%channel, %error, unlogged, "a history cannot be read");
+    }
+    Answer::unavailable("the broker is not available, ask again")
+}

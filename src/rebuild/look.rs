@@ -1,0 +1,292 @@
+//! A close look at one record, while trackers may be changing it: whether it is right, and what it should be.
+//!
+//! A record need not have everything that lies in the stream: what has not been acknowledged, a tracker still has to take
+//! up. So the order of looking is: how far everything is acknowledged (the floor), then the record, then where the
+//! channel ends, each through the leader, then the channel. What lies at or below the floor had been taken up before the
+//! record was read; anything above may have been or not. The record is right if it is what the numbers up to its last
+//! one make, with the acts that it says are folded in, and if everything up to the floor is accounted for: passed or
+//! parked. If it could move, somebody must hold a message for it: one above the floor.
+//!
+//! A record that fails this is wrong, and not just late. Nothing here takes time for an argument.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use super::difference::{agree, differences, in_words};
+use super::scan::Folded;
+use super::told::Told;
+use crate::broker::overview::last_of;
+use crate::broker::progress::acknowledged_through;
+use crate::broker::store::{Store, Versioned};
+use crate::broker::{Broker, BrokerError};
+use crate::domain::outcome::Since;
+use crate::domain::parked::{Range, Waiting};
+use crate::domain::record::Unreadable;
+use crate::domain::{Channel, Entry, Goal, Parked, Placed, Record, Refold, Refusal, Sequence, Turn};
+use crate::refold::ChannelFold;
+
+/// What a look has found.
+#[derive(Debug)]
+pub enum Finding {
+    /// The record is right, or it is right that there is none.
+    Right,
+    /// The channel could not be read to its end: look again.
+    Incomplete,
+    /// It is not to be written by us, for this reason.
+    NotOurs(String),
+    /// It is wrong.
+    Wrong(Box<Wrong>),
+}
+
+/// A record that is wrong.
+#[derive(Debug)]
+pub struct Wrong {
+    /// What is wrong, field by field.
+    pub differences: Vec<String>,
+    /// What it should be.
+    pub should_be: Record,
+    /// The revision at which it was seen.
+    pub revision: u64,
+    /// The state since which it owes what acts have changed.
+    pub since: Option<Since>,
+    /// An act that nobody has taken up yet. Who does will fold the channel anew.
+    pub act_to_come: Option<Sequence>,
+    /// Whether all messages of the channel were acknowledged.
+    pub is_settled: bool,
+    /// Messages that took their place, and of which nobody was told.
+    pub untold: Vec<(Sequence, Option<Refusal>)>,
+    /// The same of messages whose number had been skipped before they arrived.
+    pub untold_late: BTreeSet<Sequence>,
+}
+
+/// Looks at one channel. What was told is needed only by who means to write.
+pub async fn look(
+    broker: &Broker,
+    store: &Store,
+    partition: u16,
+    channel: &Channel,
+    told: Option<&Told>,
+) -> Result<Finding, BrokerError> {
+    let floor = acknowledged_through(broker, partition).await?;
+    let held = store.load_latest(channel).await?;
+    let last = last_of(broker, partition, channel).await?;
+    let (record, damage) = match read(&held) {
+        Ok(read) => read,
+        Err(not_ours) => return Ok(not_ours),
+    };
+    let Some(last) = last else { return Ok(stray(&held)) };
+    let mut reading = Reading::new(&record, floor, told);
+    let mut fold = ChannelFold::new(Goal::Change { since: record.acts });
+    let run = fold.run(broker, partition, channel, |refold, entries, turn| {
+        reading.take(refold, entries, turn);
+        ControlFlow::Continue(())
+    });
+    run.await?;
+    let Some(should_be) = fold.refold.folds().last().map(|fold| fold.state()) else { return Ok(Finding::Incomplete) };
+    // A replica that lags behind may not have shown the last messages.
+    if fold.seen < last || should_be.could_move() {
+        return Ok(Finding::Incomplete);
+    }
+    let is_settled = last <= floor;
+    let is_right = damage.is_none() && reading.is_right(&should_be, is_settled);
+    if is_right {
+        return Ok(Finding::Right);
+    }
+    if should_be == Record::default() && held.record.is_some() {
+        return Ok(stray(&held));
+    }
+    let act_to_come = Some(should_be.acts).filter(|act| *act > floor.max(record.acts));
+    let differences = in_lines(&held, &record, damage, &should_be);
+    let Reading { untold, untold_late, .. } = reading;
+    let (revision, since) = (held.revision, held.owed.since);
+    let wrong = Wrong { differences, should_be, revision, since, act_to_come, is_settled, untold, untold_late };
+    Ok(Finding::Wrong(Box::new(wrong)))
+}
+
+/// The same without reading the channel, where it was folded already, has had no message since, and everything of it is
+/// acknowledged; none where that is not so.
+pub async fn look_quickly(
+    broker: &Broker,
+    store: &Store,
+    partition: u16,
+    folded: &Folded,
+) -> Result<Option<Finding>, BrokerError> {
+    let floor = acknowledged_through(broker, partition).await?;
+    let held = store.load_latest(&folded.channel).await?;
+    let last = last_of(broker, partition, &folded.channel).await?;
+    if last != Some(folded.seen) || folded.seen > floor {
+        return Ok(None);
+    }
+    let (record, damage) = match read(&held) {
+        Ok(read) => read,
+        Err(not_ours) => return Ok(Some(not_ours)),
+    };
+    let should_be = folded.record.clone();
+    if damage.is_none() && held.record.is_some() && agree(&record, &should_be) {
+        return Ok(Some(Finding::Right));
+    }
+    let wrong = Wrong {
+        differences: in_lines(&held, &record, damage, &should_be),
+        should_be,
+        revision: held.revision,
+        since: held.owed.since,
+        act_to_come: None,
+        is_settled: true,
+        untold: folded.untold.clone(),
+        untold_late: BTreeSet::new(),
+    };
+    Ok(Some(Finding::Wrong(Box::new(wrong))))
+}
+
+/// The record, and what is wrong with its bytes; one of a newer program is not ours.
+fn read(held: &Versioned) -> Result<(Record, Option<String>), Finding> {
+    match held.record.as_deref().map(Record::from_bytes) {
+        None => Ok((Record::default(), None)),
+        Some(Ok(record)) => Ok((record, None)),
+        Some(Err(Unreadable::Damaged(why))) => Ok((Record::default(), Some(why))),
+        Some(Err(newer @ Unreadable::Newer(_))) => Err(Finding::NotOurs(format!("record: {newer}"))),
+    }
+}
+
+fn in_lines(held: &Versioned, record: &Record, damage: Option<String>, should_be: &Record) -> Vec<String> {
+    match (damage, &held.record) {
+        (Some(why), _) => vec![format!("record: is damaged ({why}), should be {}", in_words(should_be))],
+        (None, None) => vec![format!("record: is missing, should be {}", in_words(should_be))],
+        (None, Some(_)) => differences(record, should_be),
+    }
+}
+
+/// Messages may be trimmed by an operator; what became of them is the record, and nothing else knows it.
+fn stray(held: &Versioned) -> Finding {
+    match &held.record {
+        None => Finding::Right,
+        Some(bytes) => {
+            let is = String::from_utf8_lossy(bytes);
+            Finding::NotOurs(format!("record: is {is}, should be missing: the stream has no message of it"))
+        }
+    }
+}
+
+/// One reading of a channel, and what it shows of a record.
+struct Reading<'a> {
+    held: &'a Record,
+    floor: Sequence,
+    told: Option<&'a Told>,
+    /// The numbers up to the record's last one, with its acts.
+    as_held: Record,
+    /// Of the messages behind, those that the record says wait.
+    waiting: Waiting,
+    corrections_wait: bool,
+    /// Whether the record knows of everything that was acknowledged.
+    accounted: bool,
+    untold: Vec<(Sequence, Option<Refusal>)>,
+    untold_late: BTreeSet<Sequence>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(held: &'a Record, floor: Sequence, told: Option<&'a Told>) -> Self {
+        Self {
+            held,
+            floor,
+            told,
+            as_held: Record::default(),
+            waiting: Waiting::default(),
+            corrections_wait: false,
+            accounted: true,
+            untold: Vec::new(),
+            untold_late: BTreeSet::new(),
+        }
+    }
+
+    fn take(&mut self, refold: &Refold<usize>, entries: &[Entry<usize>], turn: Turn<usize>) {
+        entries.iter().for_each(|entry| self.account(entry));
+        let Turn::Placed(placed) = turn else { return };
+        let mut folds = placed.into_iter();
+        let (Some(with_its_acts), Some(with_all)) = (folds.next(), folds.next()) else { return };
+        with_its_acts.iter().for_each(|placed| self.place(refold, placed));
+        if let Some(told) = self.told {
+            self.note_untold(told, with_all);
+            self.note_late(told, refold, entries);
+        }
+    }
+
+    /// Whether the record knows of an entry, if it must.
+    fn account(&mut self, entry: &Entry<usize>) {
+        let (held, sequence) = (self.held, entry.sequence());
+        let must_be_known = sequence <= self.floor;
+        if entry.is_act() && sequence > held.acts {
+            self.accounted &= !must_be_known;
+            return;
+        }
+        let Some(arrival) = entry.message() else { return };
+        let number = arrival.message.number;
+        if held.has_passed(number) {
+            return;
+        }
+        self.corrections_wait |= arrival.corrects;
+        match held.parked.contains(number) {
+            true => self.waiting.insert(number, sequence),
+            false => self.accounted &= !must_be_known || held.parked.beyond().is_some(),
+        }
+    }
+
+    fn place(&mut self, refold: &Refold<usize>, placed: &Placed<usize>) {
+        match placed {
+            Placed::Message(arrival, _) if self.held.has_passed(arrival.message.number) => {
+                let _ = self.as_held.place(&arrival.message);
+            }
+            Placed::Skipped { last, by, .. } => {
+                let end = self.held.last.as_ref().map(|held| held.number.min(*last));
+                if let (Some(end), Some(skip)) = (end, refold.acts().skip_at(*by)) {
+                    self.as_held.skip(end, &skip.time);
+                }
+            }
+            Placed::Message(..) => {}
+        }
+    }
+
+    fn note_untold(&mut self, told: &Told, placed: Vec<Placed<usize>>) {
+        for placed in placed {
+            if let Placed::Message(arrival, verdict) = placed
+                && !told.contains(arrival.sequence)
+            {
+                self.untold.push((arrival.sequence, verdict.err()));
+            }
+        }
+    }
+
+    fn note_late(&mut self, told: &Told, refold: &Refold<usize>, entries: &[Entry<usize>]) {
+        let acts = refold.acts();
+        let plain = entries.iter().filter_map(Entry::message).filter(|arrival| !arrival.corrects);
+        let late = plain.filter(|arrival| acts.skipped_from(arrival.message.number).is_some());
+        self.untold_late.extend(late.map(|arrival| arrival.sequence).filter(|event| !told.contains(*event)));
+    }
+
+    fn is_right(&self, should_be: &Record, is_settled: bool) -> bool {
+        let held = self.held;
+        let expected = Record {
+            acts: held.acts,
+            corrections_wait: self.corrections_wait,
+            parked: self.parked_as_held(),
+            ..self.as_held.clone()
+        };
+        let is_held_for = !held.could_move() || !is_settled;
+        self.accounted && is_held_for && held.acts <= should_be.acts && agree(held, &expected)
+    }
+
+    /// What waits, of that which the record lists. Where the lowest place of a range lies above the floor, one of the messages
+    /// there may not have been taken up yet.
+    fn parked_as_held(&self) -> Parked {
+        let found = self.waiting.to_parked();
+        let range = |(found, held): (&Range, &Range)| {
+            let is_late = found.sequence > self.floor && held.sequence > found.sequence;
+            // While a range is being applied, its lowest place stays that of the whole.
+            let is_being_applied = self.held.could_move() && held.sequence < found.sequence;
+            let sequence = if is_late || is_being_applied { held.sequence } else { found.sequence };
+            Range { sequence, ..*found }
+        };
+        let same_ranges = found.ranges().len() == self.held.parked.ranges().len();
+        let ranges = found.ranges().iter().zip(self.held.parked.ranges()).map(range).collect();
+        if same_ranges { Parked::from_parts(ranges, found.beyond()).unwrap_or(found) } else { found }
+    }
+}

@@ -1,0 +1,252 @@
+//! Folds every channel from the stream, compares with the bucket, and writes what differs: `rockets rebuild`.
+//!
+//! `[stream] ▸` [`scan`] (a partition in one reading) `▸` the records, many at once `▸` [`mod@look`] (once more at each one
+//! that differs, because trackers go on meanwhile) `▸` [`difference`] (in words) `▸` [`mod@repair`] (dead letters, the record by
+//! compare-and-set, outcomes; of which [`told`] knows who was told).
+//!
+//! Safe while everything runs: a record is written only over the revision that was looked at, and nothing is reported
+//! that is merely late. Memory is bounded by the channels of one partition, whatever their messages; beside it, every
+//! channel's id is kept until the end, for finding records of which the stream has no message.
+
+mod difference;
+mod look;
+mod progress;
+mod repair;
+mod scan;
+mod told;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+
+use crate::broker::outcomes::OutcomeWriter;
+use crate::broker::overview::overview;
+use crate::broker::store::{Store, channels_with_records};
+use crate::broker::topology::partition_of;
+use crate::broker::{Broker, BrokerError, NatsPartition};
+use crate::domain::{Channel, Record};
+use difference::agree;
+use look::{Finding, Wrong, look, look_quickly};
+use progress::Progress;
+use repair::repair;
+use scan::{Folded, Scan};
+use told::Told;
+
+/// Records that are read at once.
+const READS_AT_ONCE: usize = 256;
+/// Channels that are looked at once more at once.
+const LOOKS_AT_ONCE: usize = 64;
+/// Those of them that are read: each is folded twice, with some megabytes of what waits at most.
+const CLOSE_LOOKS_AT_ONCE: usize = 4;
+/// Looks at one channel that keeps changing, before what was seen last counts.
+const LOOKS_MAX: u32 = 6;
+/// Pause before the second look; before each further one it is so much longer.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
+
+/// What to do about a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Tell it.
+    Check,
+    /// Tell it, and write what should be.
+    Apply,
+}
+
+/// What came of it all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Records that were not as they should be.
+    pub different: usize,
+    /// Those of them that are now.
+    pub repaired: usize,
+}
+
+/// What is to be said of one channel, if its record was not right.
+#[derive(Debug, Default)]
+struct Report {
+    lines: Vec<String>,
+    repaired: bool,
+}
+
+/// A channel whose record is to be looked at, and what it should be, if that is known.
+struct Suspect {
+    channel: Channel,
+    folded: Option<Folded>,
+}
+
+impl Suspect {
+    fn of(channel: Channel) -> Self {
+        Self { channel, folded: None }
+    }
+}
+
+/// What is needed of the broker.
+struct Site<'a> {
+    broker: &'a Broker,
+    mode: Mode,
+    store: Store,
+    /// Each partition, for writing.
+    partitions: Vec<NatsPartition>,
+    /// Who was told; only who means to write needs to know.
+    told: Option<Told>,
+    /// Close looks that may go on at once.
+    close_looks: Semaphore,
+}
+
+/// Folds all channels, or one, and gives each line that is to be said to `say`.
+pub async fn run(
+    broker: &Broker,
+    mode: Mode,
+    channel: Option<Channel>,
+    mut say: impl FnMut(&str),
+) -> anyhow::Result<Summary> {
+    let overview = overview(broker).await?;
+    let site = Site::new(broker, overview.partitions, mode).await?;
+    let mut summary = Summary::default();
+    let progress = Progress::of(if channel.is_some() { 0 } else { overview.messages });
+    if let Some(channel) = channel {
+        site.settle_all(vec![Suspect::of(channel)], &progress, &mut summary, &mut say).await?;
+        return Ok(summary);
+    }
+    let mut known = HashSet::new();
+    for partition in 0..overview.partitions {
+        let scan = Scan::read(broker, partition, site.told.as_ref(), |messages| progress.count(messages)).await?;
+        let (folded, aside) = scan.into_parts();
+        known.extend(folded.iter().map(|folded| folded.channel).chain(aside.iter().copied()));
+        let aside = aside.into_iter().map(Suspect::of);
+        let mut suspects: Vec<_> = site.differing(folded).await?.into_iter().chain(aside).collect();
+        suspects.sort_unstable_by_key(|suspect| suspect.channel);
+        site.settle_all(suspects, &progress, &mut summary, &mut say).await?;
+    }
+    let mut next = Some(1);
+    while let Some(from) = next {
+        let (mut channels, after) = channels_with_records(broker, from).await?;
+        // A new rocket's record may be there by now; a close look tells it from one without messages.
+        channels.retain(|channel| known.insert(*channel));
+        let suspects = channels.into_iter().map(Suspect::of).collect();
+        site.settle_all(suspects, &progress, &mut summary, &mut say).await?;
+        next = after;
+    }
+    progress.finish();
+    Ok(summary)
+}
+
+impl Summary {
+    /// Whether everything is right at the end.
+    pub fn all_right(self) -> bool {
+        self.different == self.repaired
+    }
+}
+
+impl<'a> Site<'a> {
+    async fn new(broker: &'a Broker, partitions: u16, mode: Mode) -> Result<Self, BrokerError> {
+        let (writer, mut all) = (OutcomeWriter::new(broker), Vec::new());
+        for partition in 0..partitions {
+            all.push(NatsPartition::new(broker, partition, Some(writer.clone())).await?);
+        }
+        let told = match mode {
+            Mode::Check => None,
+            Mode::Apply => Some(Told::read(broker).await?),
+        };
+        let (store, close_looks) = (Store::new(broker).await?, Semaphore::new(CLOSE_LOOKS_AT_ONCE));
+        Ok(Self { broker, mode, store, partitions: all, told, close_looks })
+    }
+
+    /// The channels whose records are not at once what they should be.
+    async fn differing(&self, folded: Vec<Folded>) -> Result<Vec<Suspect>, BrokerError> {
+        let compare = |folded: Folded| async move {
+            let held = self.store.load(&folded.channel).await?.record;
+            let is = held.and_then(|bytes| Record::from_bytes(&bytes).ok());
+            let differs = !is.is_some_and(|is| agree(&is, &folded.record));
+            Ok::<_, BrokerError>(differs.then_some(Suspect { channel: folded.channel, folded: Some(folded) }))
+        };
+        let compared = stream::iter(folded.into_iter().map(compare)).buffer_unordered(READS_AT_ONCE);
+        compared.try_filter_map(|differing| async move { Ok(differing) }).try_collect().await
+    }
+
+    /// Looks at channels closely, and says what is wrong with them.
+    async fn settle_all(
+        &self,
+        suspects: Vec<Suspect>,
+        progress: &Progress,
+        summary: &mut Summary,
+        say: &mut impl FnMut(&str),
+    ) -> Result<(), BrokerError> {
+        let settle =
+            |suspect: Suspect| async move { Ok::<_, BrokerError>((suspect.channel, self.settle(suspect).await?)) };
+        let mut reports = stream::iter(suspects.into_iter().map(settle)).buffered(LOOKS_AT_ONCE);
+        while let Some((channel, report)) = reports.try_next().await? {
+            let Some(report) = report else { continue };
+            summary.different += 1;
+            summary.repaired += usize::from(report.repaired);
+            progress.aside(|| report.lines.iter().for_each(|line| say(&format!("{channel} {line}"))));
+        }
+        Ok(())
+    }
+
+    /// Looks until it is known what is wrong with a channel's record, if anything is, and does what is to be done.
+    async fn settle(&self, suspect: Suspect) -> Result<Option<Report>, BrokerError> {
+        let channel = &suspect.channel;
+        let partition = partition_of(channel, u16::try_from(self.partitions.len()).unwrap_or(u16::MAX));
+        let mut report = Report::default();
+        for looks in 0..LOOKS_MAX {
+            sleep(LOOK_PAUSE * looks).await;
+            let wrong = match self.look(partition, &suspect).await? {
+                // Somebody else has written it meanwhile, perhaps for what we have told.
+                Finding::Right => return Ok(None),
+                Finding::Incomplete => continue,
+                Finding::NotOurs(line) => return Ok(Some(Report { lines: vec![line], repaired: false })),
+                Finding::Wrong(wrong) => wrong,
+            };
+            report.lines.clone_from(&wrong.differences);
+            match self.mode {
+                Mode::Check if wrong.is_settled => break,
+                Mode::Check => {}
+                Mode::Apply if self.write(partition, channel, &wrong, &mut report).await? => return Ok(Some(report)),
+                Mode::Apply => {}
+            }
+        }
+        if report.lines.is_empty() {
+            report.lines.push("record: cannot be told, the channel was never read to its end; try again".into());
+        }
+        Ok(Some(report))
+    }
+
+    async fn look(&self, partition: u16, suspect: &Suspect) -> Result<Finding, BrokerError> {
+        if let Some(folded) = &suspect.folded
+            && let Some(finding) = look_quickly(self.broker, &self.store, partition, folded).await?
+        {
+            return Ok(finding);
+        }
+        let _turn = self.close_looks.acquire().await;
+        look(self.broker, &self.store, partition, &suspect.channel, self.told.as_ref()).await
+    }
+
+    /// Writes what should be, if it can be written now, and tells whether it was.
+    async fn write(
+        &self,
+        partition: u16,
+        channel: &Channel,
+        wrong: &Wrong,
+        report: &mut Report,
+    ) -> Result<bool, BrokerError> {
+        if let Some(act) = wrong.act_to_come {
+            let why =
+                "not repaired: an operator's word waits to be taken up by a tracker, which will fold the channel anew";
+            report.lines.push(format!("{why} (event {act})"));
+            return Ok(false);
+        }
+        match repair(self.broker, &self.partitions[usize::from(partition)], channel, wrong).await {
+            Ok(()) => {
+                report.lines.push("repaired".into());
+                report.repaired = true;
+                Ok(true)
+            }
+            Err(BrokerError::Conflict) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Writes what a record should be, so that nothing is left undone about the messages that it passes.
+//!
+//! The order is that of the trackers: dead letters, then the record, then the outcomes. The folded record has
+//! everything that lies in the stream, also messages that no tracker has taken up, or that one has only parked, because
+//! the record that it saw was wrong. To whoever takes them up later they are duplicates; so who writes the record tells
+//! what became of them, if nobody was told yet. In between, the record owes it in its header, like any other one.
+
+use futures_util::future::try_join_all;
+use time::OffsetDateTime;
+
+use super::look::Wrong;
+use crate::broker::read_back::read_one;
+use crate::broker::{Broker, BrokerError, DeadLetter, NatsPartition, Reason, TrackBroker as _};
+use crate::domain::outcome::{LATE, OWED_MAX};
+use crate::domain::{Became, Channel, Outcome, Owed, Refusal, Sequence};
+use crate::fail_point;
+
+/// Dead letters that are stored at once.
+const LETTERS_AT_ONCE: usize = 64;
+
+/// Writes the record where its revision is still the one that was looked at.
+pub async fn repair(
+    broker: &Broker,
+    partition: &NatsPartition,
+    channel: &Channel,
+    wrong: &Wrong,
+) -> Result<(), BrokerError> {
+    bury(broker, partition, wrong).await?;
+    let at = partition.now();
+    // More than a header holds is told before. It is true already: it depends on the stream alone.
+    let (before, owed) = wrong.untold.split_at(wrong.untold.len().saturating_sub(OWED_MAX));
+    tell(partition, before, at).await?;
+    let owes = Owed { placed: owed.to_vec(), since: wrong.since };
+    partition.write(channel, wrong.should_be.to_bytes(), &owes, wrong.revision).await?;
+    fail_point::reached("rebuild.record-written");
+    tell(partition, owed, at).await?;
+    let late = wrong.untold_late.iter().map(|event| Outcome { event: *event, became: Became::Failed(LATE.into()), at });
+    partition.tell(late.collect()).await
+}
+
+async fn tell(
+    partition: &NatsPartition,
+    placed: &[(Sequence, Option<Refusal>)],
+    at: OffsetDateTime,
+) -> Result<(), BrokerError> {
+    let outcome = |(event, refusal): &(Sequence, Option<Refusal>)| Outcome {
+        event: *event,
+        became: Became::placed(*refusal),
+        at,
+    };
+    for placed in placed.chunks(OWED_MAX) {
+        partition.tell(placed.iter().map(outcome).collect()).await?;
+    }
+    Ok(())
+}
+
+async fn bury(broker: &Broker, partition: &NatsPartition, wrong: &Wrong) -> Result<(), BrokerError> {
+    let refused = wrong
+        .untold
+        .iter()
+        .filter_map(|(event, refusal)| refusal.map(|refusal| (*event, Reason::Refused, refusal.to_string())));
+    let late = wrong.untold_late.iter().map(|event| (*event, Reason::Skipped, LATE.to_owned()));
+    let letters: Vec<_> = refused.chain(late).collect();
+    for letters in letters.chunks(LETTERS_AT_ONCE) {
+        try_join_all(letters.iter().map(|(event, reason, error)| async move {
+            let Some(stored) = read_one(broker, *event).await? else { return Ok(()) };
+            let letter = DeadLetter { stored: &stored, reason: *reason, error: error.clone(), after_acts: None };
+            partition.bury(&letter).await
+        }))
+        .await?;
+    }
+    Ok(())
+}

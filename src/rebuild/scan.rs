@@ -1,0 +1,198 @@
+//! All channels of a partition folded in one reading of it, in bounded memory.
+//!
+//! A channel costs its record and what waits behind its gaps. One that needs more (an operator's word on its sequence, so
+//! that it has to be read twice; a large hand; more
+//! gaps than a record can list) is set aside, and read by itself.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::told::Told;
+use crate::broker::read_back::read_partition;
+use crate::broker::{Broker, BrokerError};
+use crate::domain::outcome::OWED_MAX;
+use crate::domain::{Arrival, Channel, Entry, Hand, Record, Refusal, Sequence, Verdict, take_up};
+
+/// Messages of one partition that wait in memory, without their bytes: mostly some 300 bytes each, 3 KiB at most. Beyond
+/// it the channel is set aside whose message was one too many.
+const WAITING_MAX: usize = 32_768;
+
+/// A channel on which no operator has said anything, as it should be.
+#[derive(Clone, Debug)]
+pub struct Folded {
+    /// The channel.
+    pub channel: Channel,
+    /// Its record.
+    pub record: Record,
+    /// The last of its messages that was seen.
+    pub seen: Sequence,
+    /// Messages that took their place, and of which nobody was told, where that is asked for.
+    pub untold: Vec<(Sequence, Option<Refusal>)>,
+}
+
+/// The channels of one partition, as they should be.
+#[derive(Debug, Default)]
+pub struct Scan<'a> {
+    /// Who was told; only who means to write needs to know.
+    told: Option<&'a Told>,
+    desks: HashMap<Channel, Desk>,
+    /// Channels that are to be read by themselves.
+    aside: HashSet<Channel>,
+    waiting: usize,
+}
+
+#[derive(Debug, Default)]
+struct Desk {
+    record: Record,
+    hand: Hand<usize>,
+    seen: Sequence,
+    untold: Vec<(Sequence, Option<Refusal>)>,
+}
+
+impl Desk {
+    /// Takes messages up, as many as can be placed.
+    fn take(&mut self, arrivals: &[Arc<Arrival<usize>>], told: Option<&Told>) {
+        self.seen = arrivals.last().map_or(self.seen, |arrival| arrival.sequence);
+        self.take_once(arrivals, told);
+        // No more than so many are placed in one go.
+        while self.record.next_number().is_some_and(|next| self.hand.contains_key(&next)) {
+            self.take_once(&[], told);
+        }
+    }
+
+    fn take_once(&mut self, arrivals: &[Arc<Arrival<usize>>], told: Option<&Told>) {
+        let verdicts = take_up(&mut self.record, &mut self.hand, arrivals);
+        let Some(told) = told else { return };
+        let untold = verdicts.into_iter().filter(|(arrival, _)| !told.contains(arrival.sequence));
+        self.untold.extend(untold.filter_map(|(arrival, verdict)| match verdict {
+            Verdict::Applied => Some((arrival.sequence, None)),
+            Verdict::Refused(refusal) => Some((arrival.sequence, Some(refusal))),
+            Verdict::Duplicate | Verdict::Late | Verdict::Passed | Verdict::Parked => None,
+        }));
+    }
+}
+
+impl<'a> Scan<'a> {
+    /// Reads a partition from its beginning, and tells how many messages each page had.
+    pub async fn read(
+        broker: &Broker,
+        partition: u16,
+        told: Option<&'a Told>,
+        mut tell: impl FnMut(usize),
+    ) -> Result<Self, BrokerError> {
+        let (mut scan, mut next) = (Self { told, ..Self::default() }, Some(Sequence(1)));
+        while let Some(from) = next {
+            let page = read_partition(broker, partition, from).await?;
+            scan.take(page.messages.iter().filter_map(|stored| stored.read_light()));
+            tell(page.messages.len());
+            next = page.next;
+        }
+        Ok(scan)
+    }
+
+    /// The channels as they should be, and those that are to be read by themselves.
+    pub fn into_parts(self) -> (Vec<Folded>, HashSet<Channel>) {
+        let folded = self.desks.into_iter().map(|(channel, desk)| {
+            let Desk { record, seen, untold, .. } = desk;
+            Folded { channel, record, seen, untold }
+        });
+        (folded.collect(), self.aside)
+    }
+
+    fn take(&mut self, entries: impl Iterator<Item = Entry<usize>>) {
+        let mut groups: HashMap<Channel, Vec<Arc<Arrival<usize>>>> = HashMap::new();
+        for entry in entries {
+            let channel = entry.channel();
+            match entry {
+                Entry::Message(arrival) if !arrival.corrects => groups.entry(channel).or_default().push(arrival),
+                _ => self.set_aside(channel),
+            }
+        }
+        groups.into_iter().for_each(|(channel, arrivals)| self.take_of(channel, &arrivals));
+    }
+
+    fn take_of(&mut self, channel: Channel, arrivals: &[Arc<Arrival<usize>>]) {
+        if self.aside.contains(&channel) {
+            return;
+        }
+        let desk = self.desks.entry(channel).or_default();
+        self.waiting -= desk.hand.len();
+        desk.take(arrivals, self.told);
+        self.waiting += desk.hand.len();
+        let cannot_list = desk.record.parked.beyond().is_some() || desk.untold.len() > OWED_MAX;
+        if cannot_list || (self.waiting > WAITING_MAX && !desk.hand.is_empty()) {
+            self.set_aside(channel);
+        }
+    }
+
+    fn set_aside(&mut self, channel: Channel) {
+        if let Some(desk) = self.desks.remove(&channel) {
+            self.waiting -= desk.hand.len();
+        }
+        self.aside.insert(channel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Kind, Message, MessageNumber, MessageTime};
+
+    fn channel(id: u32) -> Channel {
+        Channel::parse(&format!("193270a9-c9cf-404a-8f83-{id:012x}")).unwrap()
+    }
+
+    fn entry(id: u32, number: u64, sequence: u64, corrects: bool) -> Entry<usize> {
+        let message = Message {
+            channel: channel(id),
+            number: MessageNumber::new(number).unwrap(),
+            time: MessageTime::parse("2022-02-02T19:39:05Z").unwrap(),
+            kind: Kind::SpeedIncreased(1),
+        };
+        Entry::Message(Arc::new(Arrival { sequence: Sequence(sequence), message, corrects, stored: 1 }))
+    }
+
+    #[test]
+    fn channels_are_folded_side_by_side() {
+        let mut scan = Scan::default();
+        scan.take([entry(1, 2, 1, false), entry(2, 1, 2, false), entry(1, 4, 3, false)].into_iter());
+        scan.take([entry(1, 1, 4, false), entry(3, 1, 5, true), entry(3, 2, 6, false)].into_iter());
+        assert_eq!(scan.waiting, 1);
+        let (mut folded, aside) = scan.into_parts();
+        folded.sort_by_key(|folded| folded.channel);
+        let last = |record: &Record| record.last.as_ref().map(|last| last.number.get());
+        let in_short = |it: &Folded| (it.channel, last(&it.record), it.record.parked.count(), it.seen.0);
+        let seen: Vec<_> = folded.iter().map(in_short).collect();
+        assert_eq!(seen, [(channel(1), Some(2), 1, 4), (channel(2), Some(1), 0, 2)]);
+        assert_eq!(aside, HashSet::from([channel(3)]));
+    }
+
+    #[test]
+    fn a_gap_of_any_length_is_closed_in_one_reading() {
+        let mut scan = Scan::default();
+        scan.take((2..=20_000).map(|number| entry(1, number, number, false)));
+        assert_eq!(scan.waiting, 19_999);
+        scan.take([entry(1, 1, 30_000, false)].into_iter());
+        let (folded, _) = scan.into_parts();
+        assert_eq!(folded[0].record.next_number(), MessageNumber::new(20_001));
+    }
+
+    #[test]
+    fn who_was_not_told_is_known() {
+        let told = Told::of(vec![(1, 2)]);
+        let mut scan = Scan { told: Some(&told), ..Scan::default() };
+        scan.take([entry(1, 1, 1, false), entry(1, 3, 2, false), entry(1, 2, 3, false)].into_iter());
+        let refused = Some(Refusal::NotLaunched);
+        assert_eq!(scan.into_parts().0[0].untold, [(Sequence(3), refused)]);
+    }
+
+    #[test]
+    fn what_takes_too_much_memory_is_set_aside() {
+        let mut scan = Scan::default();
+        scan.take((2..=40_000).map(|number| entry(1, number, number, false)));
+        scan.take([entry(2, 1, 50_000, false), entry(2, 3, 50_001, false)].into_iter());
+        assert_eq!((scan.waiting, scan.aside.len(), scan.desks.len()), (1, 1, 1));
+        scan.take((1..=1_000).map(|step| entry(4, 2 * step * 1_000_000, 60_000 + step, false)));
+        assert!(scan.aside.contains(&channel(4)), "it has more gaps than a record lists");
+    }
+}
