@@ -144,7 +144,7 @@ impl Process {
         let (partitions, ack_wait) = (config.stream.partitions, config.track.ack_wait);
         let settings = TrackSettings { partitions, ack_wait, outcomes: true };
         let (check, rest) = (track::check(&broker), self.rest.clone());
-        self.tasks.spawn(async move { Ok(track::run(broker, settings, rest).await?) });
+        self.tasks.spawn(track::run(broker, settings, rest));
         check
     }
 

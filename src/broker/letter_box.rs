@@ -1,7 +1,8 @@
 //! The dead letters, read and removed: what trackers and operators do with them once they are stored. An operator's lists
 //! of them are in [`super::letter_list`].
 
-use async_nats::jetstream::stream::{DeleteMessageErrorKind, RawMessageErrorKind};
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::stream::RawMessageErrorKind;
 use bytes::Bytes;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -96,18 +97,22 @@ pub async fn remove_letter(broker: &Broker, id: u64) -> Result<bool, BrokerError
     if id == NO_ID {
         return Ok(false);
     }
-    let stream = broker.jetstream().get_stream_no_info(DEAD_LETTER_STREAM).await.map_err(BrokerError::unavailable)?;
-    let removed = async { Ok::<_, BrokerError>(stream.delete_message(id).await) };
-    match within(PUBLISH_TIMEOUT, "removing a dead letter", removed).await? {
-        Ok(removed) => Ok(removed),
-        Err(error) => match error.kind() {
-            DeleteMessageErrorKind::JetStream(answer) => match BrokerError::from_server(&answer) {
-                BrokerError::NotThere => Ok(false),
-                error => Err(error),
-            },
-            _ => Err(BrokerError::unavailable(error)),
+    // What the client's own call asks for is to overwrite the bytes as well, which takes the server many times as long.
+    let question = serde_json::json!({ "seq": id, "no_erase": true });
+    let asked = broker.jetstream().request(format!("STREAM.MSG.DELETE.{DEAD_LETTER_STREAM}"), &question);
+    match within(PUBLISH_TIMEOUT, "removing a dead letter", asked).await? {
+        Response::Ok(Removed { success }) => Ok(success),
+        Response::Err { error } => match BrokerError::from_server(&error) {
+            BrokerError::NotThere => Ok(false),
+            error => Err(error),
         },
     }
+}
+
+/// What the server says of a removal.
+#[derive(serde::Deserialize)]
+struct Removed {
+    success: bool,
 }
 
 pub(super) fn letter(found: Found) -> Letter {

@@ -1,6 +1,8 @@
 //! What the broker says of the stream of all messages as a whole: questions that only the leader answers, so that nothing
 //! newer was there when it was asked.
 
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 
 use super::connection::{PUBLISH_TIMEOUT, within};
@@ -19,7 +21,14 @@ pub struct Overview {
 
 /// Looks at the stream.
 pub async fn overview(broker: &Broker) -> Result<Overview, BrokerError> {
-    let stream = broker.jetstream().get_stream(STREAM).await.map_err(|error| BrokerError::from_causes(&error))?;
+    let found = broker.jetstream().get_stream(STREAM).await;
+    let stream = found.map_err(|error| match error.kind() {
+        GetStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+            BrokerError::Misconfigured(format!("stream {STREAM}: is missing (`rockets init` makes it)"))
+        }
+        GetStreamErrorKind::JetStream(answer) => BrokerError::from_server(&answer),
+        _ => BrokerError::unavailable(error),
+    })?;
     let info = stream.cached_info();
     let stated = |key| info.config.metadata.get(key).map_or("none", String::as_str);
     match (stated(METADATA_FORMAT), stated(METADATA_PARTITIONS).parse()) {

@@ -27,8 +27,8 @@ pub(super) enum Command {
         #[command(flatten)]
         filters: Filters,
         /// At most so many
-        #[arg(long, value_name = "N", default_value_t = LIMIT_DEFAULT)]
-        limit: usize,
+        #[arg(long, value_name = "N", default_value_t = LIMIT_DEFAULT as u64, value_parser = clap::value_parser!(u64).range(1..))]
+        limit: u64,
         /// JSON lines instead of a table
         #[arg(long)]
         json: bool,
@@ -112,7 +112,7 @@ pub(super) async fn run(command: Command) -> ExitCode {
     match command {
         Command::List { filters, limit, json, settings } => {
             let filter = filter(filters.reason, filters.channel.as_deref());
-            run_tool(settings, async |operations| list(&operations, filter, limit, json).await).await
+            run_tool(settings, async |operations| list(&operations, filter, limit as usize, json).await).await
         }
         Command::Show { id, json, settings } => {
             run_tool(settings, async |operations| {

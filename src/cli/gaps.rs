@@ -30,7 +30,7 @@ pub(super) struct Options {
 /// Shows the gaps, the oldest first.
 pub(super) async fn run(options: Options) -> ExitCode {
     let Options { channel, json, settings } = options;
-    at_broker(settings, async |broker| {
+    at_broker(settings, async |broker, _| {
         let rows = rows(&broker, &gaps(&broker, channel).await?).await?;
         match json {
             true => rows.iter().try_for_each(say_json)?,

@@ -6,8 +6,6 @@ use clap::{Args, ValueEnum};
 
 use super::tool::{at_broker, channel, say, say_json, table};
 use super::{Settings, wrong_usage};
-use crate::broker::Broker;
-use crate::broker::overview::overview;
 use crate::domain::{Channel, Status};
 use crate::launch::printable;
 use crate::query::PublicRocket;
@@ -27,7 +25,7 @@ pub(super) struct Options {
     #[arg(long, value_enum, default_value = "desc")]
     order: Numbers,
     /// How many numbers at most
-    #[arg(long, value_name = "N", default_value_t = LIMIT_DEFAULT as u64)]
+    #[arg(long, value_name = "N", default_value_t = LIMIT_DEFAULT as u64, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
     /// Only the rocket as it was: after this message number, or at this message time (RFC 3339)
     #[arg(long, value_name = "NUMBER|TIME", conflicts_with_all = ["order", "limit"])]
@@ -64,26 +62,19 @@ pub(super) async fn run(options: Options) -> ExitCode {
         Ok(moment) => moment,
         Err(problem) => return wrong_usage(&format!("--{problem}")),
     };
-    if limit == 0 {
-        return wrong_usage("--limit: must be at least 1");
-    }
-    at_broker(settings, async |broker| {
+    at_broker(settings, async |broker, partitions| {
+        let histories = Histories::new(broker, partitions);
         match moment {
-            Some(moment) => show_rocket(broker, &channel, moment, json).await?,
-            None => show_rows(broker, &channel, order.into(), limit, json).await?,
+            Some(moment) => show_rocket(&histories, &channel, moment, json).await?,
+            None => show_rows(&histories, &channel, order.into(), limit, json).await?,
         }
         Ok(ExitCode::SUCCESS)
     })
     .await
 }
 
-async fn histories(broker: Broker) -> anyhow::Result<Histories> {
-    let partitions = overview(&broker).await?.partitions;
-    Ok(Histories::new(broker, partitions))
-}
-
-async fn show_rocket(broker: Broker, channel: &Channel, moment: Moment, json: bool) -> anyhow::Result<()> {
-    let Some(entry) = histories(broker).await?.rocket_at(channel, moment).await? else {
+async fn show_rocket(histories: &Histories, channel: &Channel, moment: Moment, json: bool) -> anyhow::Result<()> {
+    let Some(entry) = histories.rocket_at(channel, moment).await? else {
         anyhow::bail!("rocket {channel} not found: it had not been launched then");
     };
     match json {
@@ -97,8 +88,14 @@ fn rocket_cells(entry: &Entry) -> Vec<String> {
 }
 
 /// Prints page by page, each as a table of its own, so that a history of any length takes no more memory than a page.
-async fn show_rows(broker: Broker, channel: &Channel, order: Order, limit: u64, json: bool) -> anyhow::Result<()> {
-    let (histories, mut left, mut after) = (histories(broker).await?, limit, None);
+async fn show_rows(
+    histories: &Histories,
+    channel: &Channel,
+    order: Order,
+    limit: u64,
+    json: bool,
+) -> anyhow::Result<()> {
+    let (mut left, mut after) = (limit, None);
     loop {
         let limit = left.min(PAGE_ROWS_MAX) as usize;
         let Some(page) = histories.page(channel, &PageRequest { order, limit, after }).await? else {

@@ -44,7 +44,7 @@ struct ModeFlags {
 pub(super) async fn run(options: Options) -> ExitCode {
     let Options { mode, channel, settings } = options;
     let mode = if mode.apply { Mode::Apply } else { Mode::Check };
-    at_broker(settings, async |broker| {
+    at_broker(settings, async |broker, _| {
         let mut said = Ok(());
         let say_unless_closed = |line: &str| {
             if said.is_ok() {

@@ -24,8 +24,8 @@ pub(super) async fn run(
     settings: Settings,
     tool: impl AsyncFnOnce(Operations) -> anyhow::Result<ExitCode>,
 ) -> ExitCode {
-    at_broker(settings, async |broker| {
-        let operations = Operations::new(broker.clone(), overview(&broker).await?.partitions).await?;
+    at_broker(settings, async |broker, partitions| {
+        let operations = Operations::new(broker, partitions).await?;
         let ended = tool(operations.clone()).await;
         operations.drain().await;
         ended
@@ -33,10 +33,10 @@ pub(super) async fn run(
     .await
 }
 
-/// Runs a tool at the broker, and tells how the process ends.
+/// Runs a tool at the broker, whose stream has so many partitions, and tells how the process ends.
 pub(super) async fn at_broker(
     settings: Settings,
-    tool: impl AsyncFnOnce(Broker) -> anyhow::Result<ExitCode>,
+    tool: impl AsyncFnOnce(Broker, u16) -> anyhow::Result<ExitCode>,
 ) -> ExitCode {
     let config = match loaded(settings) {
         Ok(config) => config,
@@ -46,7 +46,11 @@ pub(super) async fn at_broker(
     let Some(connection) = connection(&config) else {
         return wrong_usage("broker.port: is 0, so that it is not known where the broker is; name it with nats.url");
     };
-    let done = async { tool(Broker::connect(&connection, "tool").await?).await };
+    let done = async {
+        let broker = Broker::connect(&connection, "tool").await?;
+        let partitions = overview(&broker).await?.partitions;
+        tool(broker, partitions).await
+    };
     done.await.unwrap_or_else(|error| ended(&error))
 }
 

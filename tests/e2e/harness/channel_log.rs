@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_nats::jetstream;
+use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
@@ -219,6 +220,20 @@ impl ChannelLog {
     pub async fn events_hold(&self, client: &Client) {
         let events = stream::iter(self.statuses()).map(|(id, status)| self.event_holds(client, id, status));
         events.buffer_unordered(EVENTS_AT_ONCE).collect::<Vec<_>>().await;
+    }
+
+    /// Waits until of the events of each number, all copies of one message, exactly one says what it must be, and the
+    /// others that they are duplicates: copies that come again after a crash may come in another order.
+    pub async fn each_number_is_told_once(&self, client: &Client) {
+        let places = self.places();
+        let mut by_number: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        self.messages().for_each(|(id, message)| by_number.entry(number_of(message)).or_default().push(id));
+        for (number, events) in by_number {
+            let mut statuses: Vec<_> = join_all(events.iter().map(async |id| client.settled(*id).await)).await;
+            let others = statuses.extract_if(.., |event| event["status"] == "duplicate").count();
+            assert_eq!((statuses.len(), others), (1, events.len() - 1), "number {number}: {statuses:?}");
+            assert_eq!(statuses[0]["status"], places[&number].row["status"], "{:?}", statuses[0]);
+        }
     }
 
     /// Waits until the rocket is what it must be.
