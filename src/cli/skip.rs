@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Args;
 
 use super::Settings;
@@ -37,7 +38,7 @@ pub(super) async fn run(options: Options) -> ExitCode {
     }
     run_tool(settings, async |operations| {
         let request = request(up_to, &reason)?;
-        let plan = operations.plan_skip(&channel, request.up_to).await?;
+        let plan = operations.plan_skip(&channel, request.up_to).await.with_context(|| channel.to_string())?;
         let warning = plan.warning.map(|warning| format!(" Mind: {warning}.")).unwrap_or_default();
         let first = plan.first;
         let what = format!(

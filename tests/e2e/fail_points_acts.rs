@@ -120,7 +120,7 @@ async fn what_was_acknowledged_while_it_waited_is_told_too() {
 async fn a_correction_of_a_long_channel_is_finished() {
     let broker = Broker::start().await;
     let flight = Flight::new();
-    let mut messages = flight.climb(5_000);
+    let mut messages = flight.climb(2_000);
     messages[0] = flight.faster(1, 1);
     let mut log = ChannelLog::new(&flight.channel);
     let mut tracked = up(&broker, ALL).start();
@@ -130,7 +130,7 @@ async fn a_correction_of_a_long_channel_is_finished() {
         log.message(id, message);
     }
     is_taken_up(&jetstream).await;
-    becomes("dead letters", 5_000, async || client.dead_letters_of(&flight.channel).await.len()).await;
+    becomes("dead letters", 2_000, async || client.dead_letters_of(&flight.channel).await.len()).await;
     tracked.kill();
     let mut untracked = up(&broker, "ingest,query").start();
     let client = untracked.ready().await;
