@@ -51,16 +51,16 @@ pub struct DeadLetter<'a> {
     pub reason: Reason,
     /// The same in words.
     pub error: String,
-    /// The acts after which it could not be applied any more, where it could before: a dead letter of its own, though
-    /// its message may have been one before.
-    pub after_acts: Option<Sequence>,
+    /// The last act after which it could not be applied; 0 before any. After another one it is a dead letter of its own,
+    /// though its message may have been one before.
+    pub after_acts: Sequence,
 }
 
 impl DeadLetter<'_> {
     /// What a dead letter is recognised by, however often it is told.
     fn id(&self) -> String {
         let sequence = self.stored.sequence;
-        self.after_acts.map_or_else(|| sequence.to_string(), |acts| format!("{sequence}-{acts}"))
+        if self.after_acts == Sequence(0) { sequence.to_string() } else { format!("{sequence}-{}", self.after_acts) }
     }
 }
 

@@ -59,12 +59,14 @@ async fn bury(broker: &Broker, partition: &NatsPartition, wrong: &Wrong) -> Resu
         .untold
         .iter()
         .filter_map(|(event, refusal)| refusal.map(|refusal| (*event, Reason::Refused, refusal.to_string())));
-    let late = wrong.untold_late.iter().map(|event| (*event, Reason::Skipped, LATE.to_owned()));
+    let acts = wrong.should_be.acts;
+    let refused = refused.map(|(event, reason, error)| (event, reason, error, acts));
+    let late = wrong.untold_late.iter().map(|event| (*event, Reason::Skipped, LATE.to_owned(), Sequence(0)));
     let letters: Vec<_> = refused.chain(late).collect();
     for letters in letters.chunks(LETTERS_AT_ONCE) {
-        try_join_all(letters.iter().map(|(event, reason, error)| async move {
+        try_join_all(letters.iter().map(|(event, reason, error, acts)| async move {
             let Some(stored) = read_one(broker, *event).await? else { return Ok(()) };
-            let letter = DeadLetter { stored: &stored, reason: *reason, error: error.clone(), after_acts: None };
+            let letter = DeadLetter { stored: &stored, reason: *reason, error: error.clone(), after_acts: *acts };
             partition.bury(&letter).await
         }))
         .await?;

@@ -143,7 +143,10 @@ impl ActJob {
             return Ok(if self.vain_readings < VAIN_READINGS_MAX { Step::GoOn } else { Step::Vain });
         }
         running.read_letters_to_the_end(broker, &self.channel).await?;
-        let since = running.changes.since_passed(passed(&known.record));
+        // What others have passed meanwhile, they have told; but not what was passed by a record that owes it still.
+        let now = Since { acts: running.changes.acts(), passed: passed(&known.record) };
+        let since = known.owed.since.unwrap_or(now);
+        running.changes.passed_before(since.passed);
         if record != known.record {
             let owed = Owed { since: Some(since), ..known.owed };
             match desk.write_owing(broker, record, owed).await {
@@ -204,8 +207,12 @@ impl ActJob {
 
 /// Keeps messages that came after their number was skipped.
 async fn bury_late(broker: &impl TrackBroker, late: impl Iterator<Item = &Stored>) -> Result<(), BrokerError> {
-    let letters =
-        late.map(|stored| DeadLetter { stored, reason: Reason::Skipped, error: LATE.to_owned(), after_acts: None });
+    let letters = late.map(|stored| DeadLetter {
+        stored,
+        reason: Reason::Skipped,
+        error: LATE.to_owned(),
+        after_acts: Sequence(0),
+    });
     try_join_all(letters.map(|letter| async move { broker.bury(&letter).await })).await.map(drop)
 }
 
@@ -301,7 +308,7 @@ impl Running {
             stored: &dead.arrival.stored,
             reason: Reason::Refused,
             error: dead.refusal.to_string(),
-            after_acts: dead.was_applied.then_some(acts),
+            after_acts: if dead.was_refused { self.changes.acts() } else { acts },
         });
         try_join_all(letters.map(|letter| async move { broker.bury(&letter).await })).await.map(drop)
     }

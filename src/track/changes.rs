@@ -33,8 +33,8 @@ pub struct Dead {
     pub arrival: Arc<Arrival<Stored>>,
     /// Why.
     pub refusal: Refusal,
-    /// Whether it was applied before.
-    pub was_applied: bool,
+    /// Whether it was refused before.
+    pub was_refused: bool,
 }
 
 impl Changes {
@@ -48,11 +48,9 @@ impl Changes {
         self.since.acts
     }
 
-    /// The state since which everything is to be told, if a record is written in the place of one that has passed this
-    /// number: what others have passed meanwhile, they have told.
-    pub fn since_passed(&mut self, passed: u64) -> Since {
+    /// Notes up to which number others have told everything but changes: the more, the longer this has taken.
+    pub fn passed_before(&mut self, passed: u64) {
         self.since.passed = self.since.passed.max(passed);
-        self.since
     }
 
     /// Notes what the fold without the acts and the one with them have placed, and gives what is refused now.
@@ -77,8 +75,8 @@ impl Changes {
             return None;
         }
         self.now.push(Change { number, before, now });
-        let was_applied = before == Some((arrival.sequence, None));
-        verdict.err().map(|refusal| Dead { arrival, refusal, was_applied })
+        let was_refused = before.is_some_and(|(event, refusal)| event == arrival.sequence && refusal.is_some());
+        verdict.err().map(|refusal| Dead { arrival, refusal, was_refused })
     }
 
     fn to_tell(&self) -> impl Iterator<Item = &Change> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Counters;
 use crate::broker::{BrokerError, DeadLetter, Malformed, Reason, TrackBroker};
+use crate::domain::Sequence;
 use crate::logging::Limit;
 
 /// How long messages are given back for when their channel's waiting messages are not to be found.
@@ -57,7 +58,7 @@ pub async fn bury_malformed(
     static MALFORMED: Limit = Limit::new();
     static UNBURIED: Limit = Limit::new();
     let Malformed { stored, error } = malformed;
-    let letter = DeadLetter { stored, reason: Reason::Malformed, error: error.clone(), after_acts: None };
+    let letter = DeadLetter { stored, reason: Reason::Malformed, error: error.clone(), after_acts: Sequence(0) };
     let buried = broker.bury(&letter).await;
     buried.inspect_err(|error| {
         if let Some(unlogged) = UNBURIED.admits() {

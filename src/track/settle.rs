@@ -48,7 +48,7 @@ pub async fn settle(
         let before = desk.known(broker).await?.record.clone();
         let mut record = before.clone();
         let verdicts = take_up(&mut record, &mut desk.hand, arrivals);
-        bury_dead(broker, &verdicts).await?;
+        bury_dead(broker, &verdicts, record.acts).await?;
         // What is remembered may be old. A write would find out; where nothing is to be written, only a look does. One
         // of these messages may be the one that somebody held for a record that could move.
         let changed = record != before;
@@ -109,14 +109,14 @@ fn settled(broker: &impl TrackBroker, verdicts: &[Judged]) -> Settled {
     settled
 }
 
-async fn bury_dead(broker: &impl TrackBroker, verdicts: &[Judged]) -> Result<(), BrokerError> {
+async fn bury_dead(broker: &impl TrackBroker, verdicts: &[Judged], acts: Sequence) -> Result<(), BrokerError> {
     let letters = verdicts.iter().filter_map(|(arrival, verdict)| {
-        let (reason, error) = match verdict {
-            Verdict::Refused(refusal) => (Reason::Refused, refusal.to_string()),
-            Verdict::Late => (Reason::Skipped, LATE.to_owned()),
+        let (reason, error, after_acts) = match verdict {
+            Verdict::Refused(refusal) => (Reason::Refused, refusal.to_string(), acts),
+            Verdict::Late => (Reason::Skipped, LATE.to_owned(), Sequence(0)),
             Verdict::Applied | Verdict::Duplicate | Verdict::Passed | Verdict::Parked => return None,
         };
-        Some(DeadLetter { stored: &arrival.stored, reason, error, after_acts: None })
+        Some(DeadLetter { stored: &arrival.stored, reason, error, after_acts })
     });
     try_join_all(letters.map(|letter| async move { broker.bury(&letter).await })).await?;
     fail_point::reached("track.dead-letters-stored");

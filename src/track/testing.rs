@@ -41,7 +41,7 @@ pub struct State {
     /// Dead letters by event, which is their id here.
     pub letters: BTreeMap<u64, &'static str>,
     /// What dead letters are recognised by.
-    letter_ids: BTreeSet<(u64, Option<Sequence>)>,
+    letter_ids: BTreeSet<(u64, Sequence)>,
     pub outcomes: BTreeMap<u64, Became>,
     pub acknowledged: BTreeSet<u64>,
     pub pages_read: usize,
@@ -277,9 +277,9 @@ impl TrackBroker for ModelBroker {
     async fn bury(&self, letter: &DeadLetter<'_>) -> Result<(), BrokerError> {
         let (sequence, reason) = (letter.stored.sequence.0, letter.reason.name());
         self.attempt(|state| {
+            // Two trackers that follow acts of one channel at the same moment may each have one of a message.
             if state.letter_ids.insert((sequence, letter.after_acts)) {
-                let twice = state.letters.insert(sequence, reason);
-                assert_eq!(twice, None, "{sequence} is a dead letter twice");
+                state.letters.insert(sequence, reason);
             }
             Ok(())
         })
