@@ -1,5 +1,6 @@
 //! The benchmark of the whole way of a message: `make bench`, or `cargo bench --bench pipeline -- --quick` for a try with
-//! a tenth of the numbers. Prints one table, ready for the README; what it is doing meanwhile goes to standard error.
+//! a tenth of the numbers, `--telling` for what telling outcomes costs alone. Prints one table, ready for the README; what
+//! it is doing meanwhile goes to standard error.
 //!
 //! Every figure is compared with a bare one from the same run, because the machine, its disk and its other users are no
 //! two days the same: POSTs with a POST that does nothing, draining the stream with consuming it and nothing else.
@@ -39,11 +40,14 @@ use tokio::signal::unix::{SignalKind, signal};
 struct Scale {
     /// What every number is divided by.
     divisor: u32,
+    /// Only what telling outcomes costs.
+    only_telling: bool,
 }
 
 impl Scale {
-    const FULL: Self = Self { divisor: 1 };
-    const QUICK: Self = Self { divisor: 10 };
+    const FULL: Self = Self { divisor: 1, only_telling: false };
+    const QUICK: Self = Self { divisor: 10, ..Self::FULL };
+    const TELLING: Self = Self { only_telling: true, ..Self::FULL };
 
     fn count(self, full: u64) -> u64 {
         full / u64::from(self.divisor)
@@ -62,9 +66,10 @@ fn main() -> anyhow::Result<()> {
     match arguments.as_slice() {
         [] => runtime.block_on(until_interrupted(Scale::FULL)),
         ["--quick"] => runtime.block_on(until_interrupted(Scale::QUICK)),
+        ["--telling"] => runtime.block_on(until_interrupted(Scale::TELLING)),
         [tracker::ARGUMENT, port, url, outcomes] => runtime.block_on(tracker::run(port, url, outcomes)),
         [noop::ARGUMENT, port] => runtime.block_on(noop::serve(port.parse().context("the port")?)),
-        other => anyhow::bail!("{other:?} is not understood; there is only --quick"),
+        other => anyhow::bail!("{other:?} is not understood; there are only --quick and --telling"),
     }
 }
 
@@ -82,13 +87,18 @@ async fn measure(scale: Scale) -> anyhow::Result<()> {
     let (mut report, before) = (Report::default(), SyncTime::measure()?);
     for sync in Sync::ALL {
         let rows = report.under(sync);
+        drain::measure_telling(scale, sync, rows).await?;
+        if scale.only_telling {
+            continue;
+        }
         posts::measure(scale, sync, rows).await?;
         drain::measure(scale, sync, rows).await?;
-        drain::measure_telling(scale, sync, rows).await?;
         visible::measure(scale, sync, rows).await?;
     }
     // What is in memory does not depend on when the disk is synced; how long it takes to get there does.
-    memory::measure(scale, report.under(Sync::TwoMinutes)).await?;
+    if !scale.only_telling {
+        memory::measure(scale, report.under(Sync::TwoMinutes)).await?;
+    }
     let machine = machine::describe(before, SyncTime::measure()?)?;
     writeln!(std::io::stdout(), "\n{machine}\n\n{}", report.table())?;
     Ok(())
