@@ -26,8 +26,9 @@ use crate::domain::{Became, Outcome, Sequence};
 const WRITES_IN_FLIGHT_MAX: usize = 1_024;
 /// Tellings that wait for the writer; at the bound whoever tells waits.
 const TOLD_MAX: usize = 1_024;
-/// Outcomes of one message: each may bring a text of its own, and a message has 1 MiB at most.
-const MESSAGE_OUTCOMES_MAX: usize = 256;
+/// Outcomes of one message, which has 1 MiB at most: a failure may bring a text of its own, the others are some digits.
+const MESSAGE_WEIGHT_MAX: usize = 1_024;
+const FAILED_WEIGHT: usize = 4;
 /// Messages of one page of a segment.
 const PAGE_MESSAGES_MAX: usize = 1_000;
 
@@ -90,12 +91,30 @@ async fn write_all(context: &jetstream::Context, batch: Vec<Told>) {
     // In the order of the segments; of one event in the order in which it was told.
     outcomes.sort_by_key(|outcome| outcome.event.0 / SEGMENT_EVENTS);
     let of_one_segment = |a: &Outcome, b: &Outcome| a.event.0 / SEGMENT_EVENTS == b.event.0 / SEGMENT_EVENTS;
-    let messages = outcomes.chunk_by(of_one_segment).flat_map(|segment| segment.chunks(MESSAGE_OUTCOMES_MAX));
+    let messages = outcomes.chunk_by(of_one_segment).flat_map(that_fit_a_message);
     let result = try_join_all(messages.map(|outcomes| write(context, outcomes))).await.map(drop);
     for answer in answers {
         // Whoever does not wait any more has its messages come again.
         let _ = answer.send(result.clone());
     }
+}
+
+/// Cuts outcomes into pieces of which each fits a message: mostly all of a segment do.
+fn that_fit_a_message(mut outcomes: &[Outcome]) -> Vec<&[Outcome]> {
+    let weight = |outcome: &Outcome| if matches!(outcome.became, Became::Failed(_)) { FAILED_WEIGHT } else { 1 };
+    let mut pieces = Vec::new();
+    while !outcomes.is_empty() {
+        let mut room = MESSAGE_WEIGHT_MAX;
+        let fits = outcomes.iter().take_while(|outcome| {
+            let fits = weight(outcome) <= room;
+            room = room.saturating_sub(weight(outcome));
+            fits
+        });
+        let (piece, rest) = outcomes.split_at(fits.count());
+        pieces.push(piece);
+        outcomes = rest;
+    }
+    pieces
 }
 
 async fn write(context: &jetstream::Context, outcomes: &[Outcome]) -> Result<(), BrokerError> {
@@ -242,6 +261,15 @@ mod tests {
         assert_eq!(String::from_utf8(bytes.clone()).unwrap(), expected);
         assert!(told.iter().all(|outcome| find(&bytes, outcome.event).as_ref() == Some(outcome)));
         assert_eq!((find(&bytes, Sequence(8)), find(b"garbage", Sequence(5))), (None, None));
+    }
+
+    #[test]
+    fn a_segment_is_mostly_one_message() {
+        let lengths = |outcomes: &[Outcome]| that_fit_a_message(outcomes).iter().map(|it| it.len()).collect::<Vec<_>>();
+        let of = |became: Became, count: u64| (0..count).map(|at| outcome(at, became.clone(), 0)).collect::<Vec<_>>();
+        assert_eq!(lengths(&of(Became::Processed, 1_024)), [1_024]);
+        assert_eq!(lengths(&of(Became::Failed("why".into()), 600)), [256, 256, 88]);
+        assert_eq!(lengths(&[]), [0; 0]);
     }
 
     #[test]
