@@ -79,7 +79,7 @@ fn ended(error: &anyhow::Error) -> ExitCode {
 
 /// Reads a channel on the command line.
 pub(super) fn channel(text: &str) -> Result<Channel, &'static str> {
-    Channel::parse(text).ok_or("must be a UUID such as 193270a9-c9cf-404a-8f83-838e71d9ae67")
+    Channel::parse(text).ok_or(Channel::MUST_BE)
 }
 
 /// Refuses at once what will have to be asked where nobody can be asked.

@@ -10,7 +10,7 @@ use super::list::ListRequest;
 use super::replay::BODY_BYTES_MAX;
 use super::{Operations, Trouble};
 use crate::domain::{Channel, wire};
-use crate::http::{Answer, RequestId, Routes, body, either};
+use crate::http::{Answer, RequestId, Routes, body, either, is_read};
 use crate::logging::Limit;
 
 #[derive(Serialize)]
@@ -134,16 +134,12 @@ async fn skip<B: Buf>(
         return Err(Answer::method_not_allowed("POST"));
     }
     let Some(channel) = Channel::parse(channel) else {
-        return Err(Answer::bad_request("channel: must be a UUID such as 193270a9-c9cf-404a-8f83-838e71d9ae67"));
+        return Err(Answer::bad_request(format!("channel: {}", Channel::MUST_BE)));
     };
     let body = body::read(chunks, BODY_BYTES_MAX).await?;
     let request = wire::read_skip_request(&body).map_err(|error| Answer::bad_request(error.to_string()))?;
     let said = operations.skip(channel, request, request_id.as_str()).await;
     Ok(Answer::ok(&said.map_err(|trouble| answer_to(trouble, request_id))?))
-}
-
-fn is_read(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD)
 }
 
 /// An id is digits that fit 63 bits.

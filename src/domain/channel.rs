@@ -11,6 +11,8 @@ pub struct Channel(Uuid);
 impl Channel {
     /// Length of a channel's text in characters, hyphens included.
     const TEXT_LEN: usize = 36;
+    /// What a text must be to be one, in words for whoever wrote another.
+    pub const MUST_BE: &str = "must be a UUID such as 193270a9-c9cf-404a-8f83-838e71d9ae67";
 
     /// Reads the 36 characters of a UUID with hyphens, in either case; the other forms of a UUID are none here.
     pub fn parse(text: &str) -> Option<Self> {

@@ -131,8 +131,7 @@ fn not_json(error: &serde_json::Error) -> String {
 
 fn channel_of(slot: Slot<'_>) -> Result<Channel, NotAMessage> {
     const FIELD: &str = "metadata.channel";
-    let problem = "must be a UUID such as 193270a9-c9cf-404a-8f83-838e71d9ae67";
-    Channel::parse(&slot.text(FIELD, problem)?).ok_or_else(|| NotAMessage::field(FIELD, problem))
+    Channel::parse(&slot.text(FIELD, Channel::MUST_BE)?).ok_or_else(|| NotAMessage::field(FIELD, Channel::MUST_BE))
 }
 
 fn number_of(field: &'static str, slot: Slot<'_>) -> Result<MessageNumber, NotAMessage> {

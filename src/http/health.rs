@@ -8,7 +8,7 @@ use serde::Serialize;
 use warp::Filter;
 use warp::http::Method;
 
-use super::{Answer, Routes, not_this_route};
+use super::{Answer, Routes, is_read, not_this_route};
 
 /// What one role says of itself at this moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,8 +55,7 @@ fn answer(name: &str, method: &Method, checks: &BTreeMap<&'static str, Check>) -
         "readyz" => readiness,
         _ => return None,
     };
-    let allowed = matches!(*method, Method::GET | Method::HEAD);
-    Some(if allowed { route(checks) } else { Answer::method_not_allowed("GET, HEAD") })
+    Some(if is_read(method) { route(checks) } else { Answer::method_not_allowed("GET, HEAD") })
 }
 
 fn health(checks: &BTreeMap<&'static str, Check>) -> Answer {

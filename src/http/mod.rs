@@ -17,6 +17,7 @@ pub use request_id::RequestId;
 pub use serve::serve;
 
 use warp::filters::BoxedFilter;
+use warp::http::Method;
 use warp::{Filter, Rejection};
 
 /// Some routes of one role.
@@ -25,6 +26,11 @@ pub type Routes = BoxedFilter<(Answer,)>;
 /// Several routes as one; the first that has the path answers.
 pub fn either(first: Routes, second: Routes) -> Routes {
     first.or(second).unify().boxed()
+}
+
+/// Whether a request only reads.
+pub fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
 }
 
 /// The path was another route's.

@@ -17,7 +17,7 @@ use warp::http::Method;
 
 use super::feed::FedView;
 use super::params::{BadQuery, Params};
-use super::routes::{is_read, methods, query};
+use super::routes::{methods, query};
 use super::status::{Asked, Seen, Status};
 use crate::broker::outcomes::{is_untold, outcome_of};
 use crate::broker::progress::progress;
@@ -26,7 +26,7 @@ use crate::broker::signals::Signals;
 use crate::broker::store::{Store, Versioned};
 use crate::broker::{Broker, BrokerError, Stored};
 use crate::domain::{Became, Channel, Entry, MessageNumber, Record, Sequence, Skip};
-use crate::http::{Answer, RequestId, Routes};
+use crate::http::{Answer, RequestId, Routes, is_read};
 use crate::logging::Limit;
 
 /// Longest time that a client may ask to wait.

@@ -14,11 +14,11 @@ use warp::http::Method;
 
 use super::feed::{FedView, Freshness};
 use super::gap_list::{self, GapRequest};
-use super::routes::{is_read, loading, methods, query};
+use super::routes::{loading, methods, query};
 use super::view::Gap;
 use crate::broker::read_back::read_one;
 use crate::broker::{Broker, BrokerError};
-use crate::http::{Answer, Routes};
+use crate::http::{Answer, Routes, is_read};
 use crate::logging::Limit;
 
 /// Messages that are asked for at once.

@@ -4,22 +4,23 @@ use std::sync::Arc;
 
 use warp::Filter;
 use warp::filters::BoxedFilter;
-use warp::http::Method;
 
 use super::feed::{FedView, Freshness};
 use super::{Entry, Events, ListRequest, PublicRocket, gaps, page};
 use crate::broker::Broker;
 use crate::domain::Channel;
 use crate::http::health::{Check, Condition};
-use crate::http::{Answer, Routes, either};
+use crate::http::{Answer, Routes, either, is_read};
 
 /// Everything that can be asked: rockets, events and gaps.
 pub fn routes(fed: &Arc<FedView>, broker: &Broker, events: &Events) -> Routes {
     [events.route(), gaps::route(fed, broker)].into_iter().fold(rockets(fed), either)
 }
 
-/// What is wrong with a path whose channel is none.
-pub(super) const NO_UUID: &str = "channel: must be a UUID such as 193270a9-c9cf-404a-8f83-838e71d9ae67";
+/// Answers a path whose channel is none.
+pub(super) fn no_channel() -> Answer {
+    Answer::bad_request(format!("channel: {}", Channel::MUST_BE))
+}
 
 /// `/rockets` and `/rockets/{channel}`.
 fn rockets(fed: &Arc<FedView>) -> Routes {
@@ -54,10 +55,6 @@ pub fn check(fed: &Arc<FedView>, broker: &Broker) -> Check {
     })
 }
 
-pub(super) fn is_read(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD)
-}
-
 async fn list(fed: Arc<FedView>, query: String) -> Answer {
     let request = match ListRequest::parse(&query) {
         Ok(request) => request,
@@ -76,7 +73,7 @@ async fn list(fed: Arc<FedView>, query: String) -> Answer {
 }
 
 fn get(fed: &FedView, channel: &str) -> Answer {
-    let Some(channel) = Channel::parse(channel) else { return Answer::bad_request(NO_UUID) };
+    let Some(channel) = Channel::parse(channel) else { return no_channel() };
     match fed.view.get(&channel) {
         _ if fed.freshness() == Freshness::Loading => loading(),
         Some(entry) => Answer::ok(&public(&entry)),

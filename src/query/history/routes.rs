@@ -9,11 +9,11 @@ use warp::Filter;
 use warp::http::Method;
 
 use super::super::public::PublicRocket;
-use super::super::routes::{NO_UUID, is_read, methods, query};
+use super::super::routes::{methods, no_channel, query};
 use super::{Histories, HistoryRequest};
 use crate::broker::{Broker, BrokerError};
 use crate::domain::Channel;
-use crate::http::{Answer, Routes};
+use crate::http::{Answer, Routes, is_read};
 use crate::logging::Limit;
 
 /// Histories that are read at once: each is a whole channel, and holds some megabytes while it is read.
@@ -47,7 +47,7 @@ pub fn routes(broker: &Broker, partitions: u16) -> Routes {
 
 impl Desk {
     async fn answer(&self, channel: &str, query: &str) -> Answer {
-        let Some(channel) = Channel::parse(channel) else { return Answer::bad_request(NO_UUID) };
+        let Some(channel) = Channel::parse(channel) else { return no_channel() };
         let request = match HistoryRequest::parse(query) {
             Ok(request) => request,
             Err(problem) => return Answer::bad_request(problem.to_string()),
