@@ -49,6 +49,9 @@ struct Told {
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Group {
     at: String,
+    /// The last act that was known; left out before the first.
+    #[serde(default, skip_serializing_if = "is_none")]
+    after_acts: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     processed: Vec<(u64, u64)>,
     /// By reason.
@@ -56,6 +59,11 @@ struct Group {
     failed: BTreeMap<String, Vec<(u64, u64)>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     duplicate: Vec<(u64, u64)>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "this is how it is called")]
+fn is_none(act: &u64) -> bool {
+    *act == 0
 }
 
 impl OutcomeWriter {
@@ -127,7 +135,7 @@ async fn write(context: &jetstream::Context, outcomes: &[Outcome]) -> Result<(),
     }
 }
 
-/// What became of an event; none where that is not final yet. Of several outcomes the last counts, but for duplicates.
+/// What became of an event; none where that is not final yet.
 pub async fn outcome_of(broker: &Broker, event: Sequence) -> Result<Option<Outcome>, BrokerError> {
     Ok(told_of(broker, event).await?.outcome)
 }
@@ -158,7 +166,7 @@ async fn told_of(broker: &Broker, event: Sequence) -> Result<Reading, BrokerErro
             Question { stream: OUTCOME_STREAM, subjects: &subject, from: first, messages_max: PAGE_MESSAGES_MAX };
         let page = ask(broker, question).await?;
         let found = page.found.iter().filter_map(|found| find(&found.message.payload, event));
-        reading.outcome = reading.outcome.into_iter().chain(found).reduce(counting);
+        reading.outcome = reading.outcome.into_iter().chain(found).reduce(Outcome::or);
         reading.through = page.found.last().map_or(reading.through, |found| found.sequence);
         from = page.next;
     }
@@ -195,8 +203,10 @@ fn to_bytes(outcomes: &[Outcome]) -> Vec<u8> {
     let mut groups: Vec<Group> = Vec::new();
     for outcome in outcomes {
         let at = outcome.at.format(&Rfc3339).unwrap_or_default();
-        let known = groups.iter().position(|group| group.at == at).unwrap_or_else(|| {
-            groups.push(Group { at, ..Group::default() });
+        let after_acts = outcome.after_acts.0;
+        let is_of = |group: &Group| group.at == at && group.after_acts == after_acts;
+        let known = groups.iter().position(is_of).unwrap_or_else(|| {
+            groups.push(Group { at, after_acts, ..Group::default() });
             groups.len() - 1
         });
         let group = &mut groups[known];
@@ -220,12 +230,7 @@ fn add(ranges: &mut Vec<(u64, u64)>, event: u64) {
 /// What a message says of an event. One that nobody here wrote says nothing.
 fn find(payload: &[u8], event: Sequence) -> Option<Outcome> {
     let groups: Vec<Group> = serde_json::from_slice(payload).ok()?;
-    groups.iter().filter_map(|group| group.find(event)).reduce(counting)
-}
-
-/// Which of two outcomes of one event counts, the first told or the later one. One that is told again stays the first.
-fn counting(first: Outcome, later: Outcome) -> Outcome {
-    if first.became.clone().unless(later.became.clone()) == first.became { first } else { later }
+    groups.iter().filter_map(|group| group.find(event)).reduce(Outcome::or)
 }
 
 impl Group {
@@ -235,7 +240,8 @@ impl Group {
         let processed = has(&self.processed).then_some(Became::Processed);
         let duplicate = has(&self.duplicate).then_some(Became::Duplicate);
         let became = failed.or(processed).or(duplicate)?;
-        Some(Outcome { event, became, at: OffsetDateTime::parse(&self.at, &Rfc3339).ok()? })
+        let at = OffsetDateTime::parse(&self.at, &Rfc3339).ok()?;
+        Some(Outcome { event, became, at, after_acts: Sequence(self.after_acts) })
     }
 }
 
@@ -244,7 +250,8 @@ mod tests {
     use super::*;
 
     fn outcome(event: u64, became: Became, second: i64) -> Outcome {
-        Outcome { event: Sequence(event), became, at: OffsetDateTime::from_unix_timestamp(second).unwrap() }
+        let at = OffsetDateTime::from_unix_timestamp(second).unwrap();
+        Outcome { event: Sequence(event), became, at, after_acts: Sequence(0) }
     }
 
     #[test]
@@ -255,9 +262,10 @@ mod tests {
             outcome(6, Became::Processed, 0),
             outcome(7, failed(), 0),
             outcome(9, Became::Duplicate, 1),
+            Outcome { after_acts: Sequence(8), ..outcome(10, Became::Processed, 1) },
         ];
         let bytes = to_bytes(&told);
-        let expected = r#"[{"at":"1970-01-01T00:00:00Z","processed":[[5,6]],"failed":{"why":[[7,7]]}},{"at":"1970-01-01T00:00:01Z","duplicate":[[9,9]]}]"#;
+        let expected = r#"[{"at":"1970-01-01T00:00:00Z","processed":[[5,6]],"failed":{"why":[[7,7]]}},{"at":"1970-01-01T00:00:01Z","duplicate":[[9,9]]},{"at":"1970-01-01T00:00:01Z","after_acts":8,"processed":[[10,10]]}]"#;
         assert_eq!(String::from_utf8(bytes.clone()).unwrap(), expected);
         assert!(told.iter().all(|outcome| find(&bytes, outcome.event).as_ref() == Some(outcome)));
         assert_eq!((find(&bytes, Sequence(8)), find(b"garbage", Sequence(5))), (None, None));

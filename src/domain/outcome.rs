@@ -3,8 +3,9 @@
 //! The state is stored first and the outcomes after it. So that a crash in between loses none, a record carries in its
 //! header what was decided with it ([`Owed`]): whoever writes the record next takes that over, unless it knows that it
 //! was told. An outcome that is told twice is the same both times; a message that is found to be a duplicate because it
-//! comes again after it was applied changes nothing (of several outcomes of one event, the last that is no duplicate
-//! counts).
+//! comes again after it was applied changes nothing. What was decided may change only by an operator's acts: so each
+//! outcome says after which act it is so, and that of the later act counts, however late another tracker, which was
+//! frozen perhaps, tells what it had decided before.
 
 use ::time::OffsetDateTime;
 
@@ -35,6 +36,8 @@ pub struct Outcome {
     pub became: Became,
     /// When the state was stored in which it is so.
     pub at: OffsetDateTime,
+    /// The last act of the channel that was known when it was decided; 0 before the first.
+    pub after_acts: Sequence,
 }
 
 impl Became {
@@ -42,10 +45,17 @@ impl Became {
     pub fn placed(refusal: Option<Refusal>) -> Self {
         refusal.map_or(Self::Processed, |refusal| Self::Failed(refusal.to_string()))
     }
+}
 
-    /// Which of two outcomes of one event counts, if the other one was told later.
-    pub fn unless(self, later: Self) -> Self {
-        if later == Self::Duplicate && self != Self::Duplicate { self } else { later }
+impl Outcome {
+    /// Which of two outcomes of one event counts, if the other one was told later: no duplicate beside another one, the
+    /// one after the later act, else the one that was told later. One that is told again stays the first.
+    pub fn or(self, later: Self) -> Self {
+        let rank = |outcome: &Self| (outcome.became != Became::Duplicate, outcome.after_acts);
+        if self.became == later.became {
+            return Self { after_acts: self.after_acts.max(later.after_acts), ..self };
+        }
+        if rank(&later) < rank(&self) { self } else { later }
     }
 }
 
@@ -157,11 +167,23 @@ mod tests {
     }
 
     #[test]
-    fn a_duplicate_takes_nothing_back() {
-        let failed = || Became::Failed("why".into());
-        assert_eq!(Became::Processed.unless(Became::Duplicate), Became::Processed);
-        assert_eq!(Became::Processed.unless(failed()), failed());
-        assert_eq!(Became::Duplicate.unless(Became::Processed), Became::Processed);
-        assert_eq!(failed().unless(Became::Duplicate), failed());
+    fn of_two_outcomes_one_counts() {
+        let outcome = |became: &Became, acts| {
+            let (event, at) = (Sequence(1), OffsetDateTime::UNIX_EPOCH);
+            Outcome { event, became: became.clone(), at, after_acts: Sequence(acts) }
+        };
+        let (processed, failed, duplicate) = (Became::Processed, Became::Failed("why".into()), Became::Duplicate);
+        let rows = [
+            ((&processed, 0), (&duplicate, 9), (&processed, 0)),
+            ((&duplicate, 9), (&failed, 0), (&failed, 0)),
+            ((&processed, 0), (&failed, 0), (&failed, 0)),
+            ((&processed, 0), (&failed, 5), (&failed, 5)),
+            ((&failed, 5), (&processed, 0), (&failed, 5)),
+            ((&failed, 0), (&failed, 5), (&failed, 5)),
+        ];
+        for ((first, first_acts), (later, later_acts), (expected, acts)) in rows {
+            let counts = outcome(first, first_acts).or(outcome(later, later_acts));
+            assert_eq!(counts, outcome(expected, acts), "{first:?} {first_acts}, then {later:?} {later_acts}");
+        }
     }
 }

@@ -119,7 +119,7 @@ impl Seen {
     fn owed_outcome(&self, event: Sequence) -> Option<Outcome> {
         let placed = self.owed.placed.iter().rev().filter(|_| self.owed.since.is_none());
         let (_, refusal) = placed.copied().find(|(placed, _)| *placed == event)?;
-        Some(Outcome { event, became: Became::placed(refusal), at: self.at })
+        Some(Outcome { event, became: Became::placed(refusal), at: self.at, after_acts: self.record.acts })
     }
 
     /// The number that a message waits for. A record that could move is on its way, and it is not known up to where.
@@ -179,7 +179,7 @@ mod tests {
     }
 
     fn told(became: Became) -> Seen {
-        let outcome = Some(Outcome { event: EVENT, became, at: AT });
+        let outcome = Some(Outcome { event: EVENT, became, at: AT, after_acts: Sequence(0) });
         Seen { outcome, ..seen(60, 60) }
     }
 

@@ -26,15 +26,20 @@ pub async fn repair(
     wrong: &Wrong,
 ) -> Result<(), BrokerError> {
     bury(broker, partition, wrong).await?;
-    let at = partition.now();
+    let (at, acts) = (partition.now(), wrong.should_be.acts);
     // More than a header holds is told before. It is true already: it depends on the stream alone.
     let (before, owed) = wrong.untold.split_at(wrong.untold.len().saturating_sub(OWED_MAX));
-    tell(partition, before, at).await?;
+    tell(partition, before, at, acts).await?;
     let owes = Owed { placed: owed.to_vec(), since: wrong.since };
     partition.write(channel, wrong.should_be.to_bytes(), &owes, wrong.revision).await?;
     fail_point::reached("rebuild.record-written");
-    tell(partition, owed, at).await?;
-    let late = wrong.untold_late.iter().map(|event| Outcome { event: *event, became: Became::Failed(LATE.into()), at });
+    tell(partition, owed, at, acts).await?;
+    let late = wrong.untold_late.iter().map(|event| Outcome {
+        event: *event,
+        became: Became::Failed(LATE.into()),
+        at,
+        after_acts: acts,
+    });
     partition.tell(late.collect()).await
 }
 
@@ -42,11 +47,13 @@ async fn tell(
     partition: &NatsPartition,
     placed: &[(Sequence, Option<Refusal>)],
     at: OffsetDateTime,
+    after_acts: Sequence,
 ) -> Result<(), BrokerError> {
     let outcome = |(event, refusal): &(Sequence, Option<Refusal>)| Outcome {
         event: *event,
         became: Became::placed(*refusal),
         at,
+        after_acts,
     };
     for placed in placed.chunks(OWED_MAX) {
         partition.tell(placed.iter().map(outcome).collect()).await?;

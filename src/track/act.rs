@@ -171,16 +171,18 @@ impl ActJob {
         let Some(running) = self.running.take() else { return Ok(()) };
         let (acts, at) = (running.refold.acts(), broker.now());
         self.bury_late(broker, &acts).await?;
-        let changed = running.changes.outcomes(at).into_iter().chain(running.outcomes_of_acts(&acts, at));
+        let changed = running.changes.outcomes(at, acts.last());
         let judged = self.held.iter().filter_map(|(cause, _)| match cause {
-            Cause::Passed(arrival) => Some(Outcome { event: arrival.sequence, became: judge(arrival, &acts), at }),
+            Cause::Passed(arrival) => Some((arrival.sequence, judge(arrival, &acts))),
             Cause::Act(_) | Cause::CouldMove => None,
         });
-        let outcomes: Vec<_> = desk.outcomes().into_iter().chain(changed).chain(judged).collect();
+        let of_acts = running.outcomes_of_acts(&acts).into_iter().chain(judged);
+        let of_acts = of_acts.map(|(event, became)| Outcome { event, became, at, after_acts: acts.last() });
+        let outcomes: Vec<_> = desk.outcomes().into_iter().chain(changed).chain(of_acts).collect();
         for outcomes in outcomes.chunks(TOLD_AT_ONCE_MAX) {
             broker.tell(outcomes.to_vec()).await?;
         }
-        desk.told();
+        desk.told(&outcomes);
         let gone: Vec<_> = running.changes.applied().filter_map(|event| running.letters.get(&event)).copied().collect();
         // One after the other at the server in any case: a flood of them would only hold up everybody's questions.
         for letters in gone.chunks(REMOVALS_AT_ONCE) {
@@ -315,11 +317,11 @@ impl Running {
 
     /// What became of the acts themselves and of what they left without a place; of a correction that took its place,
     /// that is among the changes.
-    fn outcomes_of_acts(&self, acts: &Acts, at: time::OffsetDateTime) -> Vec<Outcome> {
+    fn outcomes_of_acts(&self, acts: &Acts) -> Vec<(Sequence, Became)> {
         let since = self.changes.acts();
-        let skips = acts.skips_after(since).map(|event| Outcome { event, became: Became::Processed, at });
-        let overtaken = acts.overtaken_after(since).map(|event| Outcome { event, became: Became::Duplicate, at });
-        let late = self.late.iter().map(|event| Outcome { event: *event, became: Became::Failed(LATE.into()), at });
+        let skips = acts.skips_after(since).map(|event| (event, Became::Processed));
+        let overtaken = acts.overtaken_after(since).map(|event| (event, Became::Duplicate));
+        let late = self.late.iter().map(|event| (*event, Became::Failed(LATE.into())));
         skips.chain(overtaken).chain(late).collect()
     }
 }

@@ -83,11 +83,11 @@ impl Changes {
         self.now.iter().filter(|change| change.number > self.since.passed || change.before != Some(change.now))
     }
 
-    /// What is to be told.
-    pub fn outcomes(&self, at: OffsetDateTime) -> Vec<Outcome> {
+    /// What is to be told, as it is after this act.
+    pub fn outcomes(&self, at: OffsetDateTime, after_acts: Sequence) -> Vec<Outcome> {
         let outcome = |change: &Change| {
             let (event, refusal) = change.now;
-            Outcome { event, became: Became::placed(refusal), at }
+            Outcome { event, became: Became::placed(refusal), at, after_acts }
         };
         self.to_tell().map(outcome).collect()
     }

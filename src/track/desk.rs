@@ -1,6 +1,8 @@
 //! What is in memory of one channel: its record as it was when we last saw it, what was decided with it and not told yet,
 //! and messages that wait. All of it is a hint; the record in the bucket is the truth.
 
+use std::collections::HashSet;
+
 use time::OffsetDateTime;
 
 use crate::broker::store::Versioned;
@@ -90,18 +92,22 @@ impl Desk {
     /// What became of the messages that are listed as owed.
     pub fn outcomes(&self) -> Vec<Outcome> {
         let Some(known) = &self.known else { return Vec::new() };
+        // While changes of acts are owed too, what is listed may be one of them: then it is as it was before.
+        let after_acts = known.owed.since.map_or(known.record.acts, |since| since.acts);
         let outcome = |(event, refusal): &(Sequence, Option<Refusal>)| Outcome {
             event: *event,
             became: Became::placed(*refusal),
             at: known.at,
+            after_acts,
         };
         known.owed.placed.iter().map(outcome).collect()
     }
 
-    /// Notes that everything that is listed as owed was told.
-    pub fn told(&mut self) {
+    /// Notes that these were told: they are owed no more.
+    pub fn told(&mut self, outcomes: &[Outcome]) {
+        let told: HashSet<_> = outcomes.iter().map(|outcome| outcome.event).collect();
         if let Some(known) = &mut self.known {
-            known.owed.placed.clear();
+            known.owed.placed.retain(|(event, _)| !told.contains(event));
         }
     }
 
@@ -114,9 +120,11 @@ impl Desk {
         self.known.as_ref().map(|known| &known.owed)
     }
 
-    async fn tell(&mut self, broker: &impl TrackBroker) -> Result<(), BrokerError> {
-        broker.tell(self.outcomes()).await?;
-        self.told();
+    /// Tells everything that is listed as owed.
+    pub async fn tell(&mut self, broker: &impl TrackBroker) -> Result<(), BrokerError> {
+        let outcomes = self.outcomes();
+        broker.tell(outcomes.clone()).await?;
+        self.told(&outcomes);
         Ok(())
     }
 }

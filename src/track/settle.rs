@@ -60,7 +60,7 @@ pub async fn settle(
         match written {
             Ok(()) => {
                 verdicts.iter().for_each(|(arrival, verdict)| log(arrival, *verdict, counters));
-                return Ok(settled(broker, &verdicts));
+                return Ok(settled(broker, &verdicts, before.acts));
             }
             Err(BrokerError::Conflict) => {
                 if changed {
@@ -92,8 +92,8 @@ fn take_back(desk: &mut Desk, verdicts: &[Judged]) {
     verdicts.iter().for_each(|(arrival, _)| offer(&mut desk.hand, arrival, &nothing, &no_acts));
 }
 
-fn settled(broker: &impl TrackBroker, verdicts: &[Judged]) -> Settled {
-    let mut settled = Settled::default();
+fn settled(broker: &impl TrackBroker, verdicts: &[Judged], after_acts: Sequence) -> Settled {
+    let (mut settled, at) = (Settled::default(), broker.now());
     for (arrival, verdict) in verdicts {
         let became = match verdict {
             Verdict::Duplicate => Became::Duplicate,
@@ -104,7 +104,7 @@ fn settled(broker: &impl TrackBroker, verdicts: &[Judged]) -> Settled {
             }
             Verdict::Applied | Verdict::Refused(_) | Verdict::Parked => continue,
         };
-        settled.outcomes.push(Outcome { event: arrival.sequence, became, at: broker.now() });
+        settled.outcomes.push(Outcome { event: arrival.sequence, became, at, after_acts });
     }
     settled
 }

@@ -42,7 +42,7 @@ pub struct State {
     pub letters: BTreeMap<u64, &'static str>,
     /// What dead letters are recognised by.
     letter_ids: BTreeSet<(u64, Sequence)>,
-    pub outcomes: BTreeMap<u64, Became>,
+    pub outcomes: BTreeMap<u64, Outcome>,
     pub acknowledged: BTreeSet<u64>,
     pub pages_read: usize,
     /// Deliveries whose time was extended, each time anew.
@@ -164,6 +164,11 @@ impl State {
             .map_or_else(Record::default, |(bytes, _)| Record::from_bytes(bytes).unwrap_or_default())
     }
 
+    /// What became of an event, as it is told.
+    pub fn became(&self, event: u64) -> Option<&Became> {
+        self.outcomes.get(&event).map(|outcome| &outcome.became)
+    }
+
     /// The law of acknowledgements: the effect is stored and told, and what could move is held by another message.
     fn check_acknowledged(&self, sequence: u64) {
         let told = self.outcomes.contains_key(&sequence);
@@ -246,10 +251,11 @@ impl TrackBroker for ModelBroker {
 
     async fn tell(&self, outcomes: Vec<Outcome>) -> Result<(), BrokerError> {
         self.attempt(|state| {
-            for Outcome { event, became, .. } in outcomes {
-                let known = state.outcomes.remove(&event.0);
-                let counts = known.map_or(became.clone(), |known| known.unless(became));
-                state.outcomes.insert(event.0, counts);
+            for outcome in outcomes {
+                let event = outcome.event.0;
+                let known = state.outcomes.remove(&event);
+                let counts = known.into_iter().chain([outcome]).reduce(Outcome::or);
+                state.outcomes.extend(counts.map(|counts| (event, counts)));
             }
             Ok(())
         })

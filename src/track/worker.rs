@@ -163,13 +163,13 @@ impl<B: TrackBroker> Worker<B> {
         }
         for (malformed, _, _) in buried.iter().filter(|(.., buried)| buried.is_ok()) {
             let became = Became::Failed(malformed.error.clone());
-            outcomes.push(Outcome { event: malformed.stored.sequence, became, at });
+            outcomes.push(Outcome { event: malformed.stored.sequence, became, at, after_acts: Sequence(0) });
         }
-        let told = self.broker.tell(outcomes).await;
+        let told = self.broker.tell(outcomes.clone()).await;
         fail_point::reached("track.outcomes-told");
         for (group, settled) in settled.iter_mut().filter(|(_, settled)| settled.is_ok()) {
             match &told {
-                Ok(()) => group.desk.told(),
+                Ok(()) => group.desk.told(&outcomes),
                 Err(error) => *settled = Err(error.clone()),
             }
         }
@@ -296,7 +296,7 @@ impl<B: TrackBroker> Worker<B> {
         answers: &mut Answers,
     ) -> Duration {
         let step = match step {
-            Ok(step) => self.broker.tell(desk.outcomes()).await.map(|()| step),
+            Ok(step) => desk.tell(&*self.broker).await.map(|()| step),
             failed => failed,
         };
         let channel = drain.channel;
@@ -311,7 +311,6 @@ impl<B: TrackBroker> Worker<B> {
                 return partition_pause(&error);
             }
         }
-        desk.told();
         self.cache.put(desk);
         Duration::ZERO
     }

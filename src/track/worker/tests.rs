@@ -208,9 +208,9 @@ fn a_skip_opens_the_way_to_what_waits() {
         work_until_idle(&mut worker(&broker), broker.deliver([not_taken_up, late, copy])).await;
         let state = broker.state();
         assert_eq!((state.letters.get(&late), state.letters.len()), (Some(&"skipped"), 1));
-        let told = [skip, not_taken_up, copy].map(|event| state.outcomes[&event].clone());
+        let told = [skip, not_taken_up, copy].map(|event| state.became(event).cloned().unwrap());
         assert_eq!(told, [Became::Processed, Became::Processed, Became::Duplicate]);
-        assert!(matches!(state.outcomes[&late], Became::Failed(_)));
+        assert!(matches!(state.became(late), Some(Became::Failed(_))));
     });
 }
 
@@ -227,9 +227,9 @@ fn a_correction_changes_what_comes_after_it() {
         work_until_idle(&mut worker(&broker), broker.deliver([correction])).await;
         let state = broker.state();
         assert!(state.letters.keys().eq(&[first, 5, 10]), "{:?}", state.letters);
-        assert!(matches!(state.outcomes[&first], Became::Failed(_)), "the corrected one keeps its own");
-        assert!([correction, 2, 3, 4].iter().all(|event| state.outcomes[event] == Became::Processed));
-        assert!(matches!(state.outcomes[&5], Became::Failed(_)));
+        assert!(matches!(state.became(first), Some(Became::Failed(_))), "the corrected one keeps its own");
+        assert!([correction, 2, 3, 4].iter().all(|event| state.became(*event) == Some(&Became::Processed)));
+        assert!(matches!(state.became(5), Some(Became::Failed(_))));
         assert_eq!(
             state.record(channel(0)).rocket.unwrap().speed,
             1_000 + (2..=12).filter(|n| n % 5 != 0).sum::<i64>()
@@ -339,7 +339,7 @@ fn check_outcomes(broker: &ModelBroker, placed: &[Placed<Stored>], operated: boo
             let entry = stored.clone().read().ok()?;
             let message = entry.message()?;
             let same = message.message == arrival.message && message.corrects == arrival.corrects;
-            same.then(|| state.outcomes.get(&stored.sequence.0).cloned())
+            same.then(|| state.became(stored.sequence.0).cloned())
         });
         let copies: Vec<_> = copies.collect();
         let expected = Became::placed(verdict.err());
