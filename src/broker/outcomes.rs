@@ -4,7 +4,7 @@
 //! writer, which writes at once whatever was told while the last writing was under way: one small message a segment,
 //! however many workers and however few outcomes each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
@@ -201,15 +201,14 @@ pub async fn told_events(broker: &Broker, from: u64) -> Result<(Vec<(u64, u64)>,
 
 fn to_bytes(outcomes: &[Outcome]) -> Vec<u8> {
     let mut groups: Vec<Group> = Vec::new();
+    let mut places = HashMap::new();
     for outcome in outcomes {
-        let at = outcome.at.format(&Rfc3339).unwrap_or_default();
-        let after_acts = outcome.after_acts.0;
-        let is_of = |group: &Group| group.at == at && group.after_acts == after_acts;
-        let known = groups.iter().position(is_of).unwrap_or_else(|| {
-            groups.push(Group { at, after_acts, ..Group::default() });
+        let place = *places.entry((outcome.at, outcome.after_acts)).or_insert_with(|| {
+            let at = outcome.at.format(&Rfc3339).unwrap_or_default();
+            groups.push(Group { at, after_acts: outcome.after_acts.0, ..Group::default() });
             groups.len() - 1
         });
-        let group = &mut groups[known];
+        let group = &mut groups[place];
         let events = match &outcome.became {
             Became::Processed => &mut group.processed,
             Became::Failed(why) => group.failed.entry(why.clone()).or_default(),

@@ -46,6 +46,11 @@ impl Cache {
         }
     }
 
+    /// Looks at what is remembered of a channel.
+    pub fn peek(&mut self, channel: Channel) -> Option<&mut Desk> {
+        self.desks.peek_mut(&channel).map(|entry| &mut entry.desk)
+    }
+
     /// Remembers a channel; forgets others, or parts of it, where that is too much.
     pub fn put(&mut self, mut desk: Desk) {
         let (waiting_bytes, _) = trim(&mut desk.hand, Stored::size, HAND_BYTES_MAX);

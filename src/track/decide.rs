@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::Counters;
-use crate::broker::{BrokerError, DeadLetter, Malformed, Reason, TrackBroker};
+use crate::broker::{AckHandle, BrokerError, DeadLetter, Malformed, Reason, TrackBroker};
 use crate::domain::Sequence;
 use crate::logging::Limit;
 
@@ -20,6 +20,25 @@ pub enum Disposal {
     HoldOneAndDrain,
     /// Nothing is stored: have them come again after this pause.
     GiveBack(Duration),
+}
+
+/// Answers for deliveries, collected until the end of a turn.
+#[derive(Default)]
+pub struct Answers {
+    /// Those to let go.
+    pub acknowledge: Vec<AckHandle>,
+    /// Those to have again, each after a pause.
+    pub give_back: Vec<(AckHandle, Duration)>,
+}
+
+impl Answers {
+    /// Adds deliveries.
+    pub fn dispose(&mut self, handles: Vec<AckHandle>, disposal: Disposal) {
+        match disposal {
+            Disposal::Acknowledge | Disposal::HoldOneAndDrain => self.acknowledge.extend(handles),
+            Disposal::GiveBack(pause) => self.give_back.extend(handles.into_iter().map(|handle| (handle, pause))),
+        }
+    }
 }
 
 /// Decides on deliveries by whether their channel was settled, and whether its record could move then.

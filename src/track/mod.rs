@@ -1,11 +1,12 @@
 //! The role that knows each rocket's true state: takes the messages of all partitions, puts those of each channel in
 //! order, and keeps each rocket's record in the bucket.
 //!
-//! `[stream] ▸ broker/consumer ▸ worker ▸ domain/sequencer ▸ settle ▸ broker/store ▸ [bucket]`, and then
-//! `broker/outcomes ▸ [outcomes]`
+//! `[stream] ▸ broker/consumer ▸ worker ▸ batch ▸ settle ▸ domain/sequencer ▸ broker/store ▸ [bucket]`, and then
+//! `untold ▸ broker/outcomes ▸ [outcomes]`
 //!
-//! One task a partition. [`worker`] takes a batch, sorts it by channel and settles each channel by itself; [`settle`]
-//! is the heart: fold, write where the revision is still the same, else again; [`drain`] goes on with what waits in the
+//! One task a partition. [`worker`] takes a [`batch`], sorts it by channel and settles each channel by itself; [`settle`]
+//! is the heart: fold, write where the revision is still the same, else again. What became of its messages is [`untold`]
+//! until the next batch is settled: both are done at once, and then the messages are let go. [`drain`] goes on with what waits in the
 //! stream behind a gap that closed, and [`act`] folds a channel anew for what an operator said; [`decide`] is the table of
 //! what becomes of a delivery; [`desk`] and [`cache`] hold hints that may be lost at any moment.
 //!
@@ -14,6 +15,7 @@
 //! could still move is let go without another one being held for it.
 
 mod act;
+mod batch;
 mod cache;
 mod changes;
 mod decide;
@@ -22,6 +24,7 @@ mod drain;
 mod settle;
 #[cfg(test)]
 mod testing;
+mod untold;
 mod worker;
 
 use std::sync::Arc;

@@ -1,5 +1,6 @@
-//! The worker of one partition: takes a batch, sorts it by channel, settles all channels at once, tells what became of the
-//! messages, acknowledges; and goes on with channels that drain or are folded anew, a step each, in between.
+//! The worker of one partition: takes a batch, sorts it by channel and settles all channels at once; while the next batch
+//! is settled it tells what became of the messages of this one, and then lets them go. In between it goes on with channels
+//! that drain or are folded anew, a step each.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -11,13 +12,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::Counters;
 use super::act::{self, ActJob, Cause};
+use super::batch::{Buried, Group, bury_all, settle_all, sort};
 use super::cache::Cache;
-use super::decide::{Disposal, VAIN_PAUSE, bury_malformed, disposal, partition_pause, pause_after};
+use super::decide::{Answers, VAIN_PAUSE, disposal, partition_pause, pause_after};
 use super::desk::Desk;
 use super::drain::{Drain, Step};
-use super::settle::{Settled, settle};
-use crate::broker::{AckHandle, BrokerError, Deliveries, Delivery, Malformed, Stored, TrackBroker};
-use crate::domain::{Arrival, Became, Channel, Entry, Outcome, Record, Sequence};
+use super::settle::Settled;
+use super::untold::{Claim, Held, Untold};
+use crate::broker::{AckHandle, BrokerError, Deliveries, Delivery, Stored, TrackBroker};
+use crate::domain::{Arrival, Became, Channel, Outcome, Sequence};
 use crate::fail_point;
 use crate::logging::Limit;
 
@@ -32,35 +35,20 @@ pub struct Worker<B> {
     ack_wait: Duration,
     counters: Arc<Counters>,
     cache: Cache,
+    /// The batch before, whose outcomes are told while this one is settled.
+    untold: Untold,
     drains: VecDeque<Drain>,
     acts: VecDeque<ActJob>,
     /// When the broker was last told that what is held for the drains is still being worked on.
     extended: Instant,
 }
 
-/// The messages of one channel in a batch.
-struct Group {
-    desk: Desk,
-    arrivals: Vec<Arc<Arrival<Stored>>>,
-    /// What each of them is acknowledged by.
-    handles: Vec<AckHandle>,
-    /// What operators said of it.
-    acts: Vec<(Sequence, AckHandle)>,
-}
-
-/// Answers for deliveries, collected until the end of a turn.
-#[derive(Default)]
-struct Answers {
-    acknowledge: Vec<AckHandle>,
-    give_back: Vec<(AckHandle, Duration)>,
-}
-
 impl<B: TrackBroker> Worker<B> {
     /// A worker that remembers nothing.
     pub fn new(broker: B, ack_wait: Duration, counters: Arc<Counters>) -> Self {
         let (broker, extended) = (Arc::new(broker), Instant::now());
-        let (drains, acts) = (VecDeque::new(), VecDeque::new());
-        Self { broker, ack_wait, counters, cache: Cache::new(), drains, acts, extended }
+        let (untold, drains, acts) = (Untold::default(), VecDeque::new(), VecDeque::new());
+        Self { broker, ack_wait, counters, cache: Cache::new(), untold, drains, acts, extended }
     }
 
     /// Works until the shutdown, then gives back what it holds.
@@ -76,19 +64,22 @@ impl<B: TrackBroker> Worker<B> {
             // Time for the broker to come back; a shutdown does not wait for it.
             let _ = timeout(pause, shutdown.cancelled()).await;
         }
+        if !self.untold.is_empty() {
+            self.turn(Vec::new()).await;
+        }
         let held: Vec<_> = self.held().chain(deliveries.close()).collect();
         self.broker.give_back(&held, Duration::ZERO).await;
     }
 
-    /// Whether a channel goes on from the stream, so that a turn is worth it without any delivery.
+    /// Whether something is to be told or a channel goes on from the stream, so that a turn is worth it without any delivery.
     pub fn has_more_to_do(&self) -> bool {
-        !self.drains.is_empty() || !self.acts.is_empty()
+        !self.untold.is_empty() || !self.drains.is_empty() || !self.acts.is_empty()
     }
 
     /// The deliveries that are held over many turns.
     fn held(&self) -> impl Iterator<Item = AckHandle> {
         let drains = self.drains.iter().map(|drain| drain.token.clone());
-        drains.chain(self.acts.iter().flat_map(ActJob::handles))
+        drains.chain(self.acts.iter().flat_map(ActJob::handles)).chain(self.untold.handles().cloned())
     }
 
     /// One batch, then one step of the drains and of the acts; while it lasts, everything that is held is kept from coming again.
@@ -115,7 +106,16 @@ impl<B: TrackBroker> Worker<B> {
 
     async fn work(&mut self, batch: Vec<Delivery>) -> Duration {
         let mut answers = Answers::default();
-        let mut pause = self.settle_batch(batch, &mut answers).await;
+        let (groups, malformed) = sort(batch, &mut self.cache);
+        let before = std::mem::take(&mut self.untold);
+        let (broker, counters) = (&*self.broker, &*self.counters);
+        let (told, mut settled, buried) = tokio::join!(
+            before.tell(broker),
+            settle_all(broker, groups, counters),
+            bury_all(broker, malformed, counters),
+        );
+        let mut pause = self.after_telling(before, told, &mut settled, &mut answers);
+        pause = pause.max(self.after_settling(settled, &mut answers)).max(self.after_burying(buried, &mut answers));
         pause = pause.max(self.step_drains(&mut answers).await).max(self.step_acts(&mut answers).await);
         fail_point::reached("track.before-acknowledging");
         self.broker.acknowledge(&answers.acknowledge).await;
@@ -125,109 +125,117 @@ impl<B: TrackBroker> Worker<B> {
         pause
     }
 
-    async fn settle_batch(&mut self, batch: Vec<Delivery>, answers: &mut Answers) -> Duration {
-        let (groups, malformed) = self.sort(batch);
-        let (broker, counters) = (&*self.broker, &*self.counters);
-        let settle_all = groups.into_iter().map(|mut group| async move {
-            let settled = match group.arrivals.as_slice() {
-                [] => Ok(Settled::default()),
-                arrivals => settle(broker, &mut group.desk, arrivals, counters).await,
-            };
-            (group, settled)
-        });
-        let bury_all = malformed.into_iter().map(|(malformed, handle)| async move {
-            let buried = bury_malformed(broker, &malformed, counters).await;
-            (malformed, handle, buried)
-        });
-        let (mut settled, mut buried) = tokio::join!(join_all(settle_all), join_all(bury_all));
-        self.tell_all(&mut settled, &mut buried).await;
-        let results = settled.iter().map(|(_, settled)| settled.as_ref().err());
-        let pauses = results.chain(buried.iter().map(|(.., buried)| buried.as_ref().err())).flatten();
-        let pause = pauses.map(partition_pause).max();
-        settled.into_iter().for_each(|(group, settled)| self.finish(group, settled, answers));
-        buried.into_iter().for_each(|(_, handle, buried)| answers.dispose(vec![handle], disposal(&buried, false)));
-        pause.unwrap_or_default()
-    }
-
-    /// Tells what became of all messages of a batch whose effect is stored. What could not be told is not let go.
-    async fn tell_all(
-        &self,
+    /// Decides on the batch whose outcomes were told, or could not be, while other messages were settled.
+    fn after_telling(
+        &mut self,
+        before: Untold,
+        told: Result<(), BrokerError>,
         settled: &mut [(Group, Result<Settled, BrokerError>)],
-        buried: &mut [(Box<Malformed>, AckHandle, Result<(), BrokerError>)],
-    ) {
-        let (mut outcomes, at) = (Vec::new(), self.broker.now());
-        for (group, settled) in settled.iter_mut() {
-            let Ok(settled) = settled else { continue };
-            outcomes.extend(group.desk.outcomes());
-            outcomes.append(&mut settled.outcomes);
+        answers: &mut Answers,
+    ) -> Duration {
+        if told.is_ok() && !before.is_empty() {
+            fail_point::reached("track.outcomes-told");
+            self.note_told(&before, settled);
         }
-        for (malformed, _, _) in buried.iter().filter(|(.., buried)| buried.is_ok()) {
-            let became = Became::Failed(malformed.error.clone());
-            outcomes.push(Outcome { event: malformed.stored.sequence, became, at, after_acts: Sequence(0) });
+        for claim in before.claims {
+            self.let_go(claim, &told, answers);
         }
-        let told = self.broker.tell(outcomes.clone()).await;
-        fail_point::reached("track.outcomes-told");
-        for (group, settled) in settled.iter_mut().filter(|(_, settled)| settled.is_ok()) {
-            match &told {
-                Ok(()) => group.desk.told(&outcomes),
-                Err(error) => *settled = Err(error.clone()),
+        let buried = before.buried.into_iter().map(|(_, handle)| handle).collect();
+        answers.dispose(buried, disposal(&told, false));
+        told.err().map_or(Duration::ZERO, |error| partition_pause(&error))
+    }
+
+    /// What was told is owed no more, by the channels that are on the desk at the moment and by those in memory.
+    fn note_told(&mut self, before: &Untold, settled: &mut [(Group, Result<Settled, BrokerError>)]) {
+        let mut told: HashMap<_, _> = before.claims.iter().map(|claim| (claim.channel, &claim.outcomes)).collect();
+        for (Group { desk, .. }, _) in settled {
+            if let Some(outcomes) = told.remove(&desk.channel) {
+                desk.told(outcomes);
             }
         }
-        for (.., buried) in buried.iter_mut().filter(|(.., buried)| buried.is_ok()) {
-            *buried = told.clone();
+        for (channel, outcomes) in told {
+            if let Some(desk) = self.cache.peek(channel) {
+                desk.told(outcomes);
+            }
         }
     }
 
-    /// Sorts a batch by channel, the messages of each in the order of the stream.
-    fn sort(&mut self, batch: Vec<Delivery>) -> (Vec<Group>, Vec<(Box<Malformed>, AckHandle)>) {
-        let (mut groups, mut malformed) = (HashMap::new(), Vec::new());
-        for Delivery { stored, handle } in batch {
-            let entry = match stored.read() {
-                Ok(entry) => entry,
-                Err(error) => {
-                    malformed.push((error, handle));
-                    continue;
+    /// Lets the messages of one channel go, but for one of a channel that could move.
+    fn let_go(&mut self, claim: Claim, told: &Result<(), BrokerError>, answers: &mut Answers) {
+        let Claim { channel, mut handles, held, .. } = claim;
+        let disposal = disposal(told, held.is_some());
+        match told {
+            Ok(()) => {
+                if let (Some(held), Some(handle)) = (held, handles.pop_if(|_| held.is_some())) {
+                    handles.extend(self.hold(channel, held, handle));
                 }
-            };
-            let channel = entry.channel();
-            let group = groups.entry(channel).or_insert_with(|| Group::new(self.cache.take(channel)));
-            match entry {
-                Entry::Message(arrival) if !arrival.corrects => {
-                    group.arrivals.push(arrival);
-                    group.handles.push(handle);
-                }
-                act => group.acts.push((act.sequence(), handle)),
             }
-        }
-        (groups.into_values().collect(), malformed)
-    }
-
-    /// Decides on the deliveries of one channel, and remembers the channel if it was settled.
-    fn finish(&mut self, group: Group, settled: Result<Settled, BrokerError>, answers: &mut Answers) {
-        let Group { desk, mut arrivals, mut handles, acts } = group;
-        let channel = desk.channel;
-        let record = desk.known.as_ref().map(|known| &known.record);
-        let could_move = record.is_some_and(Record::could_move);
-        let folds_anew = record.is_some_and(|record| record.corrections_wait);
-        let disposal = disposal(&settled.as_ref().map(drop).map_err(Clone::clone), could_move && !arrivals.is_empty());
-        for (sequence, handle) in acts {
-            self.act_job(channel).hold(Cause::Act(sequence), handle);
-        }
-        match settled {
-            Ok(settled) => {
-                for sequence in settled.unjudged {
-                    self.hold_passed(sequence, &mut arrivals, &mut handles);
-                }
-                if disposal == Disposal::HoldOneAndDrain
-                    && let (Some(last), Some(handle)) = (arrivals.last(), handles.pop())
-                {
-                    handles.extend(self.hold(channel, last.sequence, handle, folds_anew));
-                }
-                self.cache.put(desk);
-            }
-            Err(error) => log_failure(channel, &error),
+            Err(error) => log_failure(channel, error),
         }
         answers.dispose(handles, disposal);
+    }
+
+    /// Remembers the channels that were settled; their messages wait until it is told what became of them.
+    fn after_settling(
+        &mut self,
+        settled: Vec<(Group, Result<Settled, BrokerError>)>,
+        answers: &mut Answers,
+    ) -> Duration {
+        let mut pause = Duration::ZERO;
+        for (group, settled) in settled {
+            let Group { desk, arrivals, handles, acts } = group;
+            for (sequence, handle) in acts {
+                self.act_job(desk.channel).hold(Cause::Act(sequence), handle);
+            }
+            match settled {
+                Ok(settled) => self.claim(desk, arrivals, handles, settled),
+                Err(error) => {
+                    log_failure(desk.channel, &error);
+                    pause = pause.max(partition_pause(&error));
+                    answers.dispose(handles, disposal(&Err(error), false));
+                }
+            }
+        }
+        pause
+    }
+
+    fn claim(
+        &mut self,
+        desk: Desk,
+        mut arrivals: Vec<Arc<Arrival<Stored>>>,
+        mut handles: Vec<AckHandle>,
+        settled: Settled,
+    ) {
+        for sequence in settled.unjudged {
+            self.hold_passed(sequence, &mut arrivals, &mut handles);
+        }
+        let record = desk.known.as_ref().map(|known| &known.record).filter(|record| record.could_move());
+        let held = record
+            .zip(arrivals.last())
+            .map(|(record, last)| Held { sequence: last.sequence, folds_anew: record.corrections_wait });
+        let outcomes: Vec<_> = desk.outcomes().into_iter().chain(settled.outcomes).collect();
+        if !outcomes.is_empty() || !handles.is_empty() {
+            self.untold.claims.push(Claim { channel: desk.channel, outcomes, handles, held });
+        }
+        self.cache.put(desk);
+    }
+
+    fn after_burying(&mut self, buried: Vec<Buried>, answers: &mut Answers) -> Duration {
+        let (mut pause, at) = (Duration::ZERO, self.broker.now());
+        for (malformed, handle, buried) in buried {
+            match buried {
+                Ok(()) => {
+                    let (event, became) = (malformed.stored.sequence, Became::Failed(malformed.error));
+                    let outcome = Outcome { event, became, at, after_acts: Sequence(0) };
+                    self.untold.buried.push((outcome, handle));
+                }
+                Err(error) => {
+                    pause = pause.max(partition_pause(&error));
+                    answers.dispose(vec![handle], disposal(&Err(error), false));
+                }
+            }
+        }
+        pause
     }
 
     /// Holds a message on which only a reading of the whole channel can tell.
@@ -253,7 +261,8 @@ impl<B: TrackBroker> Worker<B> {
 
     /// Holds one delivery of a channel that could move, and tells which one can be let go for it, if another one was
     /// held already. A delivery that comes again takes the place of itself.
-    fn hold(&mut self, channel: Channel, sequence: Sequence, handle: AckHandle, folds_anew: bool) -> Option<AckHandle> {
+    fn hold(&mut self, channel: Channel, held: Held, handle: AckHandle) -> Option<AckHandle> {
+        let Held { sequence, folds_anew } = held;
         if folds_anew {
             self.act_job(channel).hold(Cause::CouldMove, handle);
             return None;
@@ -365,21 +374,6 @@ impl<B: TrackBroker> Worker<B> {
 fn told_in_vain(channel: Channel) -> Duration {
     tracing::error!(%channel, "messages that are said to wait are not in the stream, looking again later");
     VAIN_PAUSE
-}
-
-impl Group {
-    fn new(desk: Desk) -> Self {
-        Self { desk, arrivals: Vec::new(), handles: Vec::new(), acts: Vec::new() }
-    }
-}
-
-impl Answers {
-    fn dispose(&mut self, handles: Vec<AckHandle>, disposal: Disposal) {
-        match disposal {
-            Disposal::Acknowledge | Disposal::HoldOneAndDrain => self.acknowledge.extend(handles),
-            Disposal::GiveBack(pause) => self.give_back.extend(handles.into_iter().map(|handle| (handle, pause))),
-        }
-    }
 }
 
 fn log_failure(channel: Channel, error: &BrokerError) {

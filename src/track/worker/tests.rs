@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::testing::{Fault, ModelBroker, payload};
 use super::*;
-use crate::domain::{Goal, MessageNumber, Placed, Refold};
+use crate::domain::{Goal, MessageNumber, Placed, Record, Refold};
 
 fn channel(number: u8) -> Channel {
     Channel::parse(&format!("00000000-0000-4000-8000-0000000000{number:02x}")).unwrap()
@@ -40,7 +40,7 @@ fn a_batch_is_one_write_a_channel() {
     run(async {
         let broker = ModelBroker::default();
         let sequences: Vec<_> = (1..=40u64).map(|at| broker.publish(channel((at % 2) as u8), at.div_ceil(2))).collect();
-        worker(&broker).turn(broker.deliver(sequences.into_iter().rev())).await;
+        work_until_idle(&mut worker(&broker), broker.deliver(sequences.into_iter().rev())).await;
         assert_eq!(broker.record(channel(0)), expected(20, channel(0)));
         assert_eq!(broker.state().bucket.values().map(|(_, revision)| revision).sum::<u64>(), 1 + 2);
         assert_eq!(broker.unacknowledged().len(), 0);
@@ -78,6 +78,25 @@ fn what_waits_in_memory_is_not_read_back() {
 }
 
 #[test]
+fn what_is_told_while_the_next_batch_is_settled_is_owed_no_more() {
+    run(async {
+        let broker = ModelBroker::default();
+        let sequences: Vec<_> = (1..=30).map(|number| broker.publish(channel(0), number)).collect();
+        let mut worker = worker(&broker);
+        for (batch, told_before) in sequences.chunks(10).zip([0, 10, 20]) {
+            worker.turn(broker.deliver(batch.iter().copied())).await;
+            assert_eq!(broker.state().outcomes.len(), told_before);
+            assert_eq!(broker.state().acknowledged.len(), told_before, "what is not told is not let go");
+        }
+        work_until_idle(&mut worker, Vec::new()).await;
+        let last = broker.publish(channel(0), 31);
+        work_until_idle(&mut worker, broker.deliver([last])).await;
+        let owed = broker.state().owed[&channel(0)].placed.clone();
+        assert_eq!((owed, broker.unacknowledged().len()), (vec![(Sequence(last), None)], 0));
+    });
+}
+
+#[test]
 fn a_channel_that_drains_lets_others_have_their_turn() {
     run(async {
         let broker = ModelBroker::default();
@@ -89,6 +108,7 @@ fn a_channel_that_drains_lets_others_have_their_turn() {
         worker.turn(broker.deliver([closes])).await;
         worker.turn(broker.deliver([other])).await;
         assert_eq!(broker.record(channel(1)), expected(1, channel(1)));
+        worker.turn(Vec::new()).await;
         assert_eq!(broker.unacknowledged(), [closes], "held until everything behind it is applied");
     });
 }
@@ -125,8 +145,10 @@ fn messages_that_arrive_while_a_channel_drains_are_not_held() {
         worker.turn(broker.deliver([closes])).await;
         let later: Vec<_> = (51..=60).map(|number| broker.publish(channel(0), number)).collect();
         worker.turn(broker.deliver(later)).await;
+        worker.turn(Vec::new()).await;
         assert_eq!(broker.unacknowledged().len(), 1);
         worker.turn(broker.deliver(broker.unacknowledged())).await;
+        worker.turn(Vec::new()).await;
         assert_eq!(broker.unacknowledged().len(), 1, "a delivery that comes again is held, not let go");
         work_until_idle(&mut worker, Vec::new()).await;
         assert_eq!((broker.record(channel(0)), broker.unacknowledged().len()), (expected(60, channel(0)), 0));
@@ -169,7 +191,9 @@ fn a_record_of_a_newer_program_is_left_alone() {
         let newer = br#"{"format":99}"#.to_vec();
         broker.state().bucket.insert(channel(0), (newer.clone(), 7));
         let (blocked, other) = (broker.publish(channel(0), 1), broker.publish(channel(1), 1));
-        let pause = worker(&broker).turn(broker.deliver([blocked, other])).await;
+        let mut worker = worker(&broker);
+        let pause = worker.turn(broker.deliver([blocked, other])).await;
+        work_until_idle(&mut worker, Vec::new()).await;
         assert_eq!((broker.unacknowledged(), pause), (vec![blocked], Duration::ZERO));
         assert_eq!(broker.state().bucket[&channel(0)], (newer, 7));
     });
@@ -183,7 +207,7 @@ fn what_is_no_message_becomes_a_dead_letter_and_stops_nobody() {
         let garbage = broker.publish_bytes(&channel(0).to_string(), "garbage".into());
         let no_channel = broker.publish_bytes("not-a-uuid", payload(channel(0), 1));
         let good = broker.publish(channel(0), 1);
-        worker(&broker).turn(broker.deliver([of_another, garbage, no_channel, good])).await;
+        work_until_idle(&mut worker(&broker), broker.deliver([of_another, garbage, no_channel, good])).await;
         assert_eq!((broker.record(channel(0)), broker.unacknowledged().len()), (expected(1, channel(0)), 0));
         assert!(broker.state().letters.keys().eq(&[of_another, garbage, no_channel]));
     });

@@ -1,0 +1,89 @@
+//! A batch of deliveries: sorted by channel, and then all of it stored at once, each channel by itself.
+//!
+//! What is not here: what becomes of the deliveries then; that is the worker's to decide.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use super::Counters;
+use super::cache::Cache;
+use super::decide::bury_malformed;
+use super::desk::Desk;
+use super::settle::{Settled, settle};
+use crate::broker::{AckHandle, BrokerError, Delivery, Malformed, Stored, TrackBroker};
+use crate::domain::{Arrival, Entry, Sequence};
+
+/// The messages of one channel in a batch.
+pub struct Group {
+    /// What is in memory of the channel.
+    pub desk: Desk,
+    /// Its plain messages.
+    pub arrivals: Vec<Arc<Arrival<Stored>>>,
+    /// What each of them is acknowledged by.
+    pub handles: Vec<AckHandle>,
+    /// What operators said of it.
+    pub acts: Vec<(Sequence, AckHandle)>,
+}
+
+/// What is no message, and whether it is a dead letter now.
+pub type Buried = (Box<Malformed>, AckHandle, Result<(), BrokerError>);
+
+/// Sorts a batch by channel, the messages of each in the order of the stream.
+pub fn sort(batch: Vec<Delivery>, cache: &mut Cache) -> (Vec<Group>, Vec<(Box<Malformed>, AckHandle)>) {
+    let (mut groups, mut malformed) = (HashMap::new(), Vec::new());
+    for Delivery { stored, handle } in batch {
+        let entry = match stored.read() {
+            Ok(entry) => entry,
+            Err(error) => {
+                malformed.push((error, handle));
+                continue;
+            }
+        };
+        let channel = entry.channel();
+        let group = groups.entry(channel).or_insert_with(|| Group::new(cache.take(channel)));
+        match entry {
+            Entry::Message(arrival) if !arrival.corrects => {
+                group.arrivals.push(arrival);
+                group.handles.push(handle);
+            }
+            act => group.acts.push((act.sequence(), handle)),
+        }
+    }
+    (groups.into_values().collect(), malformed)
+}
+
+/// Takes up the messages of all channels at once.
+pub async fn settle_all(
+    broker: &impl TrackBroker,
+    groups: Vec<Group>,
+    counters: &Counters,
+) -> Vec<(Group, Result<Settled, BrokerError>)> {
+    let settled = groups.into_iter().map(|mut group| async move {
+        let settled = match group.arrivals.as_slice() {
+            [] => Ok(Settled::default()),
+            arrivals => settle(broker, &mut group.desk, arrivals, counters).await,
+        };
+        (group, settled)
+    });
+    join_all(settled).await
+}
+
+pub async fn bury_all(
+    broker: &impl TrackBroker,
+    malformed: Vec<(Box<Malformed>, AckHandle)>,
+    counters: &Counters,
+) -> Vec<Buried> {
+    let buried = malformed.into_iter().map(|(malformed, handle)| async move {
+        let buried = bury_malformed(broker, &malformed, counters).await;
+        (malformed, handle, buried)
+    });
+    join_all(buried).await
+}
+
+impl Group {
+    fn new(desk: Desk) -> Self {
+        Self { desk, arrivals: Vec::new(), handles: Vec::new(), acts: Vec::new() }
+    }
+}

@@ -1,0 +1,57 @@
+//! What is stored and not told yet: what became of the messages of one batch, told in one go while the next batch is
+//! settled, and the deliveries that wait for it.
+//!
+//! Nothing is lost if it cannot be told: the deliveries come again, and the records go on owing it.
+
+use crate::broker::{AckHandle, BrokerError, TrackBroker};
+use crate::domain::{Channel, Outcome, Sequence};
+
+/// A batch whose effect is stored.
+#[derive(Default)]
+pub struct Untold {
+    /// Its channels.
+    pub claims: Vec<Claim>,
+    /// What was no message, and is a dead letter by now.
+    pub buried: Vec<(Outcome, AckHandle)>,
+}
+
+/// The messages of one channel whose effect is stored.
+pub struct Claim {
+    /// The channel.
+    pub channel: Channel,
+    /// What became of them, and of others that took their place with them.
+    pub outcomes: Vec<Outcome>,
+    /// What they are acknowledged by.
+    pub handles: Vec<AckHandle>,
+    /// The last one's place in the stream, if the record could move when it was stored, so that it is to be held.
+    pub held: Option<Held>,
+}
+
+/// Why the last message of a channel is held, and not let go with the others.
+#[derive(Clone, Copy)]
+pub struct Held {
+    /// Its place in the stream.
+    pub sequence: Sequence,
+    /// Whether the channel has to be folded anew.
+    pub folds_anew: bool,
+}
+
+impl Untold {
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.claims.is_empty() && self.buried.is_empty()
+    }
+
+    /// What the deliveries that wait are acknowledged by.
+    pub fn handles(&self) -> impl Iterator<Item = &AckHandle> {
+        let buried = self.buried.iter().map(|(_, handle)| handle);
+        self.claims.iter().flat_map(|claim| &claim.handles).chain(buried)
+    }
+
+    /// Tells all of it; it is stored when this returns.
+    pub async fn tell(&self, broker: &impl TrackBroker) -> Result<(), BrokerError> {
+        let of_channels = self.claims.iter().flat_map(|claim| &claim.outcomes);
+        let outcomes = of_channels.chain(self.buried.iter().map(|(outcome, _)| outcome));
+        broker.tell(outcomes.cloned().collect()).await
+    }
+}
