@@ -1,12 +1,15 @@
 //! One connection to the broker: made, named, kept, and its losses logged once each.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use async_nats::connection::State;
 use async_nats::jetstream::{self, context::ContextBuilder};
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerError};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::BrokerError;
@@ -23,6 +26,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 pub const FIRST_CONNECT_MAX: Duration = Duration::from_secs(30);
 /// Longest pause between two attempts to connect again; they go on for ever.
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How long the same complaint of the broker is not logged again.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(60);
+/// Of a machine's name so much is in the name of a connection.
+const HOST_CHARS_MAX: usize = 32;
 /// One question to the JetStream API.
 const API_TIMEOUT: Duration = Duration::from_secs(5);
 /// One publish, and the wait for its acknowledgement. Two fit into the ingress's own deadline.
@@ -49,12 +56,16 @@ impl ConnectionSettings {
 pub struct Broker {
     client: Client,
     jetstream: jetstream::Context,
+    instance: Arc<str>,
+    /// Changes after the connection has been made anew.
+    connections: watch::Receiver<()>,
 }
 
 impl Broker {
     /// Connects as `rockets-<role>-<instance>` within [`FIRST_CONNECT_MAX`], and refuses a server that is too old.
     pub async fn connect(settings: &ConnectionSettings, role: &str) -> anyhow::Result<Self> {
-        let client = connect_patiently(settings, role).await?;
+        let (instance, (made, connections)) = (instance(), watch::channel(()));
+        let client = connect_patiently(settings, role, &instance, &Arc::new(made)).await?;
         let version = client.server_info().version;
         anyhow::ensure!(
             is_supported(&version),
@@ -63,7 +74,12 @@ impl Broker {
             SERVER_VERSION_FLOOR.map(|part| part.to_string()).join(".")
         );
         let jetstream = ContextBuilder::new().timeout(API_TIMEOUT).build(client.clone());
-        Ok(Self { client, jetstream })
+        Ok(Self { client, jetstream, instance, connections })
+    }
+
+    /// What tells this connection from all others, `<host>-<process>-<random>`: one token of a subject.
+    pub fn instance(&self) -> &str {
+        &self.instance
     }
 
     /// Whether the connection stands. If not, whatever is asked now would only wait.
@@ -79,6 +95,16 @@ impl Broker {
     /// Waits until the broker has seen everything that was sent on this connection so far, or is away.
     pub async fn flush(&self) -> Result<(), BrokerError> {
         within(PUBLISH_TIMEOUT, "flushing", self.client.flush()).await
+    }
+
+    /// How many times the connection has been made: what was asked on an earlier one may never be answered.
+    pub(super) fn times_connected(&self) -> u64 {
+        self.client.statistics().connects.load(Ordering::Relaxed)
+    }
+
+    /// Changes after the connection has been made anew.
+    pub(super) fn connections(&self) -> watch::Receiver<()> {
+        self.connections.clone()
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -100,11 +126,17 @@ impl Broker {
     }
 }
 
-async fn connect_patiently(settings: &ConnectionSettings, role: &str) -> anyhow::Result<Client> {
+async fn connect_patiently(
+    settings: &ConnectionSettings,
+    role: &str,
+    instance: &str,
+    made: &Arc<watch::Sender<()>>,
+) -> anyhow::Result<Client> {
     let deadline = Instant::now() + FIRST_CONNECT_MAX;
     let mut told = false;
     loop {
-        let attempt = options(settings, role).await?.connect(settings.urls.as_slice()).await;
+        let options = options(settings, role, instance, made.clone()).await?;
+        let attempt = options.connect(settings.urls.as_slice()).await;
         let error = match attempt {
             Ok(client) => return Ok(client),
             // Waiting does not make a password right.
@@ -136,17 +168,34 @@ fn not_let_in(settings: &ConnectionSettings) -> String {
     )
 }
 
-async fn options(settings: &ConnectionSettings, role: &str) -> anyhow::Result<ConnectOptions> {
-    let instance = uuid::Uuid::new_v4().simple().to_string();
-    let log_role = role.to_owned();
+/// A name for one connection of this process.
+fn instance() -> Arc<str> {
+    let system = rustix::system::uname();
+    let host = system.nodename().to_string_lossy().into_owned();
+    let legible = |char: char| if char.is_ascii_alphanumeric() { char } else { '-' };
+    let host: String = host.chars().map(legible).take(HOST_CHARS_MAX).collect();
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    format!("{host}-{}-{}", std::process::id(), &random[..4]).into()
+}
+
+async fn options(
+    settings: &ConnectionSettings,
+    role: &str,
+    instance: &str,
+    made: Arc<watch::Sender<()>>,
+) -> anyhow::Result<ConnectOptions> {
+    let log = EventLog { role: role.to_owned(), complaint: Mutex::new(None) };
     let options = ConnectOptions::new()
-        .name(format!("rockets-{role}-{}", &instance[..8]))
+        .name(format!("rockets-{role}-{instance}"))
         .ping_interval(PING_INTERVAL)
         .connection_timeout(CONNECT_TIMEOUT)
         .max_reconnects(None)
         .reconnect_delay_callback(|attempts| RECONNECT_PAUSE_MAX.min(Duration::from_millis(50 * attempts as u64)))
         .event_callback(move |event| {
-            log_event(&log_role, &event);
+            if event == Event::Connected {
+                made.send_replace(());
+            }
+            log.write(&event);
             std::future::ready(())
         });
     let options = logging_in(options, &settings.urls);
@@ -154,17 +203,38 @@ async fn options(settings: &ConnectionSettings, role: &str) -> anyhow::Result<Co
     options.credentials_file(creds).await.with_context(|| format!("nats.creds: cannot read {}", creds.display()))
 }
 
-/// Losses and returns are sentences of their own; attempts in between are not worth one.
-fn log_event(role: &str, event: &Event) {
-    match event {
-        Event::Connected => tracing::info!(role, "connected to the broker"),
-        Event::Disconnected => tracing::warn!(role, "lost the broker, connecting again"),
-        Event::LameDuckMode => tracing::warn!(role, "the broker is about to shut down"),
-        Event::SlowConsumer(subscription) => tracing::warn!(role, subscription, "messages came faster than taken"),
-        // A missing permission shows only here.
-        Event::ServerError(error) => tracing::error!(role, %error, "the broker complains"),
-        Event::ClientError(error) => tracing::debug!(role, %error, "the connection has a problem"),
-        Event::Draining | Event::Closed => tracing::debug!(role, %event, "the connection ends"),
+/// What is logged of a connection.
+struct EventLog {
+    role: String,
+    /// What the broker complained of last, and when: what is done again and again is not worth a line each time.
+    complaint: Mutex<Option<(ServerError, Instant)>>,
+}
+
+impl EventLog {
+    /// Losses and returns are sentences of their own; attempts in between are not worth one.
+    fn write(&self, event: &Event) {
+        let role = &self.role;
+        match event {
+            Event::Connected => tracing::info!(role, "connected to the broker"),
+            Event::Disconnected => tracing::warn!(role, "lost the broker, connecting again"),
+            Event::LameDuckMode => tracing::warn!(role, "the broker is about to shut down"),
+            Event::SlowConsumer(subscription) => tracing::warn!(role, subscription, "messages came faster than taken"),
+            // A missing permission shows only here.
+            Event::ServerError(error) if self.is_new(error) => tracing::error!(role, %error, "the broker complains"),
+            Event::ServerError(error) => tracing::debug!(role, %error, "the broker complains again"),
+            Event::ClientError(error) => tracing::debug!(role, %error, "the connection has a problem"),
+            Event::Draining | Event::Closed => tracing::debug!(role, %event, "the connection ends"),
+        }
+    }
+
+    /// Whether this complaint is another one than the last, or that is long ago.
+    fn is_new(&self, error: &ServerError) -> bool {
+        let mut last = self.complaint.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = last.as_ref().is_none_or(|(last, at)| last != error || at.elapsed() > COMPLAINT_PAUSE);
+        if is_new {
+            *last = Some((error.clone(), Instant::now()));
+        }
+        is_new
     }
 }
 

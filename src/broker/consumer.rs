@@ -1,31 +1,46 @@
-//! Deliveries of one partition, pulled from its durable; opened again whenever the pull ends, for whatever reason.
+//! Deliveries of one partition, pulled from its durable; the pull is opened again whenever it ends, for whatever reason.
+//!
+//! Every tracker asks for the messages of every partition. The first in the partition's line asks for many at once, and the
+//! broker serves it before all others. The others ask for one message at a time: they get one when the first does not ask,
+//! because it is gone or because it has its hands full. Which of the two it is they find out at once ([`Peers`]); if it is
+//! there, they give the message back and rest a while, so that one partition is worked on by one tracker, and otherwise
+//! they move up. Without this a long queue would be spread over all trackers, each in the other's way.
 //!
 //! What is delivered stays the broker's until it is acknowledged ([`super::partition`]).
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Subject;
-use async_nats::jetstream;
-use async_nats::jetstream::consumer::{PullConsumer, pull};
-use futures_util::{FutureExt as _, StreamExt as _};
-use tokio::time::sleep;
+use async_nats::jetstream::AckKind;
+use async_nats::{Message, Subject, jetstream};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
 
-use super::topology::{PRIORITY_GROUP, STREAM, durable_name};
+use super::connection::PUBLISH_TIMEOUT;
+use super::membership::Peers;
+use super::pull::{Ask, Pull, REQUEST_EXPIRES};
 use super::{Broker, BrokerError, Stored};
 use crate::domain::Sequence;
 
-/// Messages that one pull asks for. The client asks again at half of it, so half as many again may wait in memory.
+/// Messages that the first in line asks for at once. It asks again at half of it, and before a request runs out, so at
+/// most twice as many wait in memory.
 pub const PULL_MESSAGES_MAX: usize = 500;
-/// Bytes that one pull asks for, so that large messages are bounded in memory too.
-const PULL_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Messages that one batch takes up at most.
 pub const BATCH_MESSAGES_MAX: usize = 1_000;
-/// How long a pull waits at the broker: a tracker that froze is still served for so long.
-const PULL_EXPIRES: Duration = Duration::from_secs(4);
-/// How often the broker says that a waiting pull still stands; two missed ones end it.
-const PULL_HEARTBEAT: Duration = Duration::from_secs(1);
 /// Longest pause before a pull that ended is opened again.
 const REOPEN_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How long one who is not first asks for nothing after it has given a message back. If the first goes meanwhile, its
+/// messages wait for so long.
+const REST: Duration = Duration::from_millis(500);
+/// Whoever is not first and is served in spite of it for so long, with hardly anybody else being served, works itself: the
+/// first is there and does not ask.
+const STUCK_MAX: Duration = Duration::from_secs(2);
+/// So many deliveries meanwhile are more than all who are not first can have given back.
+const SERVED_MIN: u64 = 200;
+/// How long to wait for a new place when the first is gone.
+const MOVE_UP_MAX: Duration = Duration::from_millis(250);
 
 /// A stored message that was handed to us, to be acknowledged.
 #[derive(Clone, Debug)]
@@ -40,104 +55,231 @@ pub struct Delivery {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AckHandle(pub(crate) Subject);
 
+/// Where a tracker stands in the line of those who work on one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its place, 0 first.
+    pub number: usize,
+    /// Who is first, where that is another one.
+    pub first: Option<Arc<str>>,
+}
+
 /// The deliveries of one partition.
 pub struct Deliveries {
     broker: Broker,
     partition: u16,
-    /// Place in the line of trackers for this partition, 0 first.
-    priority: usize,
-    pull: Option<pull::Stream>,
+    places: watch::Receiver<Arc<[Place]>>,
+    peers: Peers,
+    /// What the requests are made as.
+    place: Place,
+    pull: Option<Pull>,
+    /// Pulls in a row that were never answered as they should be.
     failures: u32,
+    /// What came and was not handed on yet, and the number of its delivery among all of the durable.
+    next: Option<(Delivery, u64)>,
+    /// As long as requests may stand that were made as the first, what they bring is ours.
+    first_until: Instant,
+    /// Nothing is asked for before.
+    rests_until: Instant,
+    given_back: Option<GivenBack>,
+    /// The question whether the first is still there. It goes on while nothing is waited for.
+    doubt: Option<BoxFuture<'static, bool>>,
+}
+
+/// Messages that were given back one after the other, because another tracker is first.
+#[derive(Clone, Copy, Debug)]
+struct GivenBack {
+    /// Since when, and the number of that delivery.
+    since: (Instant, u64),
+    /// When it was last done.
+    last: Instant,
+}
+
+/// What is done with a message.
+enum Verdict {
+    TakeUp,
+    GiveBack,
+    LookAgain,
 }
 
 impl Deliveries {
-    /// Deliveries of this partition; the pull is opened with the first batch.
-    pub fn new(broker: Broker, partition: u16, priority: usize) -> Self {
-        Self { broker, partition, priority, pull: None, failures: 0 }
+    /// Deliveries of this partition, by our place in its line; the pull is opened with the first batch.
+    pub fn new(broker: Broker, partition: u16, places: watch::Receiver<Arc<[Place]>>, peers: Peers) -> Self {
+        let (now, place) = (Instant::now(), Place { number: 0, first: None });
+        Self {
+            broker,
+            partition,
+            places,
+            peers,
+            place,
+            pull: None,
+            failures: 0,
+            next: None,
+            first_until: now,
+            rests_until: now,
+            given_back: None,
+            doubt: None,
+        }
     }
 
     /// Waits until there is something, and takes what is there, at most [`BATCH_MESSAGES_MAX`]. Nothing is lost when
     /// the wait is given up.
     pub async fn next_batch(&mut self) -> Vec<Delivery> {
         loop {
-            let Some(pull) = &mut self.pull else {
-                self.open().await;
+            self.look_at_place();
+            let Some((delivery, number)) = &self.next else {
+                match self.wait().await {
+                    Ok(next) => self.next = next,
+                    Err(error) => self.failed(&error).await,
+                }
                 continue;
             };
-            match pull.next().await {
-                Some(Ok(message)) => {
-                    self.failures = 0;
-                    let mut batch: Vec<_> = delivery(message).into_iter().collect();
-                    while batch.len() < BATCH_MESSAGES_MAX
-                        && let Some(Some(Ok(message))) = pull.next().now_or_never()
-                    {
-                        batch.extend(delivery(message));
-                    }
-                    return batch;
+            let (handle, number) = (delivery.handle.clone(), *number);
+            match self.verdict(number).await {
+                Verdict::TakeUp => return self.batch(),
+                Verdict::GiveBack => {
+                    answer(&self.broker, &[handle], AckKind::Nak(None)).await;
+                    self.has_given_back(number);
                 }
-                ended => {
-                    let error = ended.and_then(Result::err).map(|error| error.to_string());
-                    tracing::debug!(partition = self.partition, error, "a pull ended, opening another");
-                    self.pull = None;
-                    self.pause().await;
-                }
+                Verdict::LookAgain => {}
             }
         }
     }
 
-    /// Takes what had been delivered and not been looked at, for giving it back.
-    pub fn close(mut self) -> Vec<AckHandle> {
-        let mut handles = Vec::new();
-        while let Some(Some(Some(Ok(message)))) = self.pull.as_mut().map(|pull| pull.next().now_or_never()) {
-            handles.extend(delivery(message).map(|delivery| delivery.handle));
+    /// Takes what has been delivered and not been looked at, for giving it back.
+    pub async fn close(self) -> Vec<AckHandle> {
+        let left = match self.pull {
+            Some(pull) => pull.close().await,
+            None => Vec::new(),
+        };
+        let left = left.into_iter().filter_map(|message| delivery(&self.broker, message));
+        self.next.into_iter().chain(left).map(|(delivery, _)| delivery.handle).collect()
+    }
+
+    /// Takes over a new place, and has it asked for at once.
+    fn look_at_place(&mut self) {
+        let now = Instant::now();
+        let place = match self.places.borrow_and_update().get(usize::from(self.partition)) {
+            Some(place) if *place != self.place => place.clone(),
+            _ => return,
+        };
+        if self.place.number == 0 {
+            self.first_until = now + REQUEST_EXPIRES;
         }
-        handles
-    }
-
-    async fn open(&mut self) {
-        match self.try_open().await {
-            Ok(pull) => self.pull = Some(pull),
-            Err(error) => {
-                if self.failures == 0 && self.broker.is_connected() {
-                    tracing::warn!(partition = self.partition, %error, "cannot pull, trying again");
-                }
-                self.pause().await;
-            }
+        (self.place, self.rests_until, self.given_back, self.doubt) = (place, now, None, None);
+        if let Some(pull) = &mut self.pull {
+            pull.renew();
         }
     }
 
-    async fn try_open(&self) -> Result<pull::Stream, BrokerError> {
-        let consumer = durable(&self.broker, self.partition).await?;
-        let pull = consumer
-            .stream()
-            .max_messages_per_batch(PULL_MESSAGES_MAX)
-            .max_bytes_per_batch(PULL_BYTES_MAX)
-            .expires(PULL_EXPIRES)
-            .heartbeat(PULL_HEARTBEAT)
-            .group(PRIORITY_GROUP)
-            .priority(self.priority)
-            .messages();
-        pull.await.map_err(BrokerError::unavailable)
+    /// Waits until a message comes, or the places in line have changed.
+    async fn wait(&mut self) -> Result<Option<(Delivery, u64)>, BrokerError> {
+        let pull = match &mut self.pull {
+            Some(pull) => pull,
+            None => self.pull.insert(Pull::open(&self.broker, self.partition).await?),
+        };
+        let Place { number: priority, ref first } = self.place;
+        let messages = if first.is_none() { PULL_MESSAGES_MAX } else { 1 };
+        tokio::select! {
+            biased;
+            message = pull.next(Ask { messages, priority }, self.rests_until) => Ok(delivery(&self.broker, message?)),
+            Ok(()) = self.places.changed() => Ok(None),
+        }
     }
 
-    async fn pause(&mut self) {
+    /// Decides on a message, by the number of its delivery.
+    async fn verdict(&mut self, number: u64) -> Verdict {
+        let Some(first) = &self.place.first else { return Verdict::TakeUp };
+        let is_stuck = self.given_back.is_some_and(|given_back| given_back.is_stuck(number));
+        if is_stuck || Instant::now() < self.first_until {
+            return Verdict::TakeUp;
+        }
+        let (peers, name) = (self.peers.clone(), first.clone());
+        let doubt = self.doubt.get_or_insert_with(|| async move { peers.is_there(&name).await }.boxed());
+        let is_there = doubt.await;
+        self.doubt = None;
+        if is_there {
+            return Verdict::GiveBack;
+        }
+        self.peers.is_gone(first.clone());
+        let _ = timeout(MOVE_UP_MAX, self.places.changed()).await;
+        Verdict::LookAgain
+    }
+
+    fn has_given_back(&mut self, number: u64) {
+        let now = Instant::now();
+        let goes_on = self.given_back.filter(|given_back| given_back.goes_on(now, number));
+        let since = goes_on.map_or((now, number), |given_back| given_back.since);
+        self.given_back = Some(GivenBack { since, last: now });
+        (self.next, self.rests_until) = (None, now + REST);
+    }
+
+    /// What was being decided on, and all that has come meanwhile.
+    fn batch(&mut self) -> Vec<Delivery> {
+        let mut batch: Vec<_> = self.next.take().map(|(delivery, _)| delivery).into_iter().collect();
+        while batch.len() < BATCH_MESSAGES_MAX
+            && let Some(message) = self.pull.as_mut().and_then(Pull::try_next)
+        {
+            batch.extend(delivery(&self.broker, message).map(|(delivery, _)| delivery));
+        }
+        batch
+    }
+
+    /// Lets the pull go, and waits the longer the more of them came to nothing.
+    async fn failed(&mut self, error: &BrokerError) {
+        if self.pull.take().is_some_and(|pull| pull.was_answered()) {
+            self.failures = 0;
+        }
         self.failures += 1;
+        tracing::debug!(partition = self.partition, %error, "a pull ended, opening another");
+        if self.failures == 2 && self.broker.is_connected() {
+            tracing::warn!(partition = self.partition, %error, "cannot pull, trying again");
+        }
         sleep(REOPEN_PAUSE_MAX.min(Duration::from_millis(20) * self.failures)).await;
     }
 }
 
-async fn durable(broker: &Broker, partition: u16) -> Result<PullConsumer, BrokerError> {
-    let durable = broker.jetstream().get_consumer_from_stream(durable_name(partition), STREAM).await;
-    durable.map_err(|error| BrokerError::from_causes(&error))
+impl GivenBack {
+    /// Whether somebody should have taken messages up for long, and nobody does.
+    fn is_stuck(&self, number: u64) -> bool {
+        self.since.0.elapsed() >= STUCK_MAX && !self.others_are_served(number)
+    }
+
+    /// Whether one more is in a row with those before, and nobody else was served meanwhile.
+    fn goes_on(&self, now: Instant, number: u64) -> bool {
+        now - self.last < 3 * REST && !self.others_are_served(number)
+    }
+
+    fn others_are_served(&self, number: u64) -> bool {
+        number.saturating_sub(self.since.1) >= SERVED_MIN
+    }
 }
 
-/// A delivery, unless it is not one: without a reply there is nothing to acknowledge.
-fn delivery(message: jetstream::Message) -> Option<Delivery> {
+/// Sends one kind of answer for each delivery. If the broker is away they are lost, and the messages come again.
+pub(super) async fn answer(broker: &Broker, handles: &[AckHandle], kind: AckKind) {
+    let payload: bytes::Bytes = kind.into();
+    let all = async {
+        for AckHandle(reply) in handles {
+            if broker.client().publish(reply.clone(), payload.clone()).await.is_err() {
+                return;
+            }
+        }
+    };
+    if broker.is_connected() {
+        // Without a deadline this would wait for as long as the broker is away.
+        let _ = timeout(PUBLISH_TIMEOUT, all).await;
+    }
+}
+
+/// A delivery and its number among all of the durable, unless it is not one: without a reply there is nothing to
+/// acknowledge.
+fn delivery(broker: &Broker, message: Message) -> Option<(Delivery, u64)> {
+    let message = jetstream::Message { message, context: broker.jetstream().clone() };
     let info = message.info().ok()?;
-    let (sequence, time) = (Sequence(info.stream_sequence), info.published);
+    let (sequence, time, number) = (Sequence(info.stream_sequence), info.published, info.consumer_sequence);
     let message = message.message;
     // The last one of its name, as when the message is read back: an outsider may have written several.
     let header = |name| message.headers.as_ref()?.get_last(name).map(|value| value.as_str());
     let stored = Stored::of(sequence, time, &message.subject, header, message.payload.clone());
-    Some(Delivery { stored, handle: AckHandle(message.reply?) })
+    Some((Delivery { stored, handle: AckHandle(message.reply?) }, number))
 }

@@ -2,9 +2,9 @@
 //! records and [`BrokerError`]s, no subjects, headers or status codes.
 //!
 //! [`topology`] names and defines every object; [`connection`] connects to an [`address`], [`provision`] makes or
-//! verifies the objects; [`publisher`] is where a message is stored; [`consumer`], [`store`], [`read_back`],
-//! [`outcomes`], [`dead_letters`] and [`letter_box`] are what a tracker needs, brought together in [`partition`]; [`watch`]
-//! is what the view is fed by; [`progress`] and [`signals`] tell how far an event has come, and when to look again;
+//! verifies the objects; [`publisher`] is where a message is stored; [`consumer`] with its [`mod@pull`], [`store`],
+//! [`read_back`], [`outcomes`], [`dead_letters`] and [`letter_box`] are what a tracker needs, brought together in
+//! [`partition`], and [`membership`] is which trackers there are; [`watch`] is what the view is fed by; [`progress`] and [`signals`] tell how far an event has come, and when to look again;
 //! [`letter_list`], [`replays`] and [`mod@overview`] are what an operator needs beside those; [`stored`] is a message as
 //! it comes out of the stream, [`mod@direct`] how it is read there.
 //! [`error`] sorts what can go wrong, once, by what its caller does about it.
@@ -17,12 +17,14 @@ mod direct;
 pub mod error;
 pub mod letter_box;
 pub mod letter_list;
+pub mod membership;
 pub mod outcomes;
 pub mod overview;
 pub mod partition;
 pub mod progress;
 pub mod provision;
 pub mod publisher;
+mod pull;
 pub mod read_back;
 pub mod replays;
 pub mod signals;
@@ -32,9 +34,10 @@ pub mod topology;
 pub mod watch;
 
 pub use connection::{Broker, ConnectionSettings};
-pub use consumer::{AckHandle, Deliveries, Delivery};
+pub use consumer::{AckHandle, Deliveries, Delivery, Place};
 pub use dead_letters::{DeadLetter, Reason};
 pub use error::BrokerError;
+pub use membership::{Membership, Peers};
 pub use partition::{NatsPartition, TrackBroker};
 pub use publisher::{Outgoing, Publisher, Receipt};
 pub use stored::{Malformed, Stored};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::jetstream::AckKind;
 use time::OffsetDateTime;
 
-use super::connection::PUBLISH_TIMEOUT;
+use super::consumer::answer;
 use super::dead_letters::{DeadLetter, DeadLetters, Reason};
 use super::letter_box::{LetterPage, letters_of, remove_letter};
 use super::outcomes::OutcomeWriter;
@@ -72,22 +72,6 @@ impl NatsPartition {
         let (store, dead_letters) = (Store::new(broker).await?, DeadLetters::new(broker, partition));
         Ok(Self { broker: broker.clone(), partition, store, dead_letters, outcomes })
     }
-
-    /// Sends one kind of answer for each delivery. If the broker is away they are lost, and the messages come again.
-    async fn answer(&self, handles: &[AckHandle], kind: AckKind) {
-        let payload: bytes::Bytes = kind.into();
-        let all = async {
-            for AckHandle(reply) in handles {
-                if self.broker.client().publish(reply.clone(), payload.clone()).await.is_err() {
-                    return;
-                }
-            }
-        };
-        if self.broker.is_connected() {
-            // Without a deadline this would wait for as long as the broker is away.
-            let _ = tokio::time::timeout(PUBLISH_TIMEOUT, all).await;
-        }
-    }
 }
 
 impl TrackBroker for NatsPartition {
@@ -127,15 +111,15 @@ impl TrackBroker for NatsPartition {
     }
 
     async fn acknowledge(&self, handles: &[AckHandle]) {
-        self.answer(handles, AckKind::Ack).await;
+        answer(&self.broker, handles, AckKind::Ack).await;
     }
 
     async fn give_back(&self, handles: &[AckHandle], pause: Duration) {
-        self.answer(handles, AckKind::Nak(Some(pause))).await;
+        answer(&self.broker, handles, AckKind::Nak(Some(pause))).await;
     }
 
     async fn extend(&self, handles: &[AckHandle]) {
-        self.answer(handles, AckKind::Progress).await;
+        answer(&self.broker, handles, AckKind::Progress).await;
     }
 
     fn now(&self) -> OffsetDateTime {

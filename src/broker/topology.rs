@@ -25,6 +25,10 @@ pub const BUCKET_STREAM: &str = "KV_rockets";
 pub const BUCKET_SUBJECTS: &str = "$KV.rockets.>";
 /// The one priority group of every durable; a pull that names none is not served.
 pub const PRIORITY_GROUP: &str = "track";
+/// Subjects on which trackers say that they are there. No stream has them.
+pub const TRACKER_WORDS: &str = "rockets_trackers.word.*";
+/// The subject on which all trackers are asked whether they are there.
+pub const TRACKER_ASKS: &str = "rockets_trackers.ask";
 
 /// Largest message of [`STREAM`], its headers included, in bytes. A larger one is refused. It leaves room below the
 /// server's `max_payload` (1 MiB), so that a message with the headers of a dead letter always fits.
@@ -180,6 +184,21 @@ pub fn record_subject(channel: &Channel) -> String {
 /// The channel whose record has this subject; none for keys that are no channels.
 pub fn channel_of_record(subject: &str) -> Option<Channel> {
     Channel::from_token(subject.strip_prefix("$KV.")?.strip_prefix(BUCKET)?.strip_prefix('.')?)
+}
+
+/// The subject on which a tracker says that it is there.
+pub fn tracker_word_subject(name: &str) -> String {
+    format!("rockets_trackers.word.{name}")
+}
+
+/// The subject on which one tracker is asked whether it is there. Nobody else listens there.
+pub fn tracker_ask_subject(name: &str) -> String {
+    format!("rockets_trackers.ask.{name}")
+}
+
+/// The subject on which the messages of one partition are asked for.
+pub fn pull_subject(partition: u16) -> String {
+    format!("$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{}", durable_name(partition))
 }
 
 /// The durable of one partition.

@@ -10,6 +10,9 @@
 //! stream behind a gap that closed, and [`act`] folds a channel anew for what an operator said; [`decide`] is the table of
 //! what becomes of a delivery; [`desk`] and [`cache`] hold hints that may be lost at any moment.
 //!
+//! With several trackers, [`standing`] gives each its place in the [`line`] of each partition, and the broker serves the
+//! first.
+//!
 //! What is deliberately absent: ownership. Any number of trackers may work on any channel; compare-and-set decides, and
 //! the loser reads again. Nothing is acknowledged before its effect is stored, and no message of a channel whose record
 //! could still move is let go without another one being held for it.
@@ -21,7 +24,9 @@ mod changes;
 mod decide;
 mod desk;
 mod drain;
+mod line;
 mod settle;
+mod standing;
 #[cfg(test)]
 mod testing;
 mod untold;
@@ -38,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::outcomes::OutcomeWriter;
 use crate::broker::{Broker, Deliveries, NatsPartition};
 use crate::http::health::{Check, Condition};
+use standing::Standing;
 use worker::Worker;
 
 /// What a tracker has to know.
@@ -85,31 +91,33 @@ pub fn check(broker: &Broker) -> Check {
     })
 }
 
-/// Tracks all partitions until the shutdown, then gives back what is held.
+/// Tracks all partitions until the shutdown. Then it says goodbye, so that others take over at once, and gives back what is
+/// held.
 pub async fn run(broker: Broker, settings: TrackSettings, shutdown: CancellationToken) -> anyhow::Result<()> {
     let counters = Arc::new(Counters::default());
     let outcomes = settings.outcomes.then(|| OutcomeWriter::new(&broker));
-    let mut partitions = JoinSet::new();
+    let (standing, peers) = Standing::join(&broker, settings.partitions).await?;
+    let (mut partitions, stop) = (JoinSet::new(), CancellationToken::new());
     for partition in 0..settings.partitions {
-        let deliveries = Deliveries::new(broker.clone(), partition, 0);
+        let deliveries = Deliveries::new(broker.clone(), partition, standing.places(), peers.clone());
         let nats = NatsPartition::new(&broker, partition, outcomes.clone()).await?;
         let worker = Worker::new(nats, settings.ack_wait, counters.clone());
-        partitions.spawn(worker.run(deliveries, shutdown.clone()));
+        partitions.spawn(worker.run(deliveries, stop.clone()));
     }
     tracing::info!(partitions = settings.partitions, "tracking");
-    let ended = all_ended(&mut partitions, &shutdown).await;
+    // A worker that ends before leaves its partition to nobody, so that this process is of no use any more.
+    let failed = tokio::select! {
+        () = standing.keep(&shutdown) => Ok(()),
+        Some(ended) = partitions.join_next() => ended.context("a partition's worker failed").and_then(|()| {
+            anyhow::bail!("a partition's worker ended before its time")
+        }),
+    };
+    stop.cancel();
+    while let Some(ended) = partitions.join_next().await {
+        ended.context("a partition's worker failed")?;
+    }
     // What was acknowledged or given back last is on its way; without a broker it comes again.
     let _ = broker.flush().await;
     tracing::info!(?counters, "tracking has ended");
-    ended
-}
-
-/// Waits for the workers, which end with the shutdown. One that ends before leaves its partition to nobody, so that this
-/// process is of no use any more.
-async fn all_ended(partitions: &mut JoinSet<()>, shutdown: &CancellationToken) -> anyhow::Result<()> {
-    while let Some(ended) = partitions.join_next().await {
-        ended.context("a partition's worker failed")?;
-        anyhow::ensure!(shutdown.is_cancelled(), "a partition's worker ended before its time");
-    }
-    Ok(())
+    failed
 }

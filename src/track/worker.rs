@@ -67,7 +67,7 @@ impl<B: TrackBroker> Worker<B> {
         if !self.untold.is_empty() {
             self.turn(Vec::new()).await;
         }
-        let held: Vec<_> = self.held().chain(deliveries.close()).collect();
+        let held: Vec<_> = self.held().chain(deliveries.close().await).collect();
         self.broker.give_back(&held, Duration::ZERO).await;
     }
 

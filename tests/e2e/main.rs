@@ -6,6 +6,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stderr, reason = "the log of a failed test is for whoever reads it")]
 
+mod acknowledgements;
 mod cli;
 mod contract_http;
 mod contract_ingest;
@@ -33,5 +34,6 @@ mod provision;
 mod raw_http;
 mod rebuild;
 mod restart;
+mod scale;
 mod shutdown;
 mod tools;

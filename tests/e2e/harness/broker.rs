@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use async_nats::jetstream;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{PATIENCE, POLL, free_port, freeze, tail};
@@ -16,6 +17,8 @@ use super::{PATIENCE, POLL, free_port, freeze, tail};
 pub struct Broker {
     port: u16,
     sync: &'static str,
+    /// Further settings.
+    more: Value,
     folder: TempDir,
     child: Option<Child>,
 }
@@ -28,8 +31,13 @@ impl Broker {
 
     /// A broker that syncs to disk at `always` or an interval.
     pub async fn start_syncing(sync: &'static str) -> Self {
+        Self::start_with(sync, Value::Null).await
+    }
+
+    /// A broker with further settings, as its configuration has them.
+    pub async fn start_with(sync: &'static str, more: Value) -> Self {
         let folder = TempDir::with_prefix("rockets-e2e-broker-").unwrap();
-        let mut broker = Self { port: free_port(), sync, folder, child: None };
+        let mut broker = Self { port: free_port(), sync, more, folder, child: None };
         broker.restart().await;
         broker
     }
@@ -105,11 +113,14 @@ impl Broker {
     }
 
     fn config(&self) -> String {
-        let config = serde_json::json!({
+        let mut config = serde_json::json!({
             "listen": format!("127.0.0.1:{}", self.port),
             "log_file": self.folder.path().join("server.log"),
             "jetstream": { "store_dir": self.folder.path(), "sync_interval": self.sync },
         });
+        for (name, value) in self.more.as_object().into_iter().flatten() {
+            config[name] = value.clone();
+        }
         format!("{config:#}\n")
     }
 

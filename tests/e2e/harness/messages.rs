@@ -17,6 +17,18 @@ impl Flight {
         Self { channel: uuid::Uuid::new_v4().to_string() }
     }
 
+    /// A rocket on such a channel, of this partition of 16.
+    pub fn of_partition(partition: u32) -> Self {
+        let mut flights = std::iter::repeat_with(Self::new);
+        flights.find(|flight| flight.partition() == partition).unwrap()
+    }
+
+    /// Its partition of 16, as the broker reckons it.
+    pub fn partition(&self) -> u32 {
+        let hash = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(16_777_619);
+        self.channel.bytes().fold(2_166_136_261, hash) % 16
+    }
+
     /// A message of any type.
     pub fn message(&self, number: u64, message_type: &str, message: Value) -> Value {
         json!({

@@ -11,6 +11,7 @@ pub mod messages;
 pub mod program;
 pub mod service;
 pub mod stream;
+pub mod trackers;
 
 use std::fmt::Debug;
 use std::sync::OnceLock;
@@ -27,6 +28,7 @@ pub use data_dir::DataDir;
 pub use messages::Flight;
 pub use program::Program;
 pub use service::TestService;
+pub use trackers::Trackers;
 
 /// How long a condition may take to come true on a machine that does much else.
 pub const PATIENCE: Duration = Duration::from_secs(60);

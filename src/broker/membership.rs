@@ -1,0 +1,327 @@
+//! Which trackers there are, by what they say of themselves on plain subjects: nothing of it is stored, and nothing of it
+//! is needed for anything to be right. A tracker that hears nobody takes itself for the only one, and shares the work
+//! with others by turns.
+//!
+//! Once a second each says that it is there and what it is first for; it says so at once when it comes, when it hears of
+//! somebody new, and when it goes. Whoever has been silent for [`SILENT_BEATS_MAX`] is taken for gone. Who doubts that
+//! another one is there asks it: where the other's connection has ended, the broker itself answers that nobody listens.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::client::RequestErrorKind;
+use async_nats::{Message, Request, StatusCode, Subscriber};
+use futures_util::StreamExt as _;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+
+use super::connection::{PUBLISH_TIMEOUT, within};
+use super::topology::{TRACKER_ASKS, TRACKER_WORDS, tracker_ask_subject, tracker_word_subject};
+use super::{Broker, BrokerError};
+
+/// Time between two beats.
+const BEAT: Duration = Duration::from_millis(250);
+/// On every so many a tracker says that it is there.
+const BEATS_A_WORD: u64 = 4;
+/// Beats that somebody may be silent for. Beats are counted and no time is measured, so that a tracker that stood still
+/// itself does not take the others for gone.
+const SILENT_BEATS_MAX: u32 = 9;
+/// How long a newcomer waits for the others to answer, and anybody for one other.
+const ANSWER_MAX: Duration = Duration::from_millis(250);
+/// How long somebody who is no tracker waits for the answers of all.
+const ROLL_CALL_MAX: Duration = Duration::from_millis(500);
+/// Partitions of the widest stream; a word that names more is not from a tracker.
+const LEADS_MAX: usize = 256;
+/// Doubts that may wait to be looked at; further ones are raised again.
+const DOUBTS_MAX: usize = 256;
+
+/// What a tracker says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Word {
+    /// Its name.
+    pub name: String,
+    /// The partitions that it is first for, as it sees it.
+    pub leads: Vec<u16>,
+    /// Whether it is about to go.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaves: bool,
+}
+
+/// One tracker among others.
+pub struct Membership {
+    broker: Broker,
+    name: String,
+    leads: Vec<u16>,
+    words: Subscriber,
+    asks: Subscriber,
+    own_asks: Subscriber,
+    beat: Interval,
+    /// Counts beats.
+    beats: u64,
+    others: Others,
+    gone: mpsc::Receiver<Arc<str>>,
+}
+
+/// By what somebody who works on a partition asks for another tracker.
+#[derive(Clone)]
+pub struct Peers {
+    broker: Broker,
+    gone: mpsc::Sender<Arc<str>>,
+}
+
+impl Membership {
+    /// Says that this tracker is there, and waits for the others to answer, if there are any.
+    pub async fn join(broker: &Broker) -> Result<(Self, Peers), BrokerError> {
+        let name = broker.instance().to_owned();
+        let words = subscribe(broker, TRACKER_WORDS.into()).await?;
+        let (gone_sender, gone) = mpsc::channel(DOUBTS_MAX);
+        let peers = Peers { broker: broker.clone(), gone: gone_sender };
+        let mut beat = interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Only the others listen for questions yet: if nobody answers for all, there is nobody to wait for.
+        let alone = !peers.listen(TRACKER_ASKS.into()).await;
+        let (asks, own_asks) =
+            (subscribe(broker, TRACKER_ASKS.into()).await?, subscribe(broker, tracker_ask_subject(&name)).await?);
+        let (broker, others) = (broker.clone(), Others::default());
+        let mut membership =
+            Self { broker, name, leads: Vec::new(), words, asks, own_asks, beat, beats: 0, others, gone };
+        membership.say(false).await;
+        if !alone {
+            let hearing = async { while membership.hear().await.is_some() {} };
+            let _ = timeout(ANSWER_MAX, hearing).await;
+        }
+        Ok((membership, peers))
+    }
+
+    /// Its own name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The names of all trackers that are there, its own among them.
+    pub fn names(&self) -> Vec<&str> {
+        self.others.silent_beats.keys().map(String::as_str).chain([self.name()]).collect()
+    }
+
+    /// Notes what this tracker is first for, and says so.
+    pub async fn lead(&mut self, leads: Vec<u16>) {
+        self.leads = leads;
+        self.say(false).await;
+    }
+
+    /// Waits until another tracker has come or gone. Nothing is lost when the wait is given up.
+    pub async fn changed(&mut self) {
+        loop {
+            match self.hear().await {
+                Some(true) => return,
+                Some(false) => {}
+                // The connection has ended for good: nothing changes any more.
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Says that this tracker goes, so that the others need not find it out.
+    pub async fn leave(self) {
+        self.say(true).await;
+        // Without a broker there is nobody to tell.
+        let _ = self.broker.flush().await;
+    }
+
+    /// Waits for one thing to happen, and tells whether another tracker has come or gone by it; nothing where the
+    /// connection has ended for good.
+    async fn hear(&mut self) -> Option<bool> {
+        tokio::select! {
+            biased;
+            word = self.words.next() => {
+                let change = self.others.heard(&word?, &self.name);
+                if change == Change::Came {
+                    self.say(false).await;
+                }
+                Some(change != Change::None)
+            }
+            ask = self.asks.next() => self.answer(ask?).await,
+            ask = self.own_asks.next() => self.answer(ask?).await,
+            Some(name) = self.gone.recv() => Some(self.others.silent_beats.remove(&*name).is_some()),
+            _ = self.beat.tick() => {
+                self.beats += 1;
+                if self.beats.is_multiple_of(BEATS_A_WORD) {
+                    self.say(false).await;
+                }
+                // Without a connection nobody can be heard, so that silence says nothing.
+                Some(self.broker.is_connected() && self.others.beat())
+            }
+        }
+    }
+
+    async fn say(&self, leaves: bool) {
+        let word = Word { name: self.name.clone(), leads: self.leads.clone(), leaves };
+        publish(&self.broker, tracker_word_subject(&self.name), &word).await;
+    }
+
+    async fn answer(&self, ask: Message) -> Option<bool> {
+        let word = Word { name: self.name.clone(), leads: self.leads.clone(), leaves: false };
+        if let Some(reply) = ask.reply {
+            publish(&self.broker, reply.to_string(), &word).await;
+        }
+        Some(false)
+    }
+}
+
+impl Peers {
+    /// Whether another tracker's connection still stands, as far as can be found out at once.
+    pub async fn is_there(&self, name: &str) -> bool {
+        !self.broker.is_connected() || self.listen(tracker_ask_subject(name)).await
+    }
+
+    /// Notes that a tracker's connection has ended.
+    pub fn is_gone(&self, name: Arc<str>) {
+        // Where too many are noted at once, the next message raises the question again.
+        let _ = self.gone.try_send(name);
+    }
+
+    /// Whether anybody listens on a subject. One that listens and is slow to answer is there.
+    async fn listen(&self, subject: String) -> bool {
+        let request = Request::new().timeout(Some(ANSWER_MAX));
+        let answer = timeout(2 * ANSWER_MAX, self.broker.client().send_request(subject, request)).await;
+        !matches!(answer, Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders)
+    }
+}
+
+/// Asks all trackers what they say of themselves; by name.
+pub async fn roll_call(broker: &Broker) -> Result<Vec<Word>, BrokerError> {
+    let inbox = broker.client().new_inbox();
+    let mut answers = subscribe(broker, inbox.clone()).await?;
+    let ask = broker.client().publish_with_reply(TRACKER_ASKS, inbox, bytes::Bytes::new());
+    within(PUBLISH_TIMEOUT, "asking the trackers", ask).await?;
+    let mut words = BTreeMap::new();
+    let collect = async {
+        while let Some(answer) = answers.next().await {
+            if answer.status == Some(StatusCode::NO_RESPONDERS) {
+                return;
+            }
+            words.extend(read(&answer).map(|word| (word.name.clone(), word)));
+        }
+    };
+    let _ = timeout(ROLL_CALL_MAX, collect).await;
+    Ok(words.into_values().collect())
+}
+
+async fn subscribe(broker: &Broker, subject: String) -> Result<Subscriber, BrokerError> {
+    within(PUBLISH_TIMEOUT, "subscribing", broker.client().subscribe(subject)).await
+}
+
+async fn publish(broker: &Broker, subject: String, word: &Word) {
+    let Ok(payload) = serde_json::to_vec(word) else { return };
+    if broker.is_connected() {
+        // What is not said now is said with the next beat.
+        let _ = within(PUBLISH_TIMEOUT, "saying", broker.client().publish(subject, payload.into())).await;
+    }
+}
+
+/// A word, unless it is something else: everybody may publish.
+fn read(message: &Message) -> Option<Word> {
+    let word: Word = serde_json::from_slice(&message.payload).ok()?;
+    let is_name = |name: &str| (1..=128).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
+    (is_name(&word.name) && word.leads.len() <= LEADS_MAX).then_some(word)
+}
+
+/// What a word has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    None,
+    Came,
+    Went,
+}
+
+/// The other trackers.
+#[derive(Debug, Default)]
+struct Others {
+    /// For how many beats each has not been heard.
+    silent_beats: BTreeMap<String, u32>,
+}
+
+impl Others {
+    fn heard(&mut self, message: &Message, own: &str) -> Change {
+        match read(message) {
+            Some(word) if word.name != own => self.says(word),
+            _ => Change::None,
+        }
+    }
+
+    fn says(&mut self, word: Word) -> Change {
+        let known = match word.leaves {
+            true => self.silent_beats.remove(&word.name),
+            false => self.silent_beats.insert(word.name, 0),
+        };
+        match (word.leaves, known) {
+            (true, Some(_)) => Change::Went,
+            (false, None) => Change::Came,
+            _ => Change::None,
+        }
+    }
+
+    /// Lets one beat pass, and tells whether somebody is gone by it.
+    fn beat(&mut self) -> bool {
+        let before = self.silent_beats.len();
+        self.silent_beats.values_mut().for_each(|beats| *beats += 1);
+        self.silent_beats.retain(|_, beats| *beats <= SILENT_BEATS_MAX);
+        self.silent_beats.len() < before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn word(name: &str, leaves: bool) -> Word {
+        Word { name: name.into(), leads: vec![3], leaves }
+    }
+
+    #[test]
+    fn trackers_come_and_go() {
+        let mut others = Others::default();
+        assert_eq!(others.says(word("a", true)), Change::None);
+        assert_eq!(others.says(word("a", false)), Change::Came);
+        assert_eq!(others.says(word("a", false)), Change::None);
+        assert_eq!(others.says(word("b", false)), Change::Came);
+        assert_eq!(others.says(word("a", true)), Change::Went);
+        assert_eq!(others.silent_beats.len(), 1);
+    }
+
+    #[test]
+    fn who_is_silent_for_long_is_gone() {
+        let mut others = Others::default();
+        others.says(word("a", false));
+        others.says(word("b", false));
+        for _ in 0..SILENT_BEATS_MAX {
+            assert!(!others.beat());
+            others.says(word("b", false));
+        }
+        assert!(others.beat());
+        assert_eq!(others.silent_beats.into_keys().collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn a_word_is_legible_and_nothing_else_is_one() {
+        let said = serde_json::to_string(&word("host-1-0a", false)).unwrap();
+        assert_eq!(said, r#"{"name":"host-1-0a","leads":[3]}"#);
+        let message = |payload: &str| Message {
+            subject: "a".into(),
+            reply: None,
+            payload: payload.to_owned().into(),
+            headers: None,
+            status: None,
+            description: None,
+            length: 0,
+        };
+        assert_eq!(read(&message(&said)), Some(word("host-1-0a", false)));
+        for other in
+            ["", "{}", r#"{"name":"","leads":[]}"#, r#"{"name":"a b","leads":[]}"#, r#"{"name":"a","leads":[-1]}"#]
+        {
+            assert_eq!(read(&message(other)), None, "{other}");
+        }
+    }
+}
