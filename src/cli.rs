@@ -3,6 +3,7 @@
 mod dlq;
 mod gaps;
 mod history;
+mod partitions;
 mod rebuild;
 mod skip;
 mod tool;
@@ -52,6 +53,8 @@ enum Command {
     Query(Settings),
     /// Make the broker's streams, durables and bucket, or change what differs
     Init(Settings),
+    /// Show who works on what, what waits to be taken up, and whether more trackers would help
+    Partitions(partitions::Options),
     /// Show which channels wait for a missing number, and since when
     Gaps(gaps::Options),
     /// Give up waiting for numbers of a rocket that will not come
@@ -148,6 +151,7 @@ async fn run(command: Command) -> ExitCode {
         Command::History(options) => return history::run(options).await,
         Command::Rebuild(options) => return rebuild::run(options).await,
         Command::Init(settings) => return with_config(settings, init).await,
+        Command::Partitions(options) => return partitions::run(options).await,
         Command::Gaps(options) => return gaps::run(options).await,
         Command::Up { roles, settings } => {
             return with_config(settings, async |config| {

@@ -28,6 +28,7 @@ mod history;
 mod hostile_bytes;
 mod nats_py;
 mod one_store;
+mod partitions;
 mod pipeline;
 mod poison;
 mod provision;
