@@ -7,6 +7,7 @@
 #![allow(clippy::print_stderr, reason = "the log of a failed test is for whoever reads it")]
 
 mod acknowledgements;
+mod alike;
 mod cli;
 mod contract_http;
 mod contract_ingest;
