@@ -170,7 +170,8 @@ async fn first_delivery(stream: &Stream, durable: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn left_of_all(stream: &Stream, names: &[String]) -> anyhow::Result<u64> {
+/// Messages that are not acknowledged in any of these durables.
+pub async fn left_of_all(stream: &Stream, names: &[String]) -> anyhow::Result<u64> {
     Ok(infos(stream, names).await?.iter().map(left).sum())
 }
 

@@ -1,11 +1,11 @@
 //! The benchmark of the whole way of a message: `make bench`, or `cargo bench --bench pipeline -- --quick` for a try with
-//! a tenth of the numbers, `--telling` for what telling outcomes costs alone. Prints one table, ready for the README; what
+//! a tenth of the numbers, `--telling` for what telling outcomes costs alone, `--trackers` for what several trackers cost. Prints one table, ready for the README; what
 //! it is doing meanwhile goes to standard error.
 //!
 //! Every figure is compared with a bare one from the same run, because the machine, its disk and its other users are no
 //! two days the same: POSTs with a POST that does nothing, draining the stream with consuming it and nothing else.
 //!
-//! - [`posts`], [`drain`], [`visible`], [`memory`] measure one thing each; [`report`] is what they fill.
+//! - [`posts`], [`drain`], [`visible`], [`memory`], [`trackers`] measure one thing each; [`report`] is what they fill.
 //! - [`site`] is a broker with roles, all of them real processes that were started as a user starts them; [`process`] is
 //!   one of them. [`noop`] is this program once more, as the server that does nothing, and [`tracker`] as a tracker that
 //!   does not tell what became of messages.
@@ -24,6 +24,7 @@ mod process;
 mod report;
 mod site;
 mod tracker;
+mod trackers;
 mod visible;
 
 use std::io::Write as _;
@@ -40,14 +41,28 @@ use tokio::signal::unix::{SignalKind, signal};
 struct Scale {
     /// What every number is divided by.
     divisor: u32,
-    /// Only what telling outcomes costs.
-    only_telling: bool,
+    /// Only this.
+    only: Option<Only>,
+}
+
+/// What can be measured alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Only {
+    /// What telling outcomes costs.
+    Telling,
+    /// What several trackers cost.
+    Trackers,
 }
 
 impl Scale {
-    const FULL: Self = Self { divisor: 1, only_telling: false };
+    const FULL: Self = Self { divisor: 1, only: None };
     const QUICK: Self = Self { divisor: 10, ..Self::FULL };
-    const TELLING: Self = Self { only_telling: true, ..Self::FULL };
+    const TELLING: Self = Self { only: Some(Only::Telling), ..Self::FULL };
+    const TRACKERS: Self = Self { only: Some(Only::Trackers), ..Self::FULL };
+
+    fn includes(self, part: Only) -> bool {
+        self.only.is_none_or(|only| only == part)
+    }
 
     fn count(self, full: u64) -> u64 {
         full / u64::from(self.divisor)
@@ -67,9 +82,10 @@ fn main() -> anyhow::Result<()> {
         [] => runtime.block_on(until_interrupted(Scale::FULL)),
         ["--quick"] => runtime.block_on(until_interrupted(Scale::QUICK)),
         ["--telling"] => runtime.block_on(until_interrupted(Scale::TELLING)),
+        ["--trackers"] => runtime.block_on(until_interrupted(Scale::TRACKERS)),
         [tracker::ARGUMENT, port, url, outcomes] => runtime.block_on(tracker::run(port, url, outcomes)),
         [noop::ARGUMENT, port] => runtime.block_on(noop::serve(port.parse().context("the port")?)),
-        other => anyhow::bail!("{other:?} is not understood; there are only --quick and --telling"),
+        other => anyhow::bail!("{other:?} is not understood; there are only --quick, --telling and --trackers"),
     }
 }
 
@@ -87,16 +103,20 @@ async fn measure(scale: Scale) -> anyhow::Result<()> {
     let (mut report, before) = (Report::default(), SyncTime::measure()?);
     for sync in Sync::ALL {
         let rows = report.under(sync);
-        drain::measure_telling(scale, sync, rows).await?;
-        if scale.only_telling {
-            continue;
+        if scale.includes(Only::Telling) {
+            drain::measure_telling(scale, sync, rows).await?;
         }
-        posts::measure(scale, sync, rows).await?;
-        drain::measure(scale, sync, rows).await?;
-        visible::measure(scale, sync, rows).await?;
+        if scale.includes(Only::Trackers) {
+            trackers::measure(scale, sync, rows).await?;
+        }
+        if scale.only.is_none() {
+            posts::measure(scale, sync, rows).await?;
+            drain::measure(scale, sync, rows).await?;
+            visible::measure(scale, sync, rows).await?;
+        }
     }
     // What is in memory does not depend on when the disk is synced; how long it takes to get there does.
-    if !scale.only_telling {
+    if scale.only.is_none() {
         memory::measure(scale, report.under(Sync::TwoMinutes)).await?;
     }
     let machine = machine::describe(before, SyncTime::measure()?)?;

@@ -18,6 +18,9 @@ use tokio::time::{Instant, sleep, timeout};
 const START_MAX: Duration = Duration::from_secs(60);
 const STOP_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(5);
+/// Where the processor time in `/proc/PID/stat` begins, behind the program's name, and its unit.
+const STAT_UTIME: usize = 11;
+const STAT_TICK: Duration = Duration::from_millis(10);
 
 pub struct Process {
     child: Child,
@@ -57,6 +60,16 @@ impl Process {
                 kilobytes(Some(&String::from_utf8_lossy(&output.stdout)))
             }
         }
+    }
+
+    /// Processor time that it has used, on its own behalf and in the kernel.
+    pub fn processor_time(&self) -> anyhow::Result<Duration> {
+        let pid = self.child.id().context("it has ended")?;
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("there is no /proc")?;
+        // The program's name is in parentheses and may hold anything.
+        let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat")?;
+        let ticks = fields.split_whitespace().skip(STAT_UTIME).take(2).map(str::parse::<u64>);
+        Ok(STAT_TICK * u32::try_from(ticks.sum::<Result<u64, _>>()?)?)
     }
 
     /// Ends it in good order.

@@ -77,6 +77,11 @@ impl Rows {
         self.add(name, value, format!("{times:.1} × a GET of {} µs", bare.as_micros()));
     }
 
+    /// Seconds, and how many times as many as others they are.
+    pub fn seconds(&mut self, name: &str, own: f64, bare: f64, whose: &str) {
+        self.add(name, format!("{own:.3} s"), format!("{:.2} × the {bare:.3} s {whose}", own / bare));
+    }
+
     /// Memory in use, and what it was at first.
     pub fn memory(&mut self, name: &str, bytes: u64, before: u64) {
         let megabytes = |bytes: u64| format!("{:.0} MB", bytes as f64 / 1e6);
