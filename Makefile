@@ -2,7 +2,7 @@
 # Written for GNU make 3.81 too, which is what macOS has.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test ci bench nats-server .venv
+.PHONY: help run test ci bench drill nats-server .venv
 
 # The pinned broker, where it had to be fetched, stands before an older one of the machine.
 export PATH := $(CURDIR)/nats/.bin:$(PATH)
@@ -32,6 +32,9 @@ ci: ## Check format, lints and documentation, then run all tests.
 
 bench: nats-server ## Measure the whole way of a message.
 	cargo bench --locked --bench pipeline
+
+drill: nats-server ## Do faults to real processes under load: make drill SEED=7 FAULTS=1000
+	DRILL_SEED=$(SEED) DRILL_FAULTS=$(FAULTS) cargo test --locked $(features) --test drill one_broker
 
 nats-server: ## Get the broker, unless a fit one is there.
 	@nats/get-nats-server

@@ -15,12 +15,19 @@ use super::{PATIENCE, POLL, free_port, freeze, tail};
 
 /// A broker with JetStream, which ends with its owner.
 pub struct Broker {
+    server: Option<Server>,
     port: u16,
     sync: &'static str,
+    /// Bytes that its store may take; none for as many as there are.
+    room: Option<u64>,
     /// Further settings.
     more: Value,
     folder: TempDir,
-    child: Option<Child>,
+}
+
+/// A process of `nats-server`, which ends with its owner.
+pub struct Server {
+    child: Child,
 }
 
 impl Broker {
@@ -37,7 +44,7 @@ impl Broker {
     /// A broker with further settings, as its configuration has them.
     pub async fn start_with(sync: &'static str, more: Value) -> Self {
         let folder = TempDir::with_prefix("rockets-e2e-broker-").unwrap();
-        let mut broker = Self { port: free_port(), sync, more, folder, child: None };
+        let mut broker = Self { server: None, port: free_port(), sync, room: None, more, folder };
         broker.restart().await;
         broker
     }
@@ -64,10 +71,13 @@ impl Broker {
 
     /// Ends it as `kill -9` does.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
+        self.server = None;
+    }
+
+    /// From its next start on its store may take so many bytes; none for as many as there are.
+    #[allow(dead_code, reason = "for the drill alone")]
+    pub fn give_room(&mut self, bytes: Option<u64>) {
+        self.room = bytes;
     }
 
     /// Starts it, again if need be, and waits until it answers.
@@ -75,31 +85,64 @@ impl Broker {
         self.kill();
         let config = self.folder.path().join("server.conf");
         std::fs::write(&config, self.config()).unwrap();
-        let mut child = Command::new(server_program())
-            .args([Path::new("--config"), &config])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            let ended = child.try_wait().unwrap();
-            assert!(ended.is_none() && Instant::now() < deadline, "no broker: {ended:?}\n{}", tail(&self.log(), 20));
-            tokio::time::sleep(POLL).await;
-        }
-        self.child = Some(child);
+        let mut command = Command::new(server_program());
+        command.args([Path::new("--config"), &config]);
+        self.server = Some(Server::start(command, self.port, &self.log_file()).await);
     }
 
     /// Takes away its store, once it was killed.
     pub fn clear(&self) {
-        assert!(self.child.is_none(), "the broker runs");
+        assert!(self.server.is_none(), "the broker runs");
         std::fs::remove_dir_all(self.folder.path().join("jetstream")).unwrap();
     }
 
     /// Stops it as a machine that hangs: connections stay open and nothing answers.
     pub fn freeze(&self) {
-        freeze(Pid::from_child(self.child.as_ref().expect("the broker runs")));
+        self.server.as_ref().expect("the broker runs").freeze();
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.server.as_ref().expect("the broker runs").thaw();
+    }
+
+    fn config(&self) -> String {
+        let mut config = serde_json::json!({
+            "listen": format!("127.0.0.1:{}", self.port),
+            "log_file": self.log_file(),
+            "jetstream": { "store_dir": self.folder.path(), "sync_interval": self.sync },
+        });
+        if let Some(room) = self.room {
+            config["jetstream"]["max_file_store"] = room.into();
+        }
+        for (name, value) in self.more.as_object().into_iter().flatten() {
+            config[name] = value.clone();
+        }
+        format!("{config:#}\n")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("server.log")
+    }
+}
+
+impl Server {
+    /// Runs a command that starts one, and waits until it answers on its port; where it does not, shows its log.
+    pub async fn start(mut command: Command, port: u16, log: &Path) -> Self {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut server = Self { child: command.spawn().unwrap() };
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let ended = server.child.try_wait().unwrap();
+            assert!(ended.is_none() && Instant::now() < deadline, "no broker: {ended:?}\n{}", end_of(log));
+            tokio::time::sleep(POLL).await;
+        }
+        server
+    }
+
+    /// Stops it as a machine that hangs: connections stay open and nothing answers.
+    pub fn freeze(&self) {
+        freeze(self.pid());
     }
 
     /// Lets it go on.
@@ -107,35 +150,44 @@ impl Broker {
         self.signal(Signal::CONT);
     }
 
-    fn signal(&self, signal: Signal) {
-        let pid = self.child.as_ref().expect("the broker runs").id();
-        kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
     }
 
-    fn config(&self) -> String {
-        let mut config = serde_json::json!({
-            "listen": format!("127.0.0.1:{}", self.port),
-            "log_file": self.folder.path().join("server.log"),
-            "jetstream": { "store_dir": self.folder.path(), "sync_interval": self.sync },
-        });
-        for (name, value) in self.more.as_object().into_iter().flatten() {
-            config[name] = value.clone();
+    /// Waits until it has ended.
+    #[allow(dead_code, reason = "for the drill alone")]
+    pub async fn exit(mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "the broker does not end");
+            tokio::time::sleep(POLL).await;
         }
-        format!("{config:#}\n")
     }
 
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default()
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
     }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // One that has ended is not there to be killed; a frozen one is killed all the same.
+        let _ = self.child.kill();
+        self.child.wait().unwrap();
+    }
+}
+
+/// The lines at the end of a log file.
+fn end_of(log: &Path) -> String {
+    tail(&std::fs::read_to_string(log).unwrap_or_default(), 20)
 }
 
 impl Drop for Broker {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- the broker on port {}, its last lines:\n{}", self.port, tail(&self.log(), 20));
+            eprintln!("--- the broker on port {}, its last lines:\n{}", self.port, end_of(&self.log_file()));
         }
-        // A frozen process is killed all the same.
-        self.kill();
     }
 }
 

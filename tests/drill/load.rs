@@ -1,0 +1,191 @@
+//! The rockets: they send all the time, out of order, some messages twice, each until it was answered with 2xx.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rand::RngExt as _;
+use rand::seq::SliceRandom as _;
+use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::course::Course;
+use crate::harness::{Client, Flight};
+use crate::report::say;
+
+/// Rockets that send at once.
+pub const SENDERS: u64 = 10;
+/// Pause of a rocket between two messages.
+const PAUSE: Duration = Duration::from_millis(150);
+/// Pause before a message is sent again.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// How far out of order a rocket sends.
+const SHUFFLE: usize = 6;
+/// Partitions of the stream; a probe in each.
+const PARTITIONS: u32 = 16;
+/// Lies that are kept word for word.
+const LIES_MAX: usize = 40;
+
+/// What all rockets share.
+pub struct Load {
+    ingests: Vec<Client>,
+    turn: AtomicUsize,
+    /// One rocket in each partition, which sends only after a fault.
+    pub probes: Vec<Arc<Course>>,
+    /// Whose large messages fill the store.
+    pub filler: Arc<Course>,
+    courses: Mutex<Vec<Arc<Course>>>,
+    finished: Mutex<Option<mpsc::UnboundedSender<Arc<Course>>>>,
+    /// Ends the load; rockets that are on their way come to their end.
+    pub stop: CancellationToken,
+    pub tally: Tally,
+    lies: Mutex<Vec<String>>,
+}
+
+/// What happened, in numbers.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub stored: AtomicU64,
+    pub refused: AtomicU64,
+    pub unanswered: AtomicU64,
+    pub answers_judged: AtomicU64,
+    pub events_judged: AtomicU64,
+    pub lies: AtomicU64,
+}
+
+/// What came of one attempt to send a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Answered with 2xx.
+    Stored,
+    /// Answered with 503 and told to come again.
+    Refused,
+    /// No answer, or one that no rocket can do with, which was noted.
+    Unanswered,
+}
+
+impl Load {
+    /// A load on these; rockets that have sent everything are handed on.
+    pub fn new(ingests: Vec<Client>, finished: mpsc::UnboundedSender<Arc<Course>>) -> Self {
+        let probes: Vec<_> =
+            (0..PARTITIONS).map(|partition| Arc::new(Course::of_probe(flight_in(partition)))).collect();
+        let filler = Arc::new(Course::of_probe(Flight::new()));
+        let courses = Mutex::new(probes.iter().chain([&filler]).cloned().collect());
+        let (turn, stop, tally, lies) = Default::default();
+        let finished = Mutex::new(Some(finished));
+        Self { ingests, turn, probes, filler, courses, finished, stop, tally, lies }
+    }
+
+    /// All courses that were begun, oldest first.
+    pub fn courses(&self) -> Vec<Arc<Course>> {
+        self.courses.lock().unwrap().clone()
+    }
+
+    /// One of the courses, mostly one of the latest.
+    pub fn any_course(&self, random: &mut ChaCha8Rng) -> Arc<Course> {
+        let courses = self.courses.lock().unwrap();
+        let latest = if random.random_bool(0.8) { courses.len().saturating_sub(2 * SENDERS as usize) } else { 0 };
+        courses[random.random_range(latest..courses.len())].clone()
+    }
+
+    /// Notes an answer that must not be.
+    pub fn lie(&self, what: String) {
+        self.tally.lies.fetch_add(1, Ordering::Relaxed);
+        let mut lies = self.lies.lock().unwrap();
+        if lies.len() < LIES_MAX {
+            say(&format!("    LIE {what}"));
+            lies.push(what);
+        }
+    }
+
+    /// Sends a message once, to whichever process is next.
+    pub async fn post(&self, course: &Course, number: u64, message: &Value) -> Outcome {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.post_to(&self.ingests[turn % self.ingests.len()], course, number, message).await
+    }
+
+    /// Sends a message once.
+    pub async fn post_to(&self, client: &Client, course: &Course, number: u64, message: &Value) -> Outcome {
+        course.tries(number);
+        let request = client.request(reqwest::Method::POST, "/messages").json(message);
+        let Ok(answer) = client.try_answer(request).await else {
+            self.tally.unanswered.fetch_add(1, Ordering::Relaxed);
+            return Outcome::Unanswered;
+        };
+        let (status, event_id) = (answer.body["data"]["status"].as_str(), answer.body["data"]["event_id"].as_u64());
+        match (answer.status, status, event_id) {
+            (200, Some("ingested" | "duplicate"), Some(event_id)) => {
+                course.answered(number, event_id);
+                self.tally.stored.fetch_add(1, Ordering::Relaxed);
+                Outcome::Stored
+            }
+            (503, ..) if answer.headers.contains_key("retry-after") => {
+                self.tally.refused.fetch_add(1, Ordering::Relaxed);
+                Outcome::Refused
+            }
+            _ => {
+                self.lie(format!("POST of {} number {number}: {answer:?}", course.channel));
+                Outcome::Unanswered
+            }
+        }
+    }
+
+    /// Sends a message until it was answered with 2xx.
+    pub async fn post_until_stored(&self, course: &Course, number: u64) {
+        let message = course.message(number);
+        while self.post(course, number, &message).await != Outcome::Stored {
+            sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    /// Sends one rocket after the other until the load is to end.
+    pub async fn send(&self, mut random: ChaCha8Rng) {
+        while !self.stop.is_cancelled() {
+            let messages = random.random_range(20..=60);
+            let course = Arc::new(Course::draw(&mut random, messages));
+            self.courses.lock().unwrap().push(course.clone());
+            for number in shuffled(course.numbers(), &mut random) {
+                self.post_until_stored(&course, number).await;
+                let pause = PAUSE.mul_f64(random.random_range(0.0..2.0));
+                let _ = tokio::time::timeout(pause, self.stop.cancelled()).await;
+            }
+            let finished = self.finished.lock().unwrap();
+            finished.as_ref().expect("the load goes on").send(course).expect("somebody judges");
+        }
+    }
+
+    /// Hands on no more rockets.
+    pub fn close(&self) {
+        self.finished.lock().unwrap().take();
+    }
+
+    /// Sends again what filled the store and was refused.
+    pub async fn send_the_rest(&self) {
+        for number in self.filler.numbers_not_stored() {
+            self.post_until_stored(&self.filler, number).await;
+        }
+    }
+}
+
+/// Some way out of order, some twice.
+fn shuffled(numbers: Vec<u64>, random: &mut ChaCha8Rng) -> Vec<u64> {
+    let mut order = Vec::new();
+    for number in numbers {
+        order.push(number);
+        if random.random_bool(0.1) {
+            order.push(number);
+        }
+    }
+    order.chunks_mut(SHUFFLE).for_each(|chunk| chunk.shuffle(random));
+    order
+}
+
+/// A rocket whose channel falls into this partition: FNV-1a of 32 bits, as the server has it.
+fn flight_in(partition: u32) -> Flight {
+    let hash = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(16_777_619);
+    let in_partition = |flight: &Flight| flight.channel.bytes().fold(2_166_136_261, hash) % PARTITIONS == partition;
+    std::iter::repeat_with(Flight::new).find(in_partition).expect("there is one")
+}

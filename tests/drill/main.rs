@@ -1,0 +1,62 @@
+//! The drill: real brokers and real `rockets` processes under a continuous load, one fault after the other, and an oracle
+//! outside that knows what must have become of every message.
+//!
+//! [`plan`] draws the faults from a seed, [`site`] is all that runs, [`faults`] does them to it. [`load`] are the rockets,
+//! [`course`] knows what each of them must be after each of its messages, [`readers`] ask all the time and catch answers
+//! that lie. After each fault a probe must come through, in a named time ([`probe`]); at the end [`verdict`] looks at
+//! everything once more, and [`report`] prints it.
+//!
+//! `make drill SEED=… FAULTS=…` runs one of them; a seed gives the same faults in the same order, though what they meet
+//! differs from one run to the next. As a test, without settings, it takes some minutes with a seed of the day.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a drill that cannot go on fails")]
+#![allow(clippy::print_stderr, reason = "the log of a failed drill is for whoever reads it")]
+
+mod course;
+mod faults;
+#[allow(dead_code, unused_imports, reason = "shared with the end to end tests, which use all of it")]
+#[path = "../e2e/harness/mod.rs"]
+mod harness;
+mod load;
+mod plan;
+mod probe;
+mod proxy;
+mod readers;
+mod report;
+mod site;
+mod verdict;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use plan::Plan;
+use tokio::sync::Mutex;
+
+/// Faults of a run that was not told how many.
+const FAULTS_DEFAULT: usize = 60;
+
+/// Drills share the machine with nobody, so that recovery takes as long as it takes.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+/// A number from the environment.
+fn setting(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number: {text}")))
+}
+
+/// The seed of a run that was not told one: another one each day.
+fn seed_of_the_day() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / (24 * 60 * 60)
+}
+
+fn seed() -> u64 {
+    setting("DRILL_SEED").unwrap_or_else(seed_of_the_day)
+}
+
+fn faults(default: usize) -> usize {
+    setting("DRILL_FAULTS").map_or(default, |faults| faults.try_into().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_broker_and_every_kind_of_fault() {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    verdict::drill(Plan::for_one_broker(seed(), faults(FAULTS_DEFAULT))).await;
+}

@@ -1,0 +1,198 @@
+//! Which faults come, in which order, at whom and for how long: drawn from a seed.
+
+use std::fmt;
+use std::time::Duration;
+
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+/// How long a tracker may hold a message in a drill.
+pub const ACK_WAIT: Duration = Duration::from_secs(1);
+
+/// A role of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    Ingest,
+    Track,
+    Query,
+}
+
+impl Role {
+    pub const ALL: [Self; 3] = [Self::Ingest, Self::Track, Self::Query];
+
+    /// Its subcommand.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Track => "track",
+            Self::Query => "query",
+        }
+    }
+
+    /// How many processes of it a drill has.
+    pub fn processes(self) -> usize {
+        match self {
+            Self::Track => 3,
+            Self::Ingest | Self::Query => 2,
+        }
+    }
+}
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// `kill -9` of a process, which is started again after a while.
+    Kill(Role),
+    /// SIGSTOP of a process, and SIGCONT after a while.
+    Freeze(Role),
+    /// `kill -9` of a process; those that are left have to do.
+    KillForGood(Role),
+    /// SIGSTOP of a process; those that are left have to do.
+    FreezeForGood(Role),
+    /// Its connections to the broker end, and it gets no new ones for a while.
+    Cut(Role),
+    /// Everything between it and the broker is late.
+    Slow(Role),
+    /// Its connections to the broker are half open: they stand, and nothing comes through, for good.
+    Silent(Role),
+    /// `kill -9` of the broker, which is started again after a while.
+    KillBroker,
+    /// SIGSTOP of the broker, and SIGCONT after a while.
+    FreezeBroker,
+    /// The broker's store is full for a while.
+    Full,
+}
+
+impl Kind {
+    /// The time in which a probe must come through once the fault is over (those for good: once it is done).
+    pub fn recovers_within(self) -> Duration {
+        Duration::from_secs(match self {
+            // A process starts and connects; what a tracker held comes again.
+            Self::Kill(_) | Self::Freeze(_) | Self::KillForGood(_) | Self::Slow(_) => 5,
+            // What a frozen tracker was sent until its pulls expired, and then held.
+            Self::FreezeForGood(_) => 10,
+            Self::Cut(_) | Self::KillBroker | Self::FreezeBroker => 10,
+            // A role notices by its own probes of the connection.
+            Self::Silent(_) => 20,
+            Self::Full => 10,
+        })
+    }
+
+    /// Whether the fault stays while the probe has to come through.
+    pub fn is_for_good(self) -> bool {
+        matches!(self, Self::KillForGood(_) | Self::FreezeForGood(_))
+    }
+
+    /// The role that it meets; none for the broker.
+    fn role(self) -> Option<Role> {
+        match self {
+            Self::Kill(role) | Self::Freeze(role) | Self::KillForGood(role) | Self::FreezeForGood(role) => Some(role),
+            Self::Cut(role) | Self::Slow(role) | Self::Silent(role) => Some(role),
+            Self::KillBroker | Self::FreezeBroker | Self::Full => None,
+        }
+    }
+
+    fn lasting(self, random: &mut ChaCha8Rng) -> Duration {
+        Duration::from_millis(match self {
+            Self::Full => random.random_range(1_000..2_000),
+            Self::Slow(_) | Self::Freeze(_) | Self::FreezeBroker => random.random_range(200..2_000),
+            _ => random.random_range(0..800),
+        })
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kill(role) => write!(f, "{}: killed, started again", role.name()),
+            Self::Freeze(role) => write!(f, "{}: frozen for a while", role.name()),
+            Self::KillForGood(role) => write!(f, "{}: killed, the others go on", role.name()),
+            Self::FreezeForGood(role) => write!(f, "{}: frozen, the others go on", role.name()),
+            Self::Cut(role) => write!(f, "{}: cut off from the broker", role.name()),
+            Self::Slow(role) => write!(f, "{}: slow line to the broker", role.name()),
+            Self::Silent(role) => write!(f, "{}: half-open line to the broker", role.name()),
+            Self::KillBroker => write!(f, "broker: killed, started again"),
+            Self::FreezeBroker => write!(f, "broker: frozen for a while"),
+            Self::Full => write!(f, "broker: store full"),
+        }
+    }
+}
+
+/// One kind of fault, and whom it meets: which of the processes of its role.
+#[derive(Clone, Copy, Debug)]
+pub struct Fault {
+    pub kind: Kind,
+    pub at: usize,
+}
+
+/// One fault or two at once, and for how long.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub faults: Vec<Fault>,
+    pub lasting: Duration,
+}
+
+impl Step {
+    /// The time in which a probe must come through.
+    pub fn recovers_within(&self) -> Duration {
+        self.faults.iter().map(|fault| fault.kind.recovers_within()).sum()
+    }
+
+    /// Whether the probe has to come through while the fault stays.
+    pub fn is_for_good(&self) -> bool {
+        self.faults.iter().all(|fault| fault.kind.is_for_good())
+    }
+}
+
+/// All that is to come.
+pub struct Plan {
+    pub seed: u64,
+    pub steps: Vec<Step>,
+}
+
+impl Plan {
+    /// Every kind of fault, those that last long more rarely, and now and then two at once.
+    pub fn for_one_broker(seed: u64, faults: usize) -> Self {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let table = table_for_one_broker();
+        let steps = (0..faults).map(|_| draw_step(&mut random, &table)).collect();
+        Self { seed, steps }
+    }
+}
+
+/// Kinds with their weights.
+fn table_for_one_broker() -> Vec<(u32, Kind)> {
+    let mut table = vec![(8, Kind::KillBroker), (6, Kind::FreezeBroker), (2, Kind::Full)];
+    for role in Role::ALL {
+        table.extend([(5, Kind::Kill(role)), (4, Kind::Freeze(role)), (5, Kind::Cut(role)), (3, Kind::Slow(role))]);
+        table.extend([(3, Kind::KillForGood(role)), (1, Kind::Silent(role))]);
+    }
+    table.push((1, Kind::FreezeForGood(Role::Track)));
+    table
+}
+
+fn draw_step(random: &mut ChaCha8Rng, table: &[(u32, Kind)]) -> Step {
+    let first = draw(random, table);
+    let mut step = Step { faults: vec![first], lasting: first.kind.lasting(random) };
+    if random.random_bool(0.1) && !first.kind.is_for_good() {
+        let second = draw(random, table);
+        // Two faults of one thing would be one, and what stays for good is another kind of waiting.
+        if second.kind.role() != first.kind.role() && !second.kind.is_for_good() {
+            step.faults.push(second);
+        }
+    }
+    step
+}
+
+fn draw(random: &mut ChaCha8Rng, table: &[(u32, Kind)]) -> Fault {
+    let all = table.iter().map(|(weight, _)| weight).sum();
+    let mut ticket = random.random_range(0..all);
+    let found = table.iter().find(|(weight, _)| {
+        let found = ticket < *weight;
+        ticket = ticket.saturating_sub(*weight);
+        found
+    });
+    let kind = found.expect("the ticket is one of them").1;
+    let processes = kind.role().map_or(1, Role::processes);
+    Fault { kind, at: random.random_range(0..processes) }
+}

@@ -1,0 +1,63 @@
+//! Whether the service has recovered: a message to each partition is answered, and shown by every process that answers
+//! for rockets, in order.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::course::Course;
+use crate::harness::Client;
+use crate::load::{Load, Outcome};
+use crate::plan::Role;
+use crate::site::Site;
+
+/// Pause between two looks.
+const POLL: Duration = Duration::from_millis(10);
+/// How often it is looked whether processes have ended by themselves.
+const SUPERVISION: Duration = Duration::from_millis(200);
+/// When it is given up.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(90);
+
+/// Sends the probes, and tells how long it took until all of them were shown; none if they never were.
+pub async fn recovery(site: &mut Site, load: &Load) -> Option<Duration> {
+    let (ingests, queries) = (site.clients(Role::Ingest), site.clients(Role::Query));
+    let started = Instant::now();
+    let probes = load.probes.iter().enumerate().map(|(at, probe)| {
+        let (ingest, queries) = (&ingests[at % ingests.len()], &queries);
+        async move {
+            let number = goes_in(load, ingest, probe).await;
+            join_all(queries.iter().map(|query| comes_out(load, query, probe, number))).await;
+        }
+    });
+    let mut all = std::pin::pin!(join_all(probes));
+    while started.elapsed() < GIVEN_UP_AFTER {
+        if timeout(SUPERVISION, &mut all).await.is_ok() {
+            return Some(started.elapsed());
+        }
+        site.supervise();
+    }
+    None
+}
+
+async fn goes_in(load: &Load, ingest: &Client, probe: &Course) -> u64 {
+    let (number, message) = probe.next();
+    while load.post_to(ingest, probe, number, &message).await != Outcome::Stored {
+        sleep(POLL).await;
+    }
+    number
+}
+
+async fn comes_out(load: &Load, query: &Client, probe: &Course, number: u64) {
+    loop {
+        let answer = query.try_get(&format!("/rockets/{}", probe.channel)).await;
+        if let Some(answer) = answer.filter(|answer| answer.status == 200) {
+            match probe.judge(Some(&answer.body["data"])) {
+                Ok(shown) if shown >= number => return,
+                Ok(_) => {}
+                Err(lie) => load.lie(lie),
+            }
+        }
+        sleep(POLL).await;
+    }
+}

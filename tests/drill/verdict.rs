@@ -1,0 +1,216 @@
+//! One drill from its beginning to its verdict: nothing lost, nothing doubled, nothing out of order, no answer that lied.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream;
+use async_nats::jetstream::consumer::pull;
+use futures_util::StreamExt as _;
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::course::{Course, Told};
+use crate::faults::{heal, inflict};
+use crate::harness::stream::{dead_letters, is_taken_up};
+use crate::harness::{Client, Program};
+use crate::load::{Load, SENDERS, Tally};
+use crate::plan::{Plan, Role, Step};
+use crate::probe::recovery;
+use crate::readers::{Reader, judge_finished, settles};
+use crate::report::{Report, say};
+use crate::site::Site;
+
+/// How long everything that was begun may take to come to its end, once no more faults come.
+const ENDS_WITHIN: Duration = Duration::from_secs(180);
+
+/// How long a rocket may take to be shown as it must be at the end.
+const SHOWN_WITHIN: Duration = Duration::from_secs(20);
+
+/// Does everything that is planned, and fails unless the verdict is good.
+pub async fn drill(plan: Plan) {
+    let started = Instant::now();
+    let mut site = Site::start().await;
+    let (finished, to_judge) = mpsc::unbounded_channel();
+    let load = Arc::new(Load::new(site.clients(Role::Ingest), finished));
+    let (mut senders, mut judges, mut readers) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
+    for sender in 0..SENDERS {
+        let load = load.clone();
+        senders.spawn(async move { load.send(ChaCha8Rng::seed_from_u64(plan.seed ^ (1 + sender))).await });
+    }
+    judges.spawn(judge_finished(load.clone(), site.clients(Role::Query), to_judge));
+    for slot in site.slots.iter().filter(|slot| slot.role == Role::Query) {
+        let random = ChaCha8Rng::seed_from_u64(plan.seed ^ 1_000);
+        let reader = Reader { load: load.clone(), client: slot.client.clone(), life: slot.life.clone(), random };
+        readers.spawn(reader.read());
+    }
+
+    say(&format!("drill: {} faults, seed {}", plan.steps.len(), plan.seed));
+    let mut report = Report::default();
+    for (at, step) in plan.steps.iter().enumerate() {
+        let took = run(&mut site, &load, step).await;
+        report.recovered(at + 1, step, took);
+        assert!(took.is_some(), "the service did not recover");
+    }
+
+    say("the faults are over, everything comes to its end");
+    load.stop.cancel();
+    assert!(timeout(ENDS_WITHIN, senders.join_all()).await.is_ok(), "messages are not taken");
+    assert!(timeout(ENDS_WITHIN, load.send_the_rest()).await.is_ok(), "messages are not taken");
+    load.close();
+    assert!(timeout(ENDS_WITHIN, judges.join_all()).await.is_ok(), "rockets are not what they must be");
+    drop(readers);
+    let verdict = Verdict::of(&site, &load).await;
+    verdict.tell(&load.tally, &mut report, &site, started.elapsed());
+    assert!(verdict.is_good(&load.tally, &report), "the verdict is not good, see above");
+}
+
+/// One step, and how long it took to recover from it.
+async fn run(site: &mut Site, load: &Load, step: &Step) -> Option<Duration> {
+    for fault in &step.faults {
+        inflict(site, load, *fault).await;
+    }
+    if step.is_for_good() {
+        let took = recovery(site, load).await?;
+        for fault in &step.faults {
+            heal(site, *fault).await;
+        }
+        // Whoever comes back is part of it again, which is not what is measured here.
+        return recovery(site, load).await.map(|_| took);
+    }
+    sleep(step.lasting).await;
+    let over = Instant::now();
+    for fault in &step.faults {
+        heal(site, *fault).await;
+    }
+    let until_healed = over.elapsed();
+    recovery(site, load).await.map(|took| until_healed + took)
+}
+
+/// What is found at the end.
+#[derive(Debug, Default)]
+struct Verdict {
+    /// Messages that were answered with 2xx and are not where they should be.
+    lost: u64,
+    /// Numbers that have an effect twice: two dead letters of one message.
+    doubled: u64,
+    /// Messages stored more than once, which is no fault: their copies say that they are duplicates.
+    stored_twice: u64,
+    /// What `rockets rebuild --check` said, if it found anything.
+    rebuild: String,
+}
+
+impl Verdict {
+    async fn of(site: &Site, load: &Load) -> Self {
+        let jetstream = site.jetstream().await;
+        is_taken_up(&jetstream).await;
+        let mut verdict = Self::default();
+        let stored = stored(&jetstream).await;
+        let mut copies: HashMap<&(String, u64), u64> = HashMap::new();
+        stored.values().for_each(|message| *copies.entry(message).or_default() += 1);
+        verdict.stored_twice = copies.values().filter(|copies| **copies > 1).count() as u64;
+        let (queries, letters) = (site.clients(Role::Query), letters(&jetstream).await);
+        for (at, course) in load.courses().iter().enumerate() {
+            let is_there = |(event, number): &(u64, u64)| {
+                stored.get(event).is_some_and(|(channel, stored)| (channel, stored) == (&course.channel, number))
+            };
+            verdict.lost += course.events().iter().filter(|event| !is_there(event)).count() as u64;
+            verdict.doubled += doubled(&letters, course);
+            for query in &queries {
+                shows_the_end(load, query, course).await;
+            }
+            if load.probes.iter().chain([&load.filler]).any(|probe| probe.channel == course.channel) {
+                settles(load, &queries, at, course).await;
+            }
+        }
+        let check = Program::of(&["rebuild", "--check"]).broker(&site.broker).ends().await;
+        if check.code != Some(0) {
+            verdict.rebuild = format!("{}{}", check.output, check.errors);
+        }
+        verdict
+    }
+}
+
+impl Verdict {
+    fn is_good(&self, tally: &Tally, report: &Report) -> bool {
+        let lies = tally.lies.load(Ordering::Relaxed);
+        (self.lost, self.doubled, lies) == (0, 0, 0) && self.rebuild.is_empty() && report.late.is_empty()
+    }
+
+    fn tell(&self, tally: &Tally, report: &mut Report, site: &Site, took: Duration) {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        say(&format!("\n{}", report.table()));
+        say(&format!(
+            "{} POSTs answered with 2xx, {} with 503, {} not at all; {} answers and {} events judged; {} processes ended by \
+             themselves; {} messages stored twice and told to be duplicates; {} s in all",
+            of(&tally.stored),
+            of(&tally.refused),
+            of(&tally.unanswered),
+            of(&tally.answers_judged),
+            of(&tally.events_judged),
+            site.ended,
+            self.stored_twice,
+            took.as_secs(),
+        ));
+        report.late.iter().for_each(|late| say(&format!("LATE {late}")));
+        let clean = if self.rebuild.is_empty() { "clean" } else { &self.rebuild };
+        let (lost, doubled, lies, late) = (self.lost, self.doubled, of(&tally.lies), report.late.len());
+        say(&format!(
+            "verdict: {lost} lost, {doubled} doubled, {lies} answers that lied or were out of order, {late} not recovered in \
+             time, rebuild --check {clean}"
+        ));
+    }
+}
+
+/// Everything that lies in the stream: of each event the channel and the number.
+async fn stored(jetstream: &jetstream::Context) -> HashMap<u64, (String, u64)> {
+    let stream = jetstream.get_stream("ROCKETS").await.unwrap();
+    let config = pull::OrderedConfig { ..pull::OrderedConfig::default() };
+    let count = stream.cached_info().state.messages;
+    let mut messages = stream.create_consumer(config).await.unwrap().messages().await.unwrap();
+    let mut stored = HashMap::new();
+    while (stored.len() as u64) < count {
+        let message = messages.next().await.expect("it is there").unwrap();
+        let event = message.info().unwrap().stream_sequence;
+        let body: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
+        let number = body["metadata"]["messageNumber"].as_u64().unwrap();
+        stored.insert(event, (body["metadata"]["channel"].as_str().unwrap().to_owned(), number));
+    }
+    stored
+}
+
+/// How many dead letters there are of each event.
+async fn letters(jetstream: &jetstream::Context) -> BTreeMap<u64, u64> {
+    let mut letters = BTreeMap::new();
+    for letter in dead_letters(jetstream).await {
+        *letters.entry(letter.header("Rockets-Sequence").parse().unwrap()).or_default() += 1;
+    }
+    letters
+}
+
+/// Numbers of a course that have more or fewer dead letters than they should.
+fn doubled(letters: &BTreeMap<u64, u64>, course: &Course) -> u64 {
+    let differs = |told: &Told| {
+        let found: u64 = told.events.iter().filter_map(|event| letters.get(event)).sum();
+        found != u64::from(told.status == "failed")
+    };
+    course.told().iter().filter(|told| differs(told)).count() as u64
+}
+
+/// Waits until a process shows a rocket as it must be at the end.
+async fn shows_the_end(load: &Load, query: &Client, course: &Course) {
+    let path = format!("/rockets/{}", course.channel);
+    let shows = async {
+        while query.try_get(&path).await.is_none_or(|answer| Some(&answer.body["data"]) != course.at_the_end().as_ref())
+        {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    if timeout(SHOWN_WITHIN, shows).await.is_err() {
+        load.lie(format!("{path}: is not {:?} at the end", course.at_the_end()));
+    }
+}
