@@ -18,8 +18,9 @@ use super::address::{logging_in, without_secrets};
 /// Oldest server that is known to keep what it acknowledged; see the README's decisions.
 pub const SERVER_VERSION_FLOOR: [u64; 3] = [2, 14, 6];
 
-/// How often the connection is probed. A peer that died without a word is noticed after two probes.
-const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the connection is probed. A peer that died without a word is noticed when the third probe would be due while
+/// two are unanswered: the view must be fresh again, or known to be stale, 10 s after it died.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
 /// One attempt to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a program that has just been started waits for a broker before it gives up.
