@@ -2,7 +2,7 @@
 # Written for GNU make 3.81 too, which is what macOS has.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test ci bench drill nats-server .venv
+.PHONY: help run test ci bench drill drill-cluster nats-server nats-server-floor .venv
 
 # The pinned broker, where it had to be fetched, stands before an older one of the machine.
 export PATH := $(CURDIR)/nats/.bin:$(PATH)
@@ -11,14 +11,14 @@ export PATH := $(CURDIR)/nats/.bin:$(PATH)
 features := --features fail-points
 
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # Who names a broker of their own needs none from here.
 run: $(if $(ROCKETS_NATS__URL),,nats-server) ## Start everything: all roles in one process, and a broker unless ROCKETS_NATS__URL names one.
 	cargo run --locked --release -- up
 
 # A failure in one test binary says nothing about the next: one run shows all of them.
-test: nats-server .venv ## Run all tests.
+test: nats-server nats-server-floor .venv ## Run all tests.
 	cargo test --locked $(features) --no-fail-fast
 
 # The second clippy sees what users run, which is without the features; it compiles only this crate again.
@@ -36,8 +36,14 @@ bench: nats-server ## Measure the whole way of a message.
 drill: nats-server ## Do faults to real processes under load: make drill SEED=7 FAULTS=1000
 	DRILL_SEED=$(SEED) DRILL_FAULTS=$(FAULTS) cargo test --locked $(features) --test drill one_broker
 
+drill-cluster: nats-server nats-server-floor ## The same with three brokers: make drill-cluster SEED=7 FAULTS=300
+	DRILL_SEED=$(SEED) DRILL_FAULTS=$(FAULTS) cargo test --locked $(features) --test drill three_brokers
+
 nats-server: ## Get the broker, unless a fit one is there.
 	@nats/get-nats-server
+
+nats-server-floor: ## Get the oldest broker that the service takes, for the drill that upgrades it.
+	@tests/drill/get-nats-server-floor
 
 .venv: ## Get the Python client for its one test.
 	@tests/e2e/get-nats-py

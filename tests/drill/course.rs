@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
 use crate::harness::Flight;
+use crate::harness::client::Answer;
 use crate::harness::messages::{apply, message_time};
 
 /// The course of one rocket. What it must be is worked out here, from the contract alone.
@@ -158,6 +159,14 @@ impl Course {
         let last = self.last_number();
         let inner = self.inner.lock().unwrap();
         inner.rocket_after(last, inner.tried.range(last + 1..).count() as u64)
+    }
+
+    /// Whether an answer to `GET /rockets/{channel}` is what it must be at the end.
+    pub fn ends_as(&self, answer: &Answer) -> bool {
+        match self.at_the_end() {
+            Some(rocket) => answer.status == 200 && answer.body["data"] == rocket,
+            None => answer.status == 404,
+        }
     }
 
     /// What must be told of each number at the end.

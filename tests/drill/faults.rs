@@ -8,6 +8,8 @@ use crate::plan::{Fault, Kind, Role};
 use crate::proxy::Line;
 use crate::site::Site;
 
+/// The stream of messages.
+const STREAM: &str = "ROCKETS";
 /// What a store that is to be full may take beyond what it has.
 const ROOM_LEFT: u64 = 256 * 1024;
 /// How late each piece is on a slow line.
@@ -21,12 +23,24 @@ pub async fn inflict(site: &mut Site, load: &Load, fault: Fault) {
     match kind {
         Kind::Kill(role) | Kind::KillForGood(role) => site.slot(role, at).kill(),
         Kind::Freeze(role) | Kind::FreezeForGood(role) => site.slot(role, at).freeze(),
-        Kind::Cut(role) => site.slot(role, at).proxy.set(Line::Cut),
-        Kind::Slow(role) => site.slot(role, at).proxy.set(Line::Slow(LATE)),
-        Kind::Silent(role) => site.slot(role, at).proxy.set(Line::Silent),
-        Kind::KillBroker => site.broker.kill(),
-        Kind::FreezeBroker => site.broker.freeze(),
+        Kind::Cut(role) => site.slot(role, at).line(Line::Cut),
+        Kind::Slow(role) => site.slot(role, at).line(Line::Slow(LATE)),
+        Kind::Silent(role) => site.slot(role, at).line(Line::Silent),
+        Kind::KillBroker => site.one().kill(),
+        Kind::FreezeBroker => site.one().freeze(),
         Kind::Full => fill(site, load).await,
+        Kind::KillNode => site.three().kill(at),
+        Kind::FreezeNode => site.three().freeze(at),
+        Kind::KillLeader => {
+            let leader = site.three().leader_of(STREAM).await;
+            site.three().kill(leader);
+        }
+        Kind::FreezeLeader => {
+            let leader = site.three().leader_of(STREAM).await;
+            site.three().freeze(leader);
+        }
+        Kind::Roll => site.three().roll().await,
+        Kind::Upgrade => site.three().upgrade().await,
     }
 }
 
@@ -36,13 +50,15 @@ pub async fn heal(site: &mut Site, fault: Fault) {
     match kind {
         Kind::Kill(role) | Kind::KillForGood(role) => site.slot(role, at).revive(),
         Kind::Freeze(role) | Kind::FreezeForGood(role) => site.slot(role, at).thaw(),
-        Kind::Cut(role) | Kind::Slow(role) | Kind::Silent(role) => site.slot(role, at).mend(),
-        Kind::KillBroker => site.broker.restart().await,
-        Kind::FreezeBroker => site.broker.thaw(),
+        Kind::Cut(role) | Kind::Slow(role) | Kind::Silent(role) => site.slot(role, at).line(Line::Open),
+        Kind::KillBroker => site.one().restart().await,
+        Kind::FreezeBroker => site.one().thaw(),
         Kind::Full => {
-            site.broker.give_room(None);
-            site.broker.restart().await;
+            site.one().give_room(None);
+            site.one().restart().await;
         }
+        Kind::KillNode | Kind::KillLeader | Kind::FreezeNode | Kind::FreezeLeader => site.three().mend().await,
+        Kind::Roll | Kind::Upgrade => {}
     }
 }
 
@@ -50,8 +66,8 @@ pub async fn heal(site: &mut Site, fault: Fault) {
 /// there, a message is refused.
 async fn fill(site: &mut Site, load: &Load) {
     let account = site.jetstream().await.query_account().await.unwrap();
-    site.broker.give_room(Some(account.storage + ROOM_LEFT));
-    site.broker.restart().await;
+    site.one().give_room(Some(account.storage + ROOM_LEFT));
+    site.one().restart().await;
     let ingest = &site.clients(Role::Ingest)[0];
     eventually("the store is full", async || {
         let (number, mut message) = load.filler.next();

@@ -11,6 +11,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a drill that cannot go on fails")]
 #![allow(clippy::print_stderr, reason = "the log of a failed drill is for whoever reads it")]
 
+mod cluster;
 mod course;
 mod faults;
 #[allow(dead_code, unused_imports, reason = "shared with the end to end tests, which use all of it")]
@@ -32,6 +33,8 @@ use tokio::sync::Mutex;
 
 /// Faults of a run that was not told how many.
 const FAULTS_DEFAULT: usize = 60;
+/// The same of three brokers, whose elections take their time.
+const FAULTS_OF_THREE_DEFAULT: usize = 6;
 
 /// Drills share the machine with nobody, so that recovery takes as long as it takes.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
@@ -59,4 +62,16 @@ fn faults(default: usize) -> usize {
 async fn one_broker_and_every_kind_of_fault() {
     let _turn = ONE_AT_A_TIME.lock().await;
     verdict::drill(Plan::for_one_broker(seed(), faults(FAULTS_DEFAULT))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_brokers_that_go_and_come_back() {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let upgrades = cluster::floor_program().is_some();
+    if !upgrades {
+        let why = "no upgrade: tests/drill/get-nats-server-floor could not fetch the version to upgrade from";
+        assert!(std::env::var("CI").is_err(), "{why}");
+        report::say(why);
+    }
+    verdict::drill(Plan::for_three_brokers(seed(), faults(FAULTS_OF_THREE_DEFAULT), upgrades)).await;
 }

@@ -9,6 +9,9 @@ use rand_chacha::ChaCha8Rng;
 /// How long a tracker may hold a message in a drill.
 pub const ACK_WAIT: Duration = Duration::from_secs(1);
 
+/// Nodes of a cluster.
+pub const NODES: usize = 3;
+
 /// A role of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
@@ -61,6 +64,18 @@ pub enum Kind {
     FreezeBroker,
     /// The broker's store is full for a while.
     Full,
+    /// `kill -9` of a node of the cluster; the other two have to do.
+    KillNode,
+    /// The same of the node that leads the stream of messages.
+    KillLeader,
+    /// SIGSTOP of a node; the other two have to do.
+    FreezeNode,
+    /// The same of the leader.
+    FreezeLeader,
+    /// One node after the other is stopped and started again.
+    Roll,
+    /// The same, with a newer version.
+    Upgrade,
 }
 
 impl Kind {
@@ -75,12 +90,17 @@ impl Kind {
             // A role notices by its own probes of the connection.
             Self::Silent(_) => 20,
             Self::Full => 10,
+            // The roles notice, those that led are elected anew (4 to 9 s), and what trackers held comes again.
+            Self::KillNode | Self::KillLeader | Self::FreezeNode | Self::FreezeLeader => 20,
+            // Before the last node may be stopped, all have to be well: only its own elections are left.
+            Self::Roll | Self::Upgrade => 20,
         })
     }
 
     /// Whether the fault stays while the probe has to come through.
     pub fn is_for_good(self) -> bool {
-        matches!(self, Self::KillForGood(_) | Self::FreezeForGood(_))
+        let of_a_role = matches!(self, Self::KillForGood(_) | Self::FreezeForGood(_));
+        of_a_role || matches!(self, Self::KillNode | Self::KillLeader | Self::FreezeNode | Self::FreezeLeader)
     }
 
     /// The role that it meets; none for the broker.
@@ -89,6 +109,8 @@ impl Kind {
             Self::Kill(role) | Self::Freeze(role) | Self::KillForGood(role) | Self::FreezeForGood(role) => Some(role),
             Self::Cut(role) | Self::Slow(role) | Self::Silent(role) => Some(role),
             Self::KillBroker | Self::FreezeBroker | Self::Full => None,
+            Self::KillNode | Self::KillLeader | Self::FreezeNode | Self::FreezeLeader => None,
+            Self::Roll | Self::Upgrade => None,
         }
     }
 
@@ -114,6 +136,12 @@ impl fmt::Display for Kind {
             Self::KillBroker => write!(f, "broker: killed, started again"),
             Self::FreezeBroker => write!(f, "broker: frozen for a while"),
             Self::Full => write!(f, "broker: store full"),
+            Self::KillNode => write!(f, "a node: killed, the others go on"),
+            Self::KillLeader => write!(f, "the leader: killed, the others go on"),
+            Self::FreezeNode => write!(f, "a node: frozen, the others go on"),
+            Self::FreezeLeader => write!(f, "the leader: frozen, the others go on"),
+            Self::Roll => write!(f, "all nodes: restarted one by one"),
+            Self::Upgrade => write!(f, "all nodes: upgraded one by one"),
         }
     }
 }
@@ -148,6 +176,16 @@ impl Step {
 pub struct Plan {
     pub seed: u64,
     pub steps: Vec<Step>,
+    pub brokers: BrokersWanted,
+}
+
+/// What the site stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BrokersWanted {
+    One,
+    Three,
+    /// Three of the oldest version that the service takes.
+    ThreeOld,
 }
 
 impl Plan {
@@ -156,8 +194,29 @@ impl Plan {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let table = table_for_one_broker();
         let steps = (0..faults).map(|_| draw_step(&mut random, &table)).collect();
-        Self { seed, steps }
+        Self { seed, steps, brokers: BrokersWanted::One }
     }
+
+    /// Everything that may happen to three brokers, and some of what happens to roles. Where there is something to upgrade
+    /// from, that comes first.
+    pub fn for_three_brokers(seed: u64, faults: usize, upgrades: bool) -> Self {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let upgrade = Step { faults: vec![Fault { kind: Kind::Upgrade, at: 0 }], lasting: Duration::ZERO };
+        let table = table_for_three_brokers();
+        let drawn = std::iter::repeat_with(|| draw_step(&mut random, &table));
+        let steps = upgrades.then_some(upgrade).into_iter().chain(drawn).take(faults).collect();
+        Self { seed, steps, brokers: if upgrades { BrokersWanted::ThreeOld } else { BrokersWanted::Three } }
+    }
+}
+
+/// Kinds with their weights.
+fn table_for_three_brokers() -> Vec<(u32, Kind)> {
+    let mut table = vec![(6, Kind::KillNode), (6, Kind::KillLeader), (4, Kind::FreezeNode), (3, Kind::FreezeLeader)];
+    table.push((1, Kind::Roll));
+    table.extend(Role::ALL.map(|role| (2, Kind::Kill(role))));
+    table.extend(Role::ALL.map(|role| (1, Kind::Freeze(role))));
+    table.push((1, Kind::KillForGood(Role::Track)));
+    table
 }
 
 /// Kinds with their weights.
@@ -193,6 +252,6 @@ fn draw(random: &mut ChaCha8Rng, table: &[(u32, Kind)]) -> Fault {
         found
     });
     let kind = found.expect("the ticket is one of them").1;
-    let processes = kind.role().map_or(1, Role::processes);
+    let processes = kind.role().map_or(NODES, Role::processes);
     Fault { kind, at: random.random_range(0..processes) }
 }

@@ -19,21 +19,33 @@ const SUPERVISION: Duration = Duration::from_millis(200);
 /// When it is given up.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(90);
 
-/// Sends the probes, and tells how long it took until all of them were shown; none if they never were.
-pub async fn recovery(site: &mut Site, load: &Load) -> Option<Duration> {
+/// How long it took until all probes had come so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Recovery {
+    /// Answered with 2xx.
+    pub answered: Duration,
+    /// Shown by every process that answers for rockets.
+    pub shown: Duration,
+}
+
+/// Sends the probes, and tells how long it took; none if they were never shown.
+pub async fn recovery(site: &mut Site, load: &Load) -> Option<Recovery> {
     let (ingests, queries) = (site.clients(Role::Ingest), site.clients(Role::Query));
     let started = Instant::now();
     let probes = load.probes.iter().enumerate().map(|(at, probe)| {
         let (ingest, queries) = (&ingests[at % ingests.len()], &queries);
         async move {
             let number = goes_in(load, ingest, probe).await;
+            let answered = started.elapsed();
             join_all(queries.iter().map(|query| comes_out(load, query, probe, number))).await;
+            answered
         }
     });
     let mut all = std::pin::pin!(join_all(probes));
     while started.elapsed() < GIVEN_UP_AFTER {
-        if timeout(SUPERVISION, &mut all).await.is_ok() {
-            return Some(started.elapsed());
+        if let Ok(answered) = timeout(SUPERVISION, &mut all).await {
+            let answered = answered.into_iter().max().unwrap_or_default();
+            return Some(Recovery { answered, shown: started.elapsed() });
         }
         site.supervise();
     }

@@ -129,8 +129,7 @@ pub async fn settles(load: &Load, queries: &[Client], turn: usize, course: &Cour
     let rocket = async {
         let path = format!("/rockets/{}", course.channel);
         for at in 0.. {
-            let answer = query(at).try_get(&path).await;
-            if answer.is_some_and(|answer| Some(&answer.body["data"]) == course.at_the_end().as_ref()) {
+            if query(at).try_get(&path).await.is_some_and(|answer| course.ends_as(&answer)) {
                 return;
             }
             sleep(PAUSE).await;

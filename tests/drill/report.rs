@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use crate::plan::Step;
+use crate::probe::Recovery;
 
 /// Says a line to whoever runs the drill, also where the output of tests is kept back.
 pub fn say(line: &str) {
@@ -27,11 +28,14 @@ struct Times {
 
 impl Report {
     /// Notes how long a step took to recover from; none if it never did.
-    pub fn recovered(&mut self, number: usize, step: &Step, took: Option<Duration>) {
+    pub fn recovered(&mut self, number: usize, step: &Step, took: Option<Recovery>) {
         let names: Vec<_> = step.faults.iter().map(|fault| format!("{} [{}]", fault.kind, fault.at)).collect();
         let (names, within) = (names.join(" + "), step.recovers_within());
+        let answered = took.map_or("NEVER".to_owned(), |took| seconds(took.answered));
+        let took = took.map(|took| took.shown);
         let told = took.map_or("NEVER".to_owned(), seconds);
-        say(&format!("{number:4}  {names}, {} ms: recovered in {told}", step.lasting.as_millis()));
+        let lasting = step.lasting.as_millis();
+        say(&format!("{number:4}  {names}, {lasting} ms: answered in {answered}, shown in {told}"));
         if took.is_none_or(|took| took > within) {
             self.late.push(format!("fault {number}, {names}: {told} instead of {}", seconds(within)));
         }

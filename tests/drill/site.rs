@@ -1,21 +1,30 @@
-//! All that runs in a drill: the broker, and several processes of each role, each with a network of its own.
+//! All that runs in a drill: one broker or three, and several processes of each role.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_nats::jetstream;
 
+use crate::cluster::{Cluster, floor_program};
+use crate::harness::broker::server_program;
+use crate::harness::program::Start;
 use crate::harness::{Broker, Client, Program, free_port, tail};
-use crate::plan::{ACK_WAIT, Role};
+use crate::plan::{ACK_WAIT, BrokersWanted, Role};
 use crate::proxy::{Line, Proxy};
 use crate::report::say;
 
 /// The whole site. Its processes end before its broker.
 pub struct Site {
     pub slots: Vec<Slot>,
-    pub broker: Broker,
+    brokers: Brokers,
     /// How many processes ended by themselves, and were started again.
     pub ended: u64,
+}
+
+/// What it stands on.
+enum Brokers {
+    One(Box<Broker>),
+    Three(Cluster),
 }
 
 /// The place of one process, which is started again with the same port and network.
@@ -26,27 +35,66 @@ pub struct Slot {
     pub life: Arc<AtomicU64>,
     /// Whether it is down or frozen, so that nothing may be expected of it.
     pub is_out: bool,
-    pub proxy: Proxy,
+    /// The network to the broker; roles find the nodes of a cluster by themselves.
+    proxy: Option<Proxy>,
+    urls: String,
     port: u16,
     program: Option<Program>,
 }
 
 impl Site {
     /// Starts everything, and waits until it is ready.
-    pub async fn start() -> Self {
-        let broker = Broker::start().await;
-        let init = Program::of(&["init"]).broker(&broker).env("ROCKETS_TRACK__ACK_WAIT", &ack_wait());
-        init.ends().await.says(0);
-        let mut site = Self { slots: Vec::new(), broker, ended: 0 };
+    pub async fn start(wanted: BrokersWanted) -> Self {
+        let brokers = match wanted {
+            BrokersWanted::One => Brokers::One(Box::new(Broker::start().await)),
+            BrokersWanted::Three => Brokers::Three(Cluster::start(server_program().to_owned()).await),
+            BrokersWanted::ThreeOld => {
+                Brokers::Three(Cluster::start(floor_program().expect("it was looked for")).await)
+            }
+        };
+        let mut site = Self { slots: Vec::new(), brokers, ended: 0 };
+        site.program(&["init"]).ends().await.says(0);
         for role in Role::ALL {
             for _ in 0..role.processes() {
-                site.slots.push(Slot::start(role, Proxy::to(site.broker.port()).await));
+                let slot = site.new_slot(role).await;
+                site.slots.push(slot);
             }
         }
         for slot in &mut site.slots {
             slot.program.as_mut().expect("it was started").ready().await;
         }
         site
+    }
+
+    async fn new_slot(&self, role: Role) -> Slot {
+        match &self.brokers {
+            Brokers::One(broker) => {
+                let proxy = Proxy::to(broker.port()).await;
+                Slot::start(role, proxy.url(), Some(proxy))
+            }
+            Brokers::Three(cluster) => Slot::start(role, cluster.urls(), None),
+        }
+    }
+
+    /// The broker, where it is one.
+    pub fn one(&mut self) -> &mut Broker {
+        let Brokers::One(broker) = &mut self.brokers else { panic!("this site has three brokers") };
+        broker
+    }
+
+    /// The brokers, where they are three.
+    pub fn three(&mut self) -> &mut Cluster {
+        let Brokers::Three(cluster) = &mut self.brokers else { panic!("this site has one broker") };
+        cluster
+    }
+
+    /// One of the tools, to be started.
+    pub fn program(&self, arguments: &[&str]) -> Start {
+        let urls = match &self.brokers {
+            Brokers::One(broker) => broker.url(),
+            Brokers::Three(cluster) => cluster.urls(),
+        };
+        settings(Program::of(arguments), &urls)
     }
 
     /// One process of a role.
@@ -61,7 +109,10 @@ impl Site {
 
     /// JetStream, past the service.
     pub async fn jetstream(&self) -> jetstream::Context {
-        self.broker.jetstream().await
+        match &self.brokers {
+            Brokers::One(broker) => broker.jetstream().await,
+            Brokers::Three(cluster) => cluster.jetstream().await,
+        }
     }
 
     /// Starts processes again that ended by themselves, as whoever runs them would.
@@ -79,10 +130,10 @@ impl Site {
 }
 
 impl Slot {
-    fn start(role: Role, proxy: Proxy) -> Self {
+    fn start(role: Role, urls: String, proxy: Option<Proxy>) -> Self {
         let port = free_port();
         let client = Client::new(&format!("http://127.0.0.1:{port}"));
-        let mut slot = Self { role, client, life: Arc::default(), is_out: true, proxy, port, program: None };
+        let mut slot = Self { role, client, life: Arc::default(), is_out: true, proxy, urls, port, program: None };
         slot.revive();
         slot
     }
@@ -96,8 +147,8 @@ impl Slot {
 
     /// Starts its process.
     pub fn revive(&mut self) {
-        let start = Program::of(&[self.role.name()]).http_port(self.port).env("ROCKETS_NATS__URL", &self.proxy.url());
-        self.program = Some(start.env("ROCKETS_TRACK__ACK_WAIT", &ack_wait()).start());
+        let start = settings(Program::of(&[self.role.name()]), &self.urls);
+        self.program = Some(start.http_port(self.port).start());
         self.is_out = false;
     }
 
@@ -113,12 +164,16 @@ impl Slot {
         self.is_out = false;
     }
 
-    /// Lets its network be as it should.
-    pub fn mend(&self) {
-        self.proxy.set(Line::Open);
+    /// What its network does from now on.
+    pub fn line(&self, line: Line) {
+        self.proxy.as_ref().expect("it has a network of its own").set(line);
     }
 }
 
-fn ack_wait() -> String {
-    format!("{}ms", ACK_WAIT.as_millis())
+fn settings(start: Start, urls: &str) -> Start {
+    let replicas = if urls.contains(',') { "3" } else { "1" };
+    start
+        .env("ROCKETS_NATS__URL", urls)
+        .env("ROCKETS_STREAM__REPLICAS", replicas)
+        .env("ROCKETS_TRACK__ACK_WAIT", &format!("{}ms", ACK_WAIT.as_millis()))
 }

@@ -16,11 +16,11 @@ use tokio::time::{sleep, timeout};
 
 use crate::course::{Course, Told};
 use crate::faults::{heal, inflict};
+use crate::harness::Client;
 use crate::harness::stream::{dead_letters, is_taken_up};
-use crate::harness::{Client, Program};
 use crate::load::{Load, SENDERS, Tally};
 use crate::plan::{Plan, Role, Step};
-use crate::probe::recovery;
+use crate::probe::{Recovery, recovery};
 use crate::readers::{Reader, judge_finished, settles};
 use crate::report::{Report, say};
 use crate::site::Site;
@@ -34,7 +34,7 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(20);
 /// Does everything that is planned, and fails unless the verdict is good.
 pub async fn drill(plan: Plan) {
     let started = Instant::now();
-    let mut site = Site::start().await;
+    let mut site = Site::start(plan.brokers).await;
     let (finished, to_judge) = mpsc::unbounded_channel();
     let load = Arc::new(Load::new(site.clients(Role::Ingest), finished));
     let (mut senders, mut judges, mut readers) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
@@ -70,7 +70,7 @@ pub async fn drill(plan: Plan) {
 }
 
 /// One step, and how long it took to recover from it.
-async fn run(site: &mut Site, load: &Load, step: &Step) -> Option<Duration> {
+async fn run(site: &mut Site, load: &Load, step: &Step) -> Option<Recovery> {
     for fault in &step.faults {
         inflict(site, load, *fault).await;
     }
@@ -88,7 +88,8 @@ async fn run(site: &mut Site, load: &Load, step: &Step) -> Option<Duration> {
         heal(site, *fault).await;
     }
     let until_healed = over.elapsed();
-    recovery(site, load).await.map(|took| until_healed + took)
+    let took = recovery(site, load).await?;
+    Some(Recovery { answered: until_healed + took.answered, shown: until_healed + took.shown })
 }
 
 /// What is found at the end.
@@ -127,7 +128,7 @@ impl Verdict {
                 settles(load, &queries, at, course).await;
             }
         }
-        let check = Program::of(&["rebuild", "--check"]).broker(&site.broker).ends().await;
+        let check = site.program(&["rebuild", "--check"]).ends().await;
         if check.code != Some(0) {
             verdict.rebuild = format!("{}{}", check.output, check.errors);
         }
@@ -205,8 +206,7 @@ fn doubled(letters: &BTreeMap<u64, u64>, course: &Course) -> u64 {
 async fn shows_the_end(load: &Load, query: &Client, course: &Course) {
     let path = format!("/rockets/{}", course.channel);
     let shows = async {
-        while query.try_get(&path).await.is_none_or(|answer| Some(&answer.body["data"]) != course.at_the_end().as_ref())
-        {
+        while query.try_get(&path).await.is_none_or(|answer| !course.ends_as(&answer)) {
             sleep(Duration::from_millis(20)).await;
         }
     };
