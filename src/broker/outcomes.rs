@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::jetstream::{self, message::PublishMessage};
@@ -15,6 +16,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::connection::PUBLISH_TIMEOUT;
 use super::direct::{Question, ask};
@@ -31,6 +33,8 @@ const MESSAGE_WEIGHT_MAX: usize = 1_024;
 const FAILED_WEIGHT: usize = 4;
 /// Messages of one page of a segment.
 const PAGE_MESSAGES_MAX: usize = 1_000;
+/// Pause before a segment is read again of which a replica has not got everything.
+const LAG_PAUSE: Duration = Duration::from_millis(20);
 
 /// Writes outcomes; clones share one writer, which ends with the last of them.
 #[derive(Clone)]
@@ -135,16 +139,21 @@ async fn write(context: &jetstream::Context, outcomes: &[Outcome]) -> Result<(),
     }
 }
 
-/// What became of an event; none where that is not final yet.
+/// What became of an event; none where nothing was told of it when this was asked.
+///
+/// Any replica answers, and one that lags behind does not show what was told: where nothing is found, it is read again until
+/// the answer has everything that the leader has.
 pub async fn outcome_of(broker: &Broker, event: Sequence) -> Result<Option<Outcome>, BrokerError> {
-    Ok(told_of(broker, event).await?.outcome)
-}
-
-/// Whether nothing was told of an event when this was asked: a replica that lags behind does not show it.
-pub async fn is_untold(broker: &Broker, event: Sequence) -> Result<bool, BrokerError> {
+    let mut reading = told_of(broker, event).await?;
+    if reading.outcome.is_some() {
+        return Ok(reading.outcome);
+    }
     let last = last_of_segment(broker, event).await?;
-    let told = told_of(broker, event).await?;
-    Ok(told.outcome.is_none() && told.through >= last)
+    while reading.outcome.is_none() && reading.through < last {
+        sleep(LAG_PAUSE).await;
+        reading = told_of(broker, event).await?;
+    }
+    Ok(reading.outcome)
 }
 
 /// Whether a message with outcomes, as it is published, says something of an event.

@@ -19,7 +19,7 @@ use super::feed::FedView;
 use super::params::{BadQuery, Params};
 use super::routes::{methods, query};
 use super::status::{Asked, Seen, Status};
-use crate::broker::outcomes::{is_untold, outcome_of};
+use crate::broker::outcomes::outcome_of;
 use crate::broker::progress::progress;
 use crate::broker::read_back::locate;
 use crate::broker::signals::Signals;
@@ -160,11 +160,7 @@ impl Events {
             }
             (seen, revision) = in_time(self.read(event)).await?;
         }
-        let mut status = seen.status(event.id, event.asked);
-        if status == Status::Final(Became::Duplicate, None) && !in_time(is_untold(&self.broker, event.id)).await? {
-            status = Status::Processing;
-        }
-        Ok(Look { status, revision })
+        Ok(Look { status: seen.status(event.id, event.asked), revision })
     }
 
     /// Reads what is stored, in the order on which a status relies.
