@@ -137,7 +137,8 @@ impl Publisher {
     /// Whether what is stored there came with this very request: then an earlier try got through, and it is no repeat.
     async fn is_ours(&self, sequence: Sequence, outgoing: &Outgoing) -> bool {
         let Ok(stream) = self.broker.jetstream().get_stream_no_info(STREAM).await else { return false };
-        let stored = timeout(PUBLISH_TIMEOUT, stream.direct_get(sequence.0)).await;
+        // Through the leader: a replica may not have it yet.
+        let stored = timeout(PUBLISH_TIMEOUT, stream.get_raw_message(sequence.0)).await;
         let brought_by = |message: &StreamMessage| {
             let request_id = message.headers.get(HEADER_REQUEST_ID);
             request_id.is_some_and(|request_id| request_id.as_str() == outgoing.request_id)
