@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::provision::{provision, verify};
+use crate::broker::provision::{provision, verify_patiently};
 use crate::broker::{Broker, ConnectionSettings};
 use crate::config::{self, Config};
 use crate::roles::{self, Role};
@@ -209,7 +209,7 @@ async fn run_role(config: &Config, role: Role) -> anyhow::Result<()> {
     let connection = connection(config);
     let verified = async {
         let broker = Broker::connect(&connection, role.name()).await?;
-        anyhow::Ok(verify(&broker, &roles::topology(config)).await?)
+        anyhow::Ok(verify_patiently(&broker, &roles::topology(config)).await?)
     };
     match shutdown.run_until_cancelled(verified).await {
         None => return Ok(()),

@@ -31,8 +31,11 @@ const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
 const COMPLAINT_PAUSE: Duration = Duration::from_secs(60);
 /// Of a machine's name so much is in the name of a connection.
 const HOST_CHARS_MAX: usize = 32;
-/// One question to the JetStream API.
-const API_TIMEOUT: Duration = Duration::from_secs(5);
+/// One question to the JetStream API. Nobody answers one that comes while a leader is being elected: who asks again soon is
+/// answered soon after the election.
+const API_TIMEOUT: Duration = Duration::from_secs(2);
+/// One change of an object at the broker: with three replicas, it has to be agreed on.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// One publish, and the wait for its acknowledgement. Two fit into the ingress's own deadline.
 pub const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -114,6 +117,11 @@ impl Broker {
 
     pub(super) fn jetstream(&self) -> &jetstream::Context {
         &self.jetstream
+    }
+
+    /// A context for changing objects at the broker.
+    pub(super) fn changing(&self) -> jetstream::Context {
+        ContextBuilder::new().timeout(CHANGE_TIMEOUT).build(self.client.clone())
     }
 
     /// A context for publishing, with this many acknowledgements awaited at once; further publishes wait their turn.

@@ -6,12 +6,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::time::Duration;
 
 use async_nats::jetstream::consumer::{self, pull};
-use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind, RequestError, RequestErrorKind};
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::{ErrorCode, stream};
 use serde_json::{Map, Value};
+use tokio::time::{Instant, sleep};
 
 use super::topology::{METADATA_FORMAT, METADATA_PARTITIONS, STREAM, Topology, durable_name};
 use super::{Broker, BrokerError};
@@ -31,6 +33,11 @@ const OPERATOR_FIELDS: [&str; 12] = [
     "republish",
     "pause_until",
 ];
+
+/// For how long a program that has just been started asks a broker that does not answer: longer than an election lasts.
+const VERIFY_PATIENCE: Duration = Duration::from_secs(15);
+/// Pause before it asks again.
+const VERIFY_PAUSE: Duration = Duration::from_millis(500);
 
 /// What was done about one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +123,20 @@ pub async fn provision(broker: &Broker, topology: &Topology) -> Result<Vec<Step>
     Ok(steps)
 }
 
+/// Verifies as [`verify`] does, and asks again for a while when it is not answered: a cluster may be electing a leader.
+pub async fn verify_patiently(broker: &Broker, topology: &Topology) -> Result<(), ProvisionError> {
+    let deadline = Instant::now() + VERIFY_PATIENCE;
+    loop {
+        match verify(broker, topology).await {
+            Err(ProvisionError::Broker(error @ BrokerError::Unavailable(_))) if Instant::now() < deadline => {
+                tracing::warn!(%error, "the broker's objects cannot be looked at yet, trying again");
+                sleep(VERIFY_PAUSE).await;
+            }
+            verified => return verified,
+        }
+    }
+}
+
 /// Refuses, with a line for each object and field that differs; changes nothing.
 pub async fn verify(broker: &Broker, topology: &Topology) -> Result<(), ProvisionError> {
     let mut lines = Vec::new();
@@ -152,7 +173,7 @@ async fn provision_stream(
 ) -> Result<Step, ProvisionError> {
     let object = format!("stream {}", desired.name);
     let Some(found) = found_stream(broker, &desired.name).await? else {
-        broker.jetstream().create_stream(desired).await.map_err(|error| cannot_change(&object, &error))?;
+        broker.changing().create_stream(desired).await.map_err(|error| cannot_change(&object, &error))?;
         return Ok(Step { object, outcome: Outcome::Made });
     };
     refuse_other_partitions(&found, topology)?;
@@ -161,7 +182,7 @@ async fn provision_stream(
         return Ok(Step { object, outcome: Outcome::Found });
     }
     let update = keeping_the_operators_fields(desired, found);
-    broker.jetstream().update_stream(update).await.map_err(|error| cannot_change(&object, &error))?;
+    broker.changing().update_stream(update).await.map_err(|error| cannot_change(&object, &error))?;
     Ok(Step { object, outcome: Outcome::Changed(differences) })
 }
 
@@ -177,7 +198,7 @@ async fn provision_durable(broker: &Broker, desired: pull::Config, partition: u1
             (keeping_the_operators_fields_of_a_durable(desired, found), Outcome::Changed(differences))
         }
     };
-    let made = broker.jetstream().create_consumer_on_stream(desired, STREAM).await;
+    let made = broker.changing().create_consumer_on_stream(desired, STREAM).await;
     made.map_err(|error| cannot_change(&object, &error))?;
     Ok(Step { object, outcome })
 }
@@ -195,8 +216,18 @@ async fn found_stream(broker: &Broker, name: &str) -> Result<Option<stream::Conf
         Err(error) => match error.kind() {
             GetStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
             GetStreamErrorKind::JetStream(answer) => Err(BrokerError::from_server(&answer)),
-            _ => Err(BrokerError::unavailable(format!("{error}; is JetStream on (`nats-server -js`)?"))),
+            _ => Err(unanswered(&error)),
         },
+    }
+}
+
+/// Where nobody is there to answer, waiting does not help; where an answer does not come, it may.
+fn unanswered(error: &GetStreamError) -> BrokerError {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<RequestError>());
+    let why = format!("{error}; is JetStream on (`nats-server -js`)?");
+    match cause.map(RequestError::kind) {
+        Some(RequestErrorKind::NoResponders) => BrokerError::Misconfigured(why),
+        _ => BrokerError::Unavailable(why),
     }
 }
 

@@ -19,8 +19,9 @@ use crate::broker::{Broker, BrokerError};
 use crate::domain::Record;
 use crate::logging::Limit;
 
-/// How often the view is compared with the bucket.
-const COMPARE_EVERY: Duration = Duration::from_secs(2);
+/// How often the view is compared with the bucket. In a cluster the node that feeds it may die while the connection, to
+/// another node, stands: that is noticed only here.
+const COMPARE_EVERY: Duration = Duration::from_secs(1);
 /// Comparisons in a row in which the view has not moved and is not what the bucket is, before it is loaded as a whole.
 const DIFFERENCES_MAX: u32 = 3;
 /// Pause before a feed that broke is opened again.
