@@ -113,6 +113,11 @@ impl Course {
         Some((*number, *events.first()?))
     }
 
+    /// An event that was answered to this number.
+    pub fn event_of(&self, number: u64) -> u64 {
+        self.inner.lock().unwrap().stored[&number].first().copied().expect("it was answered")
+    }
+
     /// Whether this event was answered to this number.
     pub fn has_event(&self, number: u64, event_id: u64) -> bool {
         self.inner.lock().unwrap().stored.get(&number).is_some_and(|events| events.contains(&event_id))

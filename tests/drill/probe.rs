@@ -16,6 +16,10 @@ use crate::site::Site;
 const POLL: Duration = Duration::from_millis(10);
 /// How often it is looked whether processes have ended by themselves.
 const SUPERVISION: Duration = Duration::from_millis(200);
+/// How often it is asked whether what is not shown is final.
+const LAG_ASKED_EVERY: Duration = Duration::from_millis(500);
+/// How long a view may be behind without a word.
+const FRESH_WITHIN: Duration = Duration::from_secs(10);
 /// When it is given up.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(90);
 
@@ -61,6 +65,7 @@ async fn goes_in(load: &Load, ingest: &Client, probe: &Course) -> u64 {
 }
 
 async fn comes_out(load: &Load, query: &Client, probe: &Course, number: u64) {
+    let mut lag = Lag::default();
     loop {
         let answer = query.try_get(&format!("/rockets/{}", probe.channel)).await;
         if let Some(answer) = answer.filter(|answer| answer.status == 200) {
@@ -70,6 +75,36 @@ async fn comes_out(load: &Load, query: &Client, probe: &Course, number: u64) {
                 Err(lie) => load.lie(lie),
             }
         }
+        lag.must_be_told(load, query, probe, number).await;
         sleep(POLL).await;
+    }
+}
+
+/// How long a view has been behind what is known of an event to be final.
+#[derive(Default)]
+struct Lag {
+    asked: Option<Instant>,
+    known: Option<Instant>,
+}
+
+impl Lag {
+    /// A view that has been behind for longer than it may must not say that it is fresh.
+    async fn must_be_told(&mut self, load: &Load, query: &Client, probe: &Course, number: u64) {
+        if self.asked.is_some_and(|asked| asked.elapsed() < LAG_ASKED_EVERY) {
+            return;
+        }
+        self.asked = Some(Instant::now());
+        let told = query.try_get(&format!("/events/{}", probe.event_of(number))).await;
+        let is_final = told.is_some_and(|answer| answer.body["data"]["status"] == probe.status_of(number));
+        let known = *self.known.get_or_insert_with(Instant::now);
+        if !is_final {
+            self.known = None;
+        } else if known.elapsed() > FRESH_WITHIN
+            && let Some(ready) = query.try_get("/readyz").await
+            && (ready.status, &ready.body["data"]["status"]) == (200, &"ready".into())
+        {
+            load.lie(format!("{} number {number} is not shown, and the view says that it is fresh", probe.channel));
+            self.known = None;
+        }
     }
 }

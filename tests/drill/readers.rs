@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream};
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
@@ -21,6 +22,11 @@ use crate::load::Load;
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long a rocket that has sent everything may take to be what it must be, faults included.
 const SETTLES_WITHIN: Duration = Duration::from_secs(90);
+
+/// Rockets that have sent everything and are judged at once.
+const COURSES_AT_ONCE: usize = 4;
+/// Events of one of them that are asked for at once.
+const EVENTS_AT_ONCE: usize = 4;
 
 /// Whoever asks one process.
 pub struct Reader {
@@ -107,7 +113,7 @@ fn judge_event(course: &Course, event: &Value, shown: &mut Shown) -> Result<(), 
         return Err(format!("must be {}: {event}", course.status_of(number)));
     }
     match shown.finals.get(&id) {
-        Some(before) if *before != status => return Err(format!("was {before} before: {event}")),
+        Some(before) if *before != status => return Err(format!("was {before} before, is {status}: {event}")),
         None if is_final => shown.finals.insert(id, status),
         _ => None,
     };
@@ -116,11 +122,11 @@ fn judge_event(course: &Course, event: &Value, shown: &mut Shown) -> Result<(), 
 
 /// Judges each rocket that has sent everything, as soon as it must be what it must be, and each of its events.
 pub async fn judge_finished(load: Arc<Load>, queries: Vec<Client>, mut finished: mpsc::UnboundedReceiver<Arc<Course>>) {
-    let mut turn = 0;
-    while let Some(course) = finished.recv().await {
-        turn += 1;
+    let courses = stream::poll_fn(|context| finished.poll_recv(context)).enumerate();
+    let judge_all = courses.for_each_concurrent(COURSES_AT_ONCE, async |(turn, course)| {
         settles(&load, &queries, turn, &course).await;
-    }
+    });
+    judge_all.await;
 }
 
 /// Waits until a rocket is what it must be at the end, and each of its events says so.
@@ -138,12 +144,12 @@ pub async fn settles(load: &Load, queries: &[Client], turn: usize, course: &Cour
     if tokio::time::timeout(SETTLES_WITHIN, rocket).await.is_err() {
         return load.lie(format!("{} does not become {:?}", course.channel, course.at_the_end()));
     }
-    for told in course.told() {
-        let events = tokio::time::timeout(SETTLES_WITHIN, is_told(load, [query(0), query(1)], &told)).await;
-        if events.is_err() {
+    let events = stream::iter(course.told()).for_each_concurrent(EVENTS_AT_ONCE, async |told| {
+        if tokio::time::timeout(SETTLES_WITHIN, is_told(load, [query(0), query(1)], &told)).await.is_err() {
             load.lie(format!("{}: it is never told of {told:?}", course.channel));
         }
-    }
+    });
+    events.await;
 }
 
 /// Waits until of the events of one number exactly one says what it must, and the others that they are duplicates.

@@ -26,7 +26,7 @@ use crate::report::{Report, say};
 use crate::site::Site;
 
 /// How long everything that was begun may take to come to its end, once no more faults come.
-const ENDS_WITHIN: Duration = Duration::from_secs(180);
+const ENDS_WITHIN: Duration = Duration::from_secs(600);
 
 /// How long a rocket may take to be shown as it must be at the end.
 const SHOWN_WITHIN: Duration = Duration::from_secs(20);
