@@ -8,6 +8,7 @@
 
 mod acknowledgements;
 mod alike;
+mod backup;
 mod cli;
 mod contract_http;
 mod contract_ingest;
