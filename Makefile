@@ -34,10 +34,10 @@ bench: nats-server ## Measure the whole way of a message.
 	cargo bench --locked --bench pipeline
 
 drill: nats-server ## Do faults to real processes under load: make drill SEED=7 FAULTS=1000
-	DRILL_SEED=$(SEED) DRILL_FAULTS=$(FAULTS) cargo test --locked $(features) --test drill one_broker
+	DRILL_SEED=$(SEED) DRILL_FAULTS=$(FAULTS) cargo test --locked $(features) --test drill one_broker_and
 
 drill-cluster: nats-server nats-server-floor ## The same with three brokers: make drill-cluster SEED=7 FAULTS=300
-	DRILL_SEED=$(SEED) DRILL_FAULTS=$(FAULTS) cargo test --locked $(features) --test drill three_brokers
+	DRILL_SEED=$(SEED) DRILL_FAULTS=$(FAULTS) cargo test --locked $(features) --test drill three_brokers_that
 
 nats-server: ## Get the broker, unless a fit one is there.
 	@nats/get-nats-server
