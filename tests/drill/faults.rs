@@ -1,5 +1,6 @@
 //! How each kind of fault is done to a site, and undone.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::harness::eventually;
@@ -22,7 +23,11 @@ pub async fn inflict(site: &mut Site, load: &Load, fault: Fault) {
     let Fault { kind, at } = fault;
     match kind {
         Kind::Kill(role) | Kind::KillForGood(role) => site.slot(role, at).kill(),
-        Kind::Freeze(role) | Kind::FreezeForGood(role) => site.slot(role, at).freeze(),
+        Kind::Freeze(role) | Kind::FreezeForGood(role) => {
+            load.freezes.fetch_add(1, Ordering::SeqCst);
+            load.frozen.fetch_add(1, Ordering::SeqCst);
+            site.slot(role, at).freeze();
+        }
         Kind::Cut(role) => site.slot(role, at).line(Line::Cut),
         Kind::Slow(role) => site.slot(role, at).line(Line::Slow(LATE)),
         Kind::Silent(role) => site.slot(role, at).line(Line::Silent),
@@ -45,11 +50,14 @@ pub async fn inflict(site: &mut Site, load: &Load, fault: Fault) {
 }
 
 /// Undoes it.
-pub async fn heal(site: &mut Site, fault: Fault) {
+pub async fn heal(site: &mut Site, load: &Load, fault: Fault) {
     let Fault { kind, at } = fault;
     match kind {
         Kind::Kill(role) | Kind::KillForGood(role) => site.slot(role, at).revive(),
-        Kind::Freeze(role) | Kind::FreezeForGood(role) => site.slot(role, at).thaw(),
+        Kind::Freeze(role) | Kind::FreezeForGood(role) => {
+            site.slot(role, at).thaw();
+            load.frozen.fetch_sub(1, Ordering::SeqCst);
+        }
         Kind::Cut(role) | Kind::Slow(role) | Kind::Silent(role) => site.slot(role, at).line(Line::Open),
         Kind::KillBroker => site.one().restart().await,
         Kind::FreezeBroker => site.one().thaw(),

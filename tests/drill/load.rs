@@ -9,7 +9,7 @@ use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::course::Course;
@@ -20,6 +20,9 @@ use crate::report::say;
 pub const SENDERS: u64 = 10;
 /// Pause of a rocket between two messages.
 const PAUSE: Duration = Duration::from_millis(150);
+/// How long an answer may take, whatever becomes of the broker: at 10 s a rocket sends again. (A process says 503 after
+/// 5 s; the rest is for a machine that does much else.)
+const ANSWERS_WITHIN: Duration = Duration::from_secs(9);
 /// Pause before a message is sent again.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// How far out of order a rocket sends.
@@ -37,6 +40,9 @@ pub struct Load {
     pub probes: Vec<Arc<Course>>,
     /// Whose large messages fill the store.
     pub filler: Arc<Course>,
+    /// How many processes of roles are frozen, and how many ever were: nobody expects an answer of those.
+    pub frozen: AtomicU64,
+    pub freezes: AtomicU64,
     courses: Mutex<Vec<Arc<Course>>>,
     finished: Mutex<Option<mpsc::UnboundedSender<Arc<Course>>>>,
     /// Ends the load; rockets that are on their way come to their end.
@@ -74,9 +80,9 @@ impl Load {
             (0..PARTITIONS).map(|partition| Arc::new(Course::of_probe(flight_in(partition)))).collect();
         let filler = Arc::new(Course::of_probe(Flight::new()));
         let courses = Mutex::new(probes.iter().chain([&filler]).cloned().collect());
-        let (turn, stop, tally, lies) = Default::default();
+        let (turn, frozen, freezes, stop, tally, lies) = Default::default();
         let finished = Mutex::new(Some(finished));
-        Self { ingests, turn, probes, filler, courses, finished, stop, tally, lies }
+        Self { ingests, turn, probes, filler, frozen, freezes, courses, finished, stop, tally, lies }
     }
 
     /// All courses that were begun, oldest first.
@@ -111,7 +117,14 @@ impl Load {
     pub async fn post_to(&self, client: &Client, course: &Course, number: u64, message: &Value) -> Outcome {
         course.tries(number);
         let request = client.request(reqwest::Method::POST, "/messages").json(message);
-        let Ok(answer) = client.try_answer(request).await else {
+        let (sent, freezes) = (Instant::now(), self.freezes.load(Ordering::SeqCst));
+        let none_frozen = self.frozen.load(Ordering::SeqCst) == 0;
+        let answer = client.try_answer(request).await;
+        let undisturbed = none_frozen && freezes == self.freezes.load(Ordering::SeqCst);
+        if sent.elapsed() > ANSWERS_WITHIN && undisturbed {
+            self.lie(format!("POST of {} number {number} took {:?}", course.channel, sent.elapsed()));
+        }
+        let Ok(answer) = answer else {
             self.tally.unanswered.fetch_add(1, Ordering::Relaxed);
             return Outcome::Unanswered;
         };

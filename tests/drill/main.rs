@@ -4,13 +4,14 @@
 //! [`plan`] draws the faults from a seed, [`site`] is all that runs, [`faults`] does them to it. [`load`] are the rockets,
 //! [`course`] knows what each of them must be after each of its messages, [`readers`] ask all the time and catch answers
 //! that lie. After each fault a probe must come through, in a named time ([`probe`]); at the end [`verdict`] looks at
-//! everything once more, and [`report`] prints it.
+//! everything once more, and [`report`] prints it. [`agreement`] has no faults: what three brokers do by themselves.
 //!
 //! `make drill SEED=… FAULTS=…` runs one of them; a seed gives the same faults in the same order, though what they meet
 //! differs from one run to the next. As a test, without settings, it takes some minutes with a seed of the day.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a drill that cannot go on fails")]
 #![allow(clippy::print_stderr, reason = "the log of a failed drill is for whoever reads it")]
 
+mod agreement;
 mod cluster;
 mod course;
 mod faults;
@@ -34,7 +35,7 @@ use tokio::sync::Mutex;
 /// Faults of a run that was not told how many.
 const FAULTS_DEFAULT: usize = 60;
 /// The same of three brokers, whose elections take their time.
-const FAULTS_OF_THREE_DEFAULT: usize = 6;
+const FAULTS_OF_THREE_DEFAULT: usize = 5;
 
 /// Drills share the machine with nobody, so that recovery takes as long as it takes.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
@@ -62,6 +63,12 @@ fn faults(default: usize) -> usize {
 async fn one_broker_and_every_kind_of_fault() {
     let _turn = ONE_AT_A_TIME.lock().await;
     verdict::drill(Plan::for_one_broker(seed(), faults(FAULTS_DEFAULT))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_brokers_agree_before_anything_is_answered() {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    agreement::holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

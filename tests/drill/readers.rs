@@ -74,6 +74,8 @@ impl Reader {
 
     fn judge(&self, path: &str, course: &Course, answer: &Answer, shown: &mut Shown) -> Result<(), String> {
         match answer.status {
+            // Rockets are read from the view, whatever the broker does; a process that has just started has none.
+            503 if path.starts_with("/rockets") && !shown.rockets.is_empty() => Err(format!("{answer:?}")),
             503 if answer.headers.contains_key("retry-after") => Ok(()),
             200 if path == "/rockets" => self.judge_list(answer, shown),
             200 if path.starts_with("/rockets/") => judge_rocket(course, Some(&answer.body["data"]), shown),

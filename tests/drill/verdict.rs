@@ -77,7 +77,7 @@ async fn run(site: &mut Site, load: &Load, step: &Step) -> Option<Recovery> {
     if step.is_for_good() {
         let took = recovery(site, load).await?;
         for fault in &step.faults {
-            heal(site, *fault).await;
+            heal(site, load, *fault).await;
         }
         // Whoever comes back is part of it again, which is not what is measured here.
         return recovery(site, load).await.map(|_| took);
@@ -85,7 +85,7 @@ async fn run(site: &mut Site, load: &Load, step: &Step) -> Option<Recovery> {
     sleep(step.lasting).await;
     let over = Instant::now();
     for fault in &step.faults {
-        heal(site, *fault).await;
+        heal(site, load, *fault).await;
     }
     let until_healed = over.elapsed();
     let took = recovery(site, load).await?;
