@@ -90,8 +90,10 @@ impl Kind {
             // A role notices by its own probes of the connection.
             Self::Silent(_) => 20,
             Self::Full => 10,
-            // The roles notice, those that led are elected anew (4 to 9 s), and what trackers held comes again.
-            Self::KillNode | Self::KillLeader | Self::FreezeNode | Self::FreezeLeader => 20,
+            // Those that the node led are elected anew (4 to 9 s), and what trackers held comes again.
+            Self::KillNode | Self::KillLeader => 20,
+            // Before that, roles that are connected to it have to notice.
+            Self::FreezeNode | Self::FreezeLeader => 30,
             // Before the last node may be stopped, all have to be well: only its own elections are left.
             Self::Roll | Self::Upgrade => 20,
         })
