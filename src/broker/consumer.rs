@@ -31,12 +31,12 @@ pub const PULL_MESSAGES_MAX: usize = 500;
 pub const BATCH_MESSAGES_MAX: usize = 1_000;
 /// Longest pause before a pull that ended is opened again.
 const REOPEN_PAUSE_MAX: Duration = Duration::from_secs(1);
-/// How long one who is not first asks for nothing after it has given a message back. If the first goes meanwhile, its
-/// messages wait for so long.
-const REST: Duration = Duration::from_millis(500);
+/// How long one who is not first asks for nothing after it has given a message back. A message that comes back is out of its
+/// order, so that this is done rarely; if the first goes meanwhile, the places change, which ends the rest.
+const REST: Duration = Duration::from_secs(4);
 /// Whoever is not first and is served in spite of it for so long, with hardly anybody else being served, works itself: the
 /// first is there and does not ask.
-const STUCK_MAX: Duration = Duration::from_secs(2);
+const STUCK_MAX: Duration = Duration::from_secs(3);
 /// So many deliveries meanwhile are more than all who are not first can have given back.
 const SERVED_MIN: u64 = 200;
 /// How long to wait for a new place when the first is gone.
@@ -190,8 +190,12 @@ impl Deliveries {
     /// Decides on a message, by the number of its delivery.
     async fn verdict(&mut self, number: u64) -> Verdict {
         let Some(first) = &self.place.first else { return Verdict::TakeUp };
-        let is_stuck = self.given_back.is_some_and(|given_back| given_back.is_stuck(number));
-        if is_stuck || Instant::now() < self.first_until {
+        if Instant::now() < self.first_until {
+            return Verdict::TakeUp;
+        }
+        if let Some(given_back) = self.given_back.as_mut().filter(|given_back| given_back.is_stuck(number)) {
+            // One more that was served to us and to nobody else.
+            given_back.since.1 += 1;
             return Verdict::TakeUp;
         }
         let (peers, name) = (self.peers.clone(), first.clone());
@@ -247,7 +251,7 @@ impl GivenBack {
 
     /// Whether one more is in a row with those before, and nobody else was served meanwhile.
     fn goes_on(&self, now: Instant, number: u64) -> bool {
-        now - self.last < 3 * REST && !self.others_are_served(number)
+        now - self.last < 2 * REST && !self.others_are_served(number)
     }
 
     fn others_are_served(&self, number: u64) -> bool {

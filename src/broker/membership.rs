@@ -3,16 +3,20 @@
 //! with others by turns.
 //!
 //! Once a second each says that it is there and what it is first for; it says so at once when it comes, when it hears of
-//! somebody new, and when it goes. Whoever has been silent for [`SILENT_BEATS_MAX`] is taken for gone. Who doubts that
-//! another one is there asks it: where the other's connection has ended, the broker itself answers that nobody listens.
+//! somebody new, and when it goes. Whoever has been silent for [`SILENT_BEATS_MAX`] is taken for gone. In between each asks
+//! the one whose name comes after its own whether it is there: where that one's connection has ended, the broker itself
+//! answers that nobody listens, and then all are told. So whoever is killed is missed after a beat, at the cost of one
+//! question a beat for each tracker, however many there are.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::client::RequestErrorKind;
 use async_nats::{Message, Request, StatusCode, Subscriber};
-use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
@@ -47,6 +51,9 @@ pub struct Word {
     /// Whether it is about to go.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leaves: bool,
+    /// Whose connection it has just found to have ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub misses: Option<String>,
 }
 
 /// One tracker among others.
@@ -61,7 +68,10 @@ pub struct Membership {
     /// Counts beats.
     beats: u64,
     others: Others,
+    peers: Peers,
     gone: mpsc::Receiver<Arc<str>>,
+    /// The question whether the next one is there.
+    question: Option<BoxFuture<'static, (String, bool)>>,
 }
 
 /// By what somebody who works on a partition asks for another tracker.
@@ -84,10 +94,21 @@ impl Membership {
         let alone = !peers.listen(TRACKER_ASKS.into()).await;
         let (asks, own_asks) =
             (subscribe(broker, TRACKER_ASKS.into()).await?, subscribe(broker, tracker_ask_subject(&name)).await?);
-        let (broker, others) = (broker.clone(), Others::default());
-        let mut membership =
-            Self { broker, name, leads: Vec::new(), words, asks, own_asks, beat, beats: 0, others, gone };
-        membership.say(false).await;
+        let mut membership = Self {
+            broker: broker.clone(),
+            name,
+            leads: Vec::new(),
+            words,
+            asks,
+            own_asks,
+            beat,
+            beats: 0,
+            others: Others::default(),
+            peers: peers.clone(),
+            gone,
+            question: None,
+        };
+        membership.say(membership.word()).await;
         if !alone {
             let hearing = async { while membership.hear().await.is_some() {} };
             let _ = timeout(ANSWER_MAX, hearing).await;
@@ -108,7 +129,7 @@ impl Membership {
     /// Notes what this tracker is first for, and says so.
     pub async fn lead(&mut self, leads: Vec<u16>) {
         self.leads = leads;
-        self.say(false).await;
+        self.say(self.word()).await;
     }
 
     /// Waits until another tracker has come or gone. Nothing is lost when the wait is given up.
@@ -124,8 +145,8 @@ impl Membership {
     }
 
     /// Says that this tracker goes, so that the others need not find it out.
-    pub async fn leave(self) {
-        self.say(true).await;
+    pub async fn leave(mut self) {
+        self.say(Word { leaves: true, ..self.word() }).await;
         // Without a broker there is nobody to tell.
         let _ = self.broker.flush().await;
     }
@@ -137,36 +158,75 @@ impl Membership {
             biased;
             word = self.words.next() => {
                 let change = self.others.heard(&word?, &self.name);
-                if change == Change::Came {
-                    self.say(false).await;
+                if change == Change::Came || change == Change::MissesUs {
+                    self.say(self.word()).await;
                 }
-                Some(change != Change::None)
+                Some(change == Change::Came || change == Change::Went)
             }
             ask = self.asks.next() => self.answer(ask?).await,
             ask = self.own_asks.next() => self.answer(ask?).await,
-            Some(name) = self.gone.recv() => Some(self.others.silent_beats.remove(&*name).is_some()),
-            _ = self.beat.tick() => {
-                self.beats += 1;
-                if self.beats.is_multiple_of(BEATS_A_WORD) {
-                    self.say(false).await;
-                }
-                // Without a connection nobody can be heard, so that silence says nothing.
-                Some(self.broker.is_connected() && self.others.beat())
-            }
+            Some(name) = self.gone.recv() => Some(self.misses(&name).await),
+            (name, is_there) = answer_to(&mut self.question) => Some(!is_there && self.misses(&name).await),
+            _ = self.beat.tick() => Some(self.beats().await),
         }
     }
 
-    async fn say(&self, leaves: bool) {
-        let word = Word { name: self.name.clone(), leads: self.leads.clone(), leaves };
+    /// Lets a beat pass, and tells whether somebody is gone by it.
+    async fn beats(&mut self) -> bool {
+        self.beats += 1;
+        if self.beats.is_multiple_of(BEATS_A_WORD) {
+            self.say(self.word()).await;
+        }
+        if !self.broker.is_connected() {
+            // Nobody can be heard, so that silence says nothing.
+            return false;
+        }
+        if let (None, Some(next)) = (&self.question, self.others.next_to(&self.name)) {
+            let (peers, name) = (self.peers.clone(), next.to_owned());
+            let question = async move {
+                let is_there = peers.is_there(&name).await;
+                (name, is_there)
+            };
+            self.question = Some(question.boxed());
+        }
+        self.others.beat()
+    }
+
+    /// Takes a tracker for gone whose connection has ended, and says so; tells whether it was there before.
+    async fn misses(&mut self, name: &str) -> bool {
+        let was_there = self.others.silent_beats.remove(name).is_some();
+        if was_there {
+            self.say(Word { misses: Some(name.to_owned()), ..self.word() }).await;
+        }
+        was_there
+    }
+
+    /// What there is to say when nothing has happened.
+    fn word(&self) -> Word {
+        Word { name: self.name.clone(), leads: self.leads.clone(), leaves: false, misses: None }
+    }
+
+    async fn say(&mut self, word: Word) {
         publish(&self.broker, tracker_word_subject(&self.name), &word).await;
     }
 
-    async fn answer(&self, ask: Message) -> Option<bool> {
-        let word = Word { name: self.name.clone(), leads: self.leads.clone(), leaves: false };
+    async fn answer(&mut self, ask: Message) -> Option<bool> {
         if let Some(reply) = ask.reply {
-            publish(&self.broker, reply.to_string(), &word).await;
+            publish(&self.broker, reply.to_string(), &self.word()).await;
         }
         Some(false)
+    }
+}
+
+/// Waits for the answer to a question, if one was asked; it is not asked any more then.
+async fn answer_to(question: &mut Option<BoxFuture<'static, (String, bool)>>) -> (String, bool) {
+    match question {
+        Some(asked) => {
+            let answer = asked.await;
+            *question = None;
+            answer
+        }
+        None => std::future::pending().await,
     }
 }
 
@@ -234,6 +294,7 @@ enum Change {
     None,
     Came,
     Went,
+    MissesUs,
 }
 
 /// The other trackers.
@@ -246,21 +307,30 @@ struct Others {
 impl Others {
     fn heard(&mut self, message: &Message, own: &str) -> Change {
         match read(message) {
-            Some(word) if word.name != own => self.says(word),
+            Some(word) if word.name != own => self.says(word, own),
             _ => Change::None,
         }
     }
 
-    fn says(&mut self, word: Word) -> Change {
+    fn says(&mut self, word: Word, own: &str) -> Change {
+        let missed = word.misses.as_ref().is_some_and(|missed| self.silent_beats.remove(missed).is_some());
         let known = match word.leaves {
             true => self.silent_beats.remove(&word.name),
             false => self.silent_beats.insert(word.name, 0),
         };
         match (word.leaves, known) {
-            (true, Some(_)) => Change::Went,
             (false, None) => Change::Came,
+            (true, Some(_)) => Change::Went,
+            _ if missed => Change::Went,
+            _ if word.misses.as_deref() == Some(own) => Change::MissesUs,
             _ => Change::None,
         }
+    }
+
+    /// Whose name comes after this one, the first after the last.
+    fn next_to(&self, name: &str) -> Option<&str> {
+        let after = self.silent_beats.range::<str, _>((Bound::Excluded(name), Bound::Unbounded)).next();
+        after.or_else(|| self.silent_beats.first_key_value()).map(|(name, _)| name.as_str())
     }
 
     /// Lets one beat pass, and tells whether somebody is gone by it.
@@ -277,31 +347,54 @@ mod tests {
     use super::*;
 
     fn word(name: &str, leaves: bool) -> Word {
-        Word { name: name.into(), leads: vec![3], leaves }
+        Word { name: name.into(), leads: vec![3], leaves, misses: None }
     }
 
     #[test]
     fn trackers_come_and_go() {
         let mut others = Others::default();
-        assert_eq!(others.says(word("a", true)), Change::None);
-        assert_eq!(others.says(word("a", false)), Change::Came);
-        assert_eq!(others.says(word("a", false)), Change::None);
-        assert_eq!(others.says(word("b", false)), Change::Came);
-        assert_eq!(others.says(word("a", true)), Change::Went);
+        assert_eq!(others.says(word("a", true), "own"), Change::None);
+        assert_eq!(others.says(word("a", false), "own"), Change::Came);
+        assert_eq!(others.says(word("a", false), "own"), Change::None);
+        assert_eq!(others.says(word("b", false), "own"), Change::Came);
+        assert_eq!(others.says(word("a", true), "own"), Change::Went);
         assert_eq!(others.silent_beats.len(), 1);
     }
 
     #[test]
     fn who_is_silent_for_long_is_gone() {
         let mut others = Others::default();
-        others.says(word("a", false));
-        others.says(word("b", false));
+        others.says(word("a", false), "own");
+        others.says(word("b", false), "own");
         for _ in 0..SILENT_BEATS_MAX {
             assert!(!others.beat());
-            others.says(word("b", false));
+            others.says(word("b", false), "own");
         }
         assert!(others.beat());
         assert_eq!(others.silent_beats.into_keys().collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn whom_another_one_misses_is_gone() {
+        let mut others = Others::default();
+        others.says(word("a", false), "own");
+        others.says(word("b", false), "own");
+        let misses = |name: &str| Word { misses: Some(name.into()), ..word("a", false) };
+        assert_eq!(others.says(misses("b"), "own"), Change::Went);
+        assert_eq!(others.says(misses("b"), "own"), Change::None);
+        assert_eq!(others.says(misses("own"), "own"), Change::MissesUs);
+        assert_eq!(others.says(word("b", false), "own"), Change::Came);
+    }
+
+    #[test]
+    fn everybody_is_next_to_somebody() {
+        let mut others = Others::default();
+        assert_eq!(others.next_to("b"), None);
+        others.says(word("a", false), "b");
+        assert_eq!(others.next_to("b"), Some("a"));
+        others.says(word("c", false), "b");
+        assert_eq!(others.next_to("b"), Some("c"));
+        assert_eq!(others.next_to("c"), Some("a"));
     }
 
     #[test]

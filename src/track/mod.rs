@@ -10,7 +10,7 @@
 //! stream behind a gap that closed, and [`act`] folds a channel anew for what an operator said; [`decide`] is the table of
 //! what becomes of a delivery; [`desk`] and [`cache`] hold hints that may be lost at any moment.
 //!
-//! With several trackers, [`standing`] gives each its place in the [`line`] of each partition, and the broker serves the
+//! With several trackers, [`standing`] gives each its place in the [`mod@line`] of each partition, and the broker serves the
 //! first.
 //!
 //! What is deliberately absent: ownership. Any number of trackers may work on any channel; compare-and-set decides, and

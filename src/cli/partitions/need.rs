@@ -48,7 +48,7 @@ impl Need {
             _ if seconds_left.is_finite() => {
                 Self::yes(format!("what waits takes about {seconds_left:.0} s with these"))
             }
-            _ => Self::yes(format!("{left} messages wait, {:.0} more each second", -fewer_a_second)),
+            _ => Self::yes(format!("{left} messages wait, {:.0} more each second", 0.0 - fewer_a_second)),
         }
     }
 
@@ -114,7 +114,7 @@ mod tests {
     }
 
     fn trackers(leads: &[&[u16]]) -> Vec<Word> {
-        let word = |leads: &&[u16]| Word { name: "a".into(), leads: leads.to_vec(), leaves: false };
+        let word = |leads: &&[u16]| Word { name: "a".into(), leads: leads.to_vec(), leaves: false, misses: None };
         leads.iter().map(word).collect()
     }
 
