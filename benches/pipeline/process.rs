@@ -72,10 +72,19 @@ impl Process {
         Ok(STAT_TICK * u32::try_from(ticks.sum::<Result<u64, _>>()?)?)
     }
 
+    /// Stops it where it is, or lets it go on.
+    pub fn freeze(&self, is_frozen: bool) -> anyhow::Result<()> {
+        self.signal(if is_frozen { Signal::STOP } else { Signal::CONT })
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = self.child.id().and_then(|pid| Pid::from_raw(pid.try_into().ok()?)).context("it has ended")?;
+        Ok(kill_process(pid, signal)?)
+    }
+
     /// Ends it in good order.
     pub async fn stop(mut self) -> anyhow::Result<()> {
-        let pid = self.child.id().and_then(|pid| Pid::from_raw(pid.try_into().ok()?)).context("it has ended")?;
-        kill_process(pid, Signal::TERM)?;
+        self.signal(Signal::TERM)?;
         timeout(STOP_MAX, self.child.wait()).await.context("it does not end")??;
         Ok(())
     }

@@ -1,5 +1,6 @@
-//! What several trackers cost: the processor time of all of them together for the same messages, beside that of one. The
-//! messages come as fast as they can be published, so that trackers fall behind and the broker could serve any of them.
+//! What several trackers cost: the processor time of all of them together for the same messages, beside that of one. Messages
+//! are taken up as they come, as fast as they can be published, or have gathered while all trackers stood still; then the
+//! broker could serve any tracker at any moment.
 
 use std::time::Duration;
 
@@ -30,6 +31,9 @@ const THROUGH_MAX: Duration = Duration::from_secs(120);
 const IDLE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(20);
 
+/// Nothing that frozen trackers have asked for stands any more after this time.
+const FROZEN: Duration = Duration::from_secs(3);
+
 /// Processor time of all trackers together, and of the broker.
 #[derive(Clone, Copy)]
 struct Spent {
@@ -37,32 +41,57 @@ struct Spent {
     broker: Duration,
 }
 
+/// When the messages are stored.
+#[derive(Clone, Copy)]
+enum Stored {
+    /// While the trackers work.
+    Meanwhile,
+    /// Before.
+    Before,
+}
+
 pub async fn measure(scale: Scale, sync: Sync, rows: &mut Rows) -> anyhow::Result<()> {
     for rockets in ROCKETS {
-        let (messages, rockets) = (scale.count(MESSAGES), scale.count(rockets).max(1));
-        let mut spent = [Vec::new(), Vec::new()];
-        // Turn by turn, so that both see the same machine.
-        for (at, count) in (0..RUNS).flat_map(|_| [(0, TRACKERS), (1, 1)]) {
-            note(&format!("{count} trackers, {messages} messages of {rockets} rockets, sync {}", sync.name()));
-            let of_run = spent_on(messages, rockets, count, sync).await?;
-            spent[at].push(of_run.map(|time| time.as_secs_f64() * PER_MESSAGES / messages as f64));
-        }
-        let rockets = thousands(rockets);
-        for (at, whose) in ["trackers", "nats-server"].into_iter().enumerate() {
-            let [many, one] = spent.each_ref().map(|runs| median(runs.iter().map(|run| run[at]).collect()));
-            let name =
-                format!("processor time of {whose} for 100,000 messages of {rockets} rockets, {TRACKERS} trackers");
-            rows.seconds(&name, many, one, "with one");
+        for (stored, how) in [(Stored::Meanwhile, "come"), (Stored::Before, "waited")] {
+            let (messages, rockets) = (scale.count(MESSAGES), scale.count(rockets).max(1));
+            let mut spent = [Vec::new(), Vec::new()];
+            // Turn by turn, so that both see the same machine.
+            for (at, count) in (0..RUNS).flat_map(|_| [(0, TRACKERS), (1, 1)]) {
+                note(&format!("{count} trackers, {messages} messages of {rockets} rockets that {how}"));
+                let of_run = spent_on(messages, rockets, count, stored, sync).await?;
+                spent[at].push(of_run.map(|time| time.as_secs_f64() * PER_MESSAGES / messages as f64));
+            }
+            for (at, whose) in [format!("{TRACKERS} trackers"), "nats-server with them".into()].iter().enumerate() {
+                let [many, one] = spent.each_ref().map(|runs| median(runs.iter().map(|run| run[at]).collect()));
+                let rockets = thousands(rockets);
+                let name = format!("processor time of {whose}, 100,000 messages of {rockets} rockets that {how}");
+                rows.seconds(&name, many, one, "with one");
+            }
         }
     }
     measure_idle(sync, rows).await
 }
 
 /// Processor time of the trackers and of the broker.
-async fn spent_on(messages: u64, rockets: u64, count: usize, sync: Sync) -> anyhow::Result<[Duration; 2]> {
+async fn spent_on(
+    messages: u64,
+    rockets: u64,
+    count: usize,
+    stored: Stored,
+    sync: Sync,
+) -> anyhow::Result<[Duration; 2]> {
     let (site, trackers) = sharing(count, sync).await?;
-    let before = spent(&site, &trackers)?;
-    site.fill(&mut Fleet::new(rockets), messages).await?;
+    let (mut fleet, mut before) = (Fleet::new(rockets), spent(&site, &trackers)?);
+    match stored {
+        Stored::Meanwhile => site.fill(&mut fleet, messages).await?,
+        Stored::Before => {
+            trackers.iter().try_for_each(|tracker| tracker.freeze(true))?;
+            sleep(FROZEN).await;
+            site.fill(&mut fleet, messages).await?;
+            before = spent(&site, &trackers)?;
+            trackers.iter().try_for_each(|tracker| tracker.freeze(false))?;
+        }
+    }
     until_through(&site).await?;
     let after = spent(&site, &trackers)?;
     Ok([after.trackers - before.trackers, after.broker - before.broker])
