@@ -2,6 +2,7 @@
 
 mod dlq;
 mod gaps;
+mod health;
 mod history;
 mod partitions;
 mod rebuild;
@@ -55,6 +56,8 @@ enum Command {
     Init(Settings),
     /// Show who works on what, what waits to be taken up, and whether more trackers would help
     Partitions(partitions::Options),
+    /// Ask a running role whether it is ready
+    Health(health::Options),
     /// Show which channels wait for a missing number, and since when
     Gaps(gaps::Options),
     /// Give up waiting for numbers of a rocket that will not come
@@ -152,6 +155,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Rebuild(options) => return rebuild::run(options).await,
         Command::Init(settings) => return with_config(settings, init).await,
         Command::Partitions(options) => return partitions::run(options).await,
+        Command::Health(options) => return health::run(options).await,
         Command::Gaps(options) => return gaps::run(options).await,
         Command::Up { roles, settings } => {
             return with_config(settings, async |config| {
