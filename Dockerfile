@@ -1,0 +1,35 @@
+# The service in one image: the program alone, on a small Debian. Both of Docker's builders take this file.
+
+FROM rust:1.95-slim-bookworm AS build
+WORKDIR /build
+
+# The dependencies are a layer of their own, built again only when these two files change: before the service itself is
+# copied, programs of nothing stand in its place.
+COPY Cargo.toml Cargo.lock ./
+RUN mkdir -p src benches/pipeline \
+    && echo 'fn main() {}' | tee src/main.rs > benches/pipeline/main.rs \
+    && touch src/lib.rs \
+    && cargo build --locked --release --bin rockets
+
+COPY config config
+COPY src src
+# What was copied may be older than what stood in its place.
+RUN touch src/main.rs src/lib.rs && cargo build --locked --release --bin rockets
+
+
+FROM debian:bookworm-slim
+LABEL org.opencontainers.image.title="rockets" \
+      org.opencontainers.image.description="Takes the messages of many rockets, out of order and more than once, and always knows each rocket's true state" \
+      org.opencontainers.image.licenses="MIT"
+
+# Whom TLS may trust.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build /build/target/release/rockets /usr/local/bin/rockets
+
+# Nobody in particular; nothing is written to the file system, which may be read-only.
+USER 65532:65532
+EXPOSE 8088
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=2s --timeout=3s --start-period=30s --retries=3 CMD ["rockets", "health"]
+ENTRYPOINT ["rockets"]
+CMD ["--help"]
