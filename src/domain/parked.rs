@@ -111,6 +111,12 @@ impl Parked {
         self.ranges.get(at).is_some_and(|range| range.first <= number)
     }
 
+    /// Whether all numbers from the first to the last are known to wait.
+    pub fn contains_all(&self, first: MessageNumber, last: MessageNumber) -> bool {
+        let at = self.ranges.partition_point(|range| range.last < first);
+        self.ranges.get(at).is_some_and(|range| range.first <= first && last <= range.last)
+    }
+
     /// Whether what waits could be applied, if `next` is the number to come: it waits itself, or it is not known what
     /// waits.
     pub fn could_follow(&self, next: MessageNumber) -> bool {
@@ -220,6 +226,14 @@ mod tests {
         parked.remove_through(number(8));
         assert_eq!(ranges(&parked), [(9, 9, 4)]);
         assert_eq!((parked.count(), parked.contains(number(9)), parked.contains(number(8))), (1, true, false));
+    }
+
+    #[test]
+    fn all_of_a_range_wait_only_without_a_hole() {
+        let parked = parked(&[(3, 1), (4, 2), (5, 3), (7, 4)]);
+        for (first, last, expected) in [(3, 5, true), (4, 4, true), (4, 7, false), (2, 3, false), (6, 6, false)] {
+            assert_eq!(parked.contains_all(number(first), number(last)), expected, "{first} to {last}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::changes::{Changes, Dead};
 use super::desk::Desk;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Reason, Stored, TrackBroker};
 use crate::domain::outcome::{LATE, Since};
+use crate::domain::parked::Range;
 use crate::domain::{Acts, Arrival, Became, Channel, Entry, Goal, Outcome, Owed, Record, Refold, Sequence, Turn};
 use crate::fail_point;
 
@@ -242,12 +243,16 @@ fn passed(record: &Record) -> u64 {
     record.last.as_ref().map_or(0, |last| last.number.get())
 }
 
-/// Whether a folded record has everything that a written one knows of; otherwise the reading was not complete.
+/// Whether a folded record has everything that a written one knows of; otherwise the reading was not complete: a replica
+/// that lags behind does not show the newest messages.
 fn covers(folded: &Record, written: &Record) -> bool {
-    let has = |number| folded.has_passed(number) || folded.parked.contains(number) || folded.parked.beyond().is_some();
-    let parked = written.parked.ranges().iter().flat_map(|range| [range.first, range.last]);
-    let last = written.last.iter().map(|last| last.number);
-    last.into_iter().all(|number| folded.has_passed(number)) && parked.into_iter().all(has)
+    let has_all = |range: &Range| match folded.last.as_ref().map_or(Some(range.first), |last| last.number.next()) {
+        Some(next) if next <= range.last => folded.parked.contains_all(range.first.max(next), range.last),
+        _ => true,
+    };
+    let is_listed = folded.parked.beyond().is_some() || written.parked.ranges().iter().all(has_all);
+    let last = written.last.as_ref().map(|last| last.number);
+    is_listed && folded.acts >= written.acts && last.is_none_or(|number| folded.has_passed(number))
 }
 
 impl Running {
