@@ -57,10 +57,15 @@ pub struct DeadLetter<'a> {
 }
 
 impl DeadLetter<'_> {
-    /// What a dead letter is recognised by, however often it is told.
-    fn id(&self) -> String {
-        let sequence = self.stored.sequence;
-        if self.after_acts == Sequence(0) { sequence.to_string() } else { format!("{sequence}-{}", self.after_acts) }
+    /// What a dead letter is recognised by, however often it is told. One that came too late may be one already that was
+    /// refused, by somebody who had not seen the skip.
+    pub(crate) fn id(&self) -> String {
+        let (sequence, acts) = (self.stored.sequence, self.after_acts);
+        match self.reason {
+            Reason::Skipped => format!("{sequence}-skipped"),
+            _ if acts == Sequence(0) => sequence.to_string(),
+            _ => format!("{sequence}-{acts}"),
+        }
     }
 }
 

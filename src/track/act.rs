@@ -18,7 +18,9 @@ use super::desk::Desk;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Reason, Stored, TrackBroker};
 use crate::domain::outcome::{LATE, Since};
 use crate::domain::parked::Range;
-use crate::domain::{Acts, Arrival, Became, Channel, Entry, Goal, Outcome, Owed, Record, Refold, Sequence, Turn};
+use crate::domain::{
+    Acts, Arrival, Became, Channel, Entry, Goal, Outcome, Owed, Placed, Record, Refold, Sequence, Turn,
+};
 use crate::fail_point;
 
 /// Readings in a row that did not show what the record knows of, before they are given up for a while.
@@ -57,9 +59,12 @@ struct Running {
     /// Messages that came after a skip of their number that was not followed before: some may have been let go since,
     /// as waiting.
     late: BTreeSet<Sequence>,
-    /// The dead letters of refused messages that there are, by event.
-    letters: BTreeMap<Sequence, u64>,
+    /// The dead letters of refused messages that there are, by event. One may have several: of before and after an act.
+    letters: BTreeMap<Sequence, Vec<u64>>,
     next_letter: Option<u64>,
+    /// Events with a dead letter that apply now. Some never were refused in a record that was written: by a folding anew
+    /// that came to no end.
+    applied: BTreeSet<Sequence>,
 }
 
 /// What a step has come to.
@@ -122,6 +127,7 @@ impl ActJob {
             late: BTreeSet::new(),
             letters: BTreeMap::new(),
             next_letter: Some(1),
+            applied: BTreeSet::new(),
         });
         Ok(Step::GoOn)
     }
@@ -184,7 +190,9 @@ impl ActJob {
             broker.tell(outcomes.to_vec()).await?;
         }
         desk.told(&outcomes);
-        let gone: Vec<_> = running.changes.applied().filter_map(|event| running.letters.get(&event)).copied().collect();
+        // What came too late and had been refused is another dead letter now.
+        let gone: BTreeSet<_> = running.changes.applied().chain(running.applied).chain(running.late).collect();
+        let gone: Vec<_> = gone.iter().filter_map(|event| running.letters.get(event)).flatten().copied().collect();
         // One after the other at the server in any case: a flood of them would only hold up everybody's questions.
         for letters in gone.chunks(REMOVALS_AT_ONCE) {
             try_join_all(letters.iter().map(|letter| broker.remove_letter(*letter))).await?;
@@ -263,7 +271,11 @@ impl Running {
         from: u64,
     ) -> Result<(), BrokerError> {
         let page = broker.refused_letters(channel, from).await?;
-        self.letters.extend(page.letters.iter().filter_map(|letter| Some((letter.event?, letter.id))));
+        for letter in page.letters {
+            if let Some(event) = letter.event {
+                self.letters.entry(event).or_default().push(letter.id);
+            }
+        }
         self.next_letter = page.next;
         Ok(())
     }
@@ -274,7 +286,7 @@ impl Running {
         broker: &impl TrackBroker,
         channel: &Channel,
     ) -> Result<(), BrokerError> {
-        self.next_letter = Some(self.letters.values().max().map_or(1, |last| last + 1));
+        self.next_letter = Some(self.letters.values().flatten().max().map_or(1, |last| last + 1));
         while let Some(from) = self.next_letter {
             self.read_letters(broker, channel, from).await?;
         }
@@ -294,17 +306,30 @@ impl Running {
             Turn::StartOver => return Ok(()),
             // As long as not everything is known that operators said, nothing is told.
             Turn::Placed(placed) if placed.is_empty() => return Ok(()),
-            Turn::Placed(placed) => self.changes.note(placed),
+            Turn::Placed(placed) => {
+                self.note_applied(placed.last());
+                self.changes.note(placed)
+            }
         };
         let (acts, since) = (self.refold.acts(), self.changes.acts());
         let is_late = |arrival: &&Arc<Arrival<Stored>>| {
             let skipped = acts.skipped_from(arrival.message.number);
-            skipped.is_some_and(|skipped| skipped.sequence > since)
+            // A correction that came meanwhile has its turn later.
+            !arrival.corrects && skipped.is_some_and(|skipped| skipped.sequence > since)
         };
         let late: Vec<_> = entries.iter().filter_map(Entry::message).filter(is_late).collect();
         bury_late(broker, late.iter().map(|arrival| &arrival.stored)).await?;
         self.late.extend(late.iter().map(|arrival| arrival.sequence));
         self.bury(broker, dead).await
+    }
+
+    /// Notes what applies with all acts and is a dead letter.
+    fn note_applied(&mut self, placed: Option<&Vec<Placed<Stored>>>) {
+        let applied = placed.into_iter().flatten().filter_map(|placed| match placed {
+            Placed::Message(arrival, Ok(())) => Some(arrival.sequence),
+            _ => None,
+        });
+        self.applied.extend(applied.filter(|event| self.letters.contains_key(event)));
     }
 
     /// Keeps what is refused now, before the record passes it; what is a dead letter stays the one that it is.

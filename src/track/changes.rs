@@ -17,12 +17,12 @@ pub struct Changes {
     since: Since,
     /// Places of the fold without the acts that the other one has not come to.
     before: BTreeMap<u64, Place>,
-    now: Vec<Change>,
+    /// By number.
+    now: BTreeMap<u64, Change>,
 }
 
 /// A number whose place is another one now, or that lies behind the state.
 struct Change {
-    number: u64,
     before: Option<Place>,
     now: Place,
 }
@@ -40,7 +40,7 @@ pub struct Dead {
 impl Changes {
     /// No changes yet.
     pub fn since(since: Since) -> Self {
-        Self { since, before: BTreeMap::new(), now: Vec::new() }
+        Self { since, before: BTreeMap::new(), now: BTreeMap::new() }
     }
 
     /// The last act of the state since which changes are noted.
@@ -55,16 +55,24 @@ impl Changes {
 
     /// Notes what the fold without the acts and the one with them have placed, and gives what is refused now.
     ///
-    /// The first one is never behind: an act only ever moves the message of a number to a later place in the stream.
+    /// Either may be behind the other: a correction lies behind the message whose place it takes, and a message that came
+    /// after a skip of its number is waited for only without the skip.
     pub fn note(&mut self, placed: Vec<Vec<Placed<Stored>>>) -> Vec<Dead> {
         let mut folds = placed.into_iter();
         let (before, after) = (folds.next().unwrap_or_default(), folds.next().unwrap_or_default());
         for placed in before {
             if let Placed::Message(arrival, verdict) = placed {
-                self.before.insert(arrival.message.number.get(), (arrival.sequence, verdict.err()));
+                self.note_before(arrival.message.number.get(), (arrival.sequence, verdict.err()));
             }
         }
         after.into_iter().filter_map(|placed| self.note_after(placed)).collect()
+    }
+
+    fn note_before(&mut self, number: u64, before: Place) {
+        match self.now.get_mut(&number) {
+            Some(change) => change.before = Some(before),
+            None => drop(self.before.insert(number, before)),
+        }
     }
 
     fn note_after(&mut self, placed: Placed<Stored>) -> Option<Dead> {
@@ -74,13 +82,15 @@ impl Changes {
         if number <= self.since.passed && before == Some(now) {
             return None;
         }
-        self.now.push(Change { number, before, now });
+        self.now.insert(number, Change { before, now });
         let was_refused = before.is_some_and(|(event, refusal)| event == arrival.sequence && refusal.is_some());
         verdict.err().map(|refusal| Dead { arrival, refusal, was_refused })
     }
 
     fn to_tell(&self) -> impl Iterator<Item = &Change> {
-        self.now.iter().filter(|change| change.number > self.since.passed || change.before != Some(change.now))
+        let is_new =
+            |(number, change): &(&u64, &Change)| **number > self.since.passed || change.before != Some(change.now);
+        self.now.iter().filter(is_new).map(|(_, change)| change)
     }
 
     /// What is to be told, as it is after this act.
