@@ -2,7 +2,7 @@
 //!
 //! What is not here: what becomes of the deliveries then; that is the worker's to decide.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -32,7 +32,7 @@ pub type Buried = (Box<Malformed>, AckHandle, Result<(), BrokerError>);
 
 /// Sorts a batch by channel, the messages of each in the order of the stream.
 pub fn sort(batch: Vec<Delivery>, cache: &mut Cache) -> (Vec<Group>, Vec<(Box<Malformed>, AckHandle)>) {
-    let (mut groups, mut malformed) = (HashMap::new(), Vec::new());
+    let (mut groups, mut malformed) = (BTreeMap::new(), Vec::new());
     for Delivery { stored, handle } in batch {
         let entry = match stored.read() {
             Ok(entry) => entry,

@@ -26,10 +26,8 @@ const VAIN_PASSES_MAX: u32 = 3;
 pub struct Drain {
     /// The channel.
     pub channel: Channel,
-    /// The delivery that is held until nothing could move any more.
-    pub token: AckHandle,
-    /// Its place in the stream.
-    pub token_sequence: Sequence,
+    /// The deliveries that are held until nothing could move any more, each with its place in the stream.
+    pub tokens: Vec<(Sequence, AckHandle)>,
     pass: Pass,
     hand: Hand<Stored>,
     vain_passes: u32,
@@ -73,9 +71,27 @@ impl Survey {
 }
 
 impl Drain {
-    /// A drain of a channel whose record could move, holding one of its deliveries.
-    pub fn new(channel: Channel, token_sequence: Sequence, token: AckHandle) -> Self {
-        Self { channel, token, token_sequence, pass: Pass::default(), hand: Hand::new(), vain_passes: 0 }
+    /// A drain of a channel whose record could move, holding nothing yet.
+    pub fn new(channel: Channel) -> Self {
+        Self { channel, tokens: Vec::new(), pass: Pass::default(), hand: Hand::new(), vain_passes: 0 }
+    }
+
+    /// What all held deliveries are acknowledged by.
+    pub fn handles(&self) -> impl Iterator<Item = AckHandle> {
+        self.tokens.iter().map(|(_, handle)| handle.clone())
+    }
+
+    /// Holds deliveries. Where nothing had been stored of one of them before, nobody else can let go of that one, and it
+    /// is enough: tells what can be let go for it. A delivery that comes again takes the place of itself.
+    pub fn hold(
+        &mut self,
+        deliveries: Vec<(Sequence, AckHandle)>,
+        enough: Option<Sequence>,
+    ) -> Vec<(Sequence, AckHandle)> {
+        self.tokens.retain(|(held, _)| deliveries.iter().all(|(sequence, _)| sequence != held));
+        self.tokens.extend(deliveries);
+        let Some(enough) = enough else { return Vec::new() };
+        self.tokens.extract_if(.., |(sequence, _)| *sequence != enough).collect()
     }
 
     /// Reads one page and applies what can be applied.

@@ -14,7 +14,7 @@ use super::desk::Desk;
 use crate::broker::{BrokerError, DeadLetter, Reason, Stored, TrackBroker};
 use crate::domain::outcome::LATE;
 use crate::domain::sequencer::offer;
-use crate::domain::{Acts, Arrival, Became, Outcome, Record, Refusal, Sequence, Verdict, take_up};
+use crate::domain::{Acts, Arrival, Became, MessageNumber, Outcome, Record, Refusal, Sequence, Verdict, take_up};
 use crate::fail_point;
 use crate::logging::Limit;
 
@@ -31,6 +31,8 @@ pub struct Settled {
     pub outcomes: Vec<Outcome>,
     /// Places in the stream of messages on which only a reading of the whole channel can tell.
     pub unjudged: Vec<Sequence>,
+    /// One of the messages of which nothing was stored before, if there is one: nobody else can have let it go.
+    pub first_stored: Option<Sequence>,
 }
 
 /// Takes up messages of the desk's channel; when it returns, their effect is stored. The desk then knows the record,
@@ -60,7 +62,10 @@ pub async fn settle(
         match written {
             Ok(()) => {
                 verdicts.iter().for_each(|(arrival, verdict)| log(arrival, *verdict, counters));
-                return Ok(settled(broker, &verdicts, before.acts));
+                let first_stored =
+                    arrivals.iter().find(|arrival| changed && is_unknown(&before, arrival.message.number));
+                let first_stored = first_stored.map(|arrival| arrival.sequence);
+                return Ok(Settled { first_stored, ..settled(broker, &verdicts, before.acts) });
             }
             Err(BrokerError::Conflict) => {
                 if changed {
@@ -74,6 +79,13 @@ pub async fn settle(
         }
     }
     Err(BrokerError::Conflict)
+}
+
+/// Whether a record certainly knows of no message with a number.
+fn is_unknown(record: &Record, number: MessageNumber) -> bool {
+    let listed = record.parked.contains(number);
+    let may_be_beyond = record.parked.beyond().is_some();
+    !record.has_passed(number) && !listed && !may_be_beyond
 }
 
 /// The messages that took their place.

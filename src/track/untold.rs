@@ -21,17 +21,18 @@ pub struct Claim {
     pub channel: Channel,
     /// What became of them, and of others that took their place with them.
     pub outcomes: Vec<Outcome>,
-    /// What they are acknowledged by.
-    pub handles: Vec<AckHandle>,
-    /// The last one's place in the stream, if the record could move when it was stored, so that it is to be held.
+    /// Their places in the stream, and what they are acknowledged by.
+    pub deliveries: Vec<(Sequence, AckHandle)>,
+    /// What is to be held of them, if the record could move when it was stored.
     pub held: Option<Held>,
 }
 
-/// Why the last message of a channel is held, and not let go with the others.
+/// Which messages of a channel are held, and not let go.
 #[derive(Clone, Copy)]
 pub struct Held {
-    /// Its place in the stream.
-    pub sequence: Sequence,
+    /// One of which nothing had been stored before, so that nobody else can let go of it: to hold it is enough. Without
+    /// one all are held: each may have been let go by somebody else, whose acknowledgement is on its way.
+    pub enough: Option<Sequence>,
     /// Whether the channel has to be folded anew.
     pub folds_anew: bool,
 }
@@ -45,7 +46,7 @@ impl Untold {
     /// What the deliveries that wait are acknowledged by.
     pub fn handles(&self) -> impl Iterator<Item = &AckHandle> {
         let buried = self.buried.iter().map(|(_, handle)| handle);
-        self.claims.iter().flat_map(|claim| &claim.handles).chain(buried)
+        self.claims.iter().flat_map(|claim| &claim.deliveries).map(|(_, handle)| handle).chain(buried)
     }
 
     /// Tells all of it; it is stored when this returns.

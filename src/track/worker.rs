@@ -78,7 +78,7 @@ impl<B: TrackBroker> Worker<B> {
 
     /// The deliveries that are held over many turns.
     fn held(&self) -> impl Iterator<Item = AckHandle> {
-        let drains = self.drains.iter().map(|drain| drain.token.clone());
+        let drains = self.drains.iter().flat_map(Drain::handles);
         drains.chain(self.acts.iter().flat_map(ActJob::handles)).chain(self.untold.handles().cloned())
     }
 
@@ -94,8 +94,10 @@ impl<B: TrackBroker> Worker<B> {
             tokio::pin!(work);
             loop {
                 tokio::select! {
-                    pause = &mut work => break pause,
+                    // In the same order each time, so that chance has no part in what a worker does.
+                    biased;
                     () = sleep_until(extended + half) => broker.extend(&held).await,
+                    pause = &mut work => break pause,
                 }
                 extended = Instant::now();
             }
@@ -160,19 +162,16 @@ impl<B: TrackBroker> Worker<B> {
         }
     }
 
-    /// Lets the messages of one channel go, but for one of a channel that could move.
+    /// Lets the messages of one channel go, but for what is held of a channel that could move.
     fn let_go(&mut self, claim: Claim, told: &Result<(), BrokerError>, answers: &mut Answers) {
-        let Claim { channel, mut handles, held, .. } = claim;
+        let Claim { channel, mut deliveries, held, .. } = claim;
         let disposal = disposal(told, held.is_some());
-        match told {
-            Ok(()) => {
-                if let (Some(held), Some(handle)) = (held, handles.pop_if(|_| held.is_some())) {
-                    handles.extend(self.hold(channel, held, handle));
-                }
-            }
-            Err(error) => log_failure(channel, error),
+        match (told, held) {
+            (Ok(()), Some(held)) => deliveries = self.hold(channel, held, deliveries),
+            (Ok(()), None) => {}
+            (Err(error), _) => log_failure(channel, error),
         }
-        answers.dispose(handles, disposal);
+        answers.dispose(deliveries.into_iter().map(|(_, handle)| handle).collect(), disposal);
     }
 
     /// Remembers the channels that were settled; their messages wait until it is told what became of them.
@@ -210,12 +209,13 @@ impl<B: TrackBroker> Worker<B> {
             self.hold_passed(sequence, &mut arrivals, &mut handles);
         }
         let record = desk.known.as_ref().map(|known| &known.record).filter(|record| record.could_move());
-        let held = record
-            .zip(arrivals.last())
-            .map(|(record, last)| Held { sequence: last.sequence, folds_anew: record.corrections_wait });
+        let enough = settled.first_stored;
+        let held = record.map(|record| Held { enough, folds_anew: record.corrections_wait });
+        let deliveries: Vec<_> = arrivals.iter().map(|arrival| arrival.sequence).zip(handles).collect();
         let outcomes: Vec<_> = desk.outcomes().into_iter().chain(settled.outcomes).collect();
-        if !outcomes.is_empty() || !handles.is_empty() {
-            self.untold.claims.push(Claim { channel: desk.channel, outcomes, handles, held });
+        if !outcomes.is_empty() || !deliveries.is_empty() {
+            let held = held.filter(|_| !deliveries.is_empty());
+            self.untold.claims.push(Claim { channel: desk.channel, outcomes, deliveries, held });
         }
         self.cache.put(desk);
     }
@@ -259,24 +259,24 @@ impl<B: TrackBroker> Worker<B> {
         &mut self.acts[at]
     }
 
-    /// Holds one delivery of a channel that could move, and tells which one can be let go for it, if another one was
-    /// held already. A delivery that comes again takes the place of itself.
-    fn hold(&mut self, channel: Channel, held: Held, handle: AckHandle) -> Option<AckHandle> {
-        let Held { sequence, folds_anew } = held;
+    /// Holds deliveries of a channel that could move, and gives back those that can be let go.
+    fn hold(
+        &mut self,
+        channel: Channel,
+        Held { enough, folds_anew }: Held,
+        deliveries: Vec<(Sequence, AckHandle)>,
+    ) -> Vec<(Sequence, AckHandle)> {
         if folds_anew {
-            self.act_job(channel).hold(Cause::CouldMove, handle);
-            return None;
+            let is_held = |(sequence, _): &(Sequence, AckHandle)| enough.is_none_or(|enough| enough == *sequence);
+            let (held, let_go): (Vec<_>, Vec<_>) = deliveries.into_iter().partition(is_held);
+            held.into_iter().for_each(|(_, handle)| self.act_job(channel).hold(Cause::CouldMove, handle));
+            return let_go;
         }
-        match self.drains.iter_mut().find(|drain| drain.channel == channel) {
-            None => {
-                self.drains.push_back(Drain::new(channel, sequence, handle));
-                None
-            }
-            Some(drain) => {
-                let held = std::mem::replace(&mut drain.token, handle);
-                (std::mem::replace(&mut drain.token_sequence, sequence) != sequence).then_some(held)
-            }
-        }
+        let at = self.drains.iter().position(|drain| drain.channel == channel).unwrap_or_else(|| {
+            self.drains.push_back(Drain::new(channel));
+            self.drains.len() - 1
+        });
+        self.drains[at].hold(deliveries, enough)
     }
 
     async fn step_drains(&mut self, answers: &mut Answers) -> Duration {
@@ -311,11 +311,14 @@ impl<B: TrackBroker> Worker<B> {
         let channel = drain.channel;
         match step {
             Ok(Step::GoOn) => self.drains.push_back(drain),
-            Ok(Step::Done) => answers.acknowledge.push(drain.token),
-            Ok(Step::Vain) => answers.give_back.push((drain.token, told_in_vain(channel))),
+            Ok(Step::Done) => answers.acknowledge.extend(drain.handles()),
+            Ok(Step::Vain) => {
+                let pause = told_in_vain(channel);
+                answers.give_back.extend(drain.handles().map(|handle| (handle, pause)));
+            }
             Err(error) => {
                 log_failure(channel, &error);
-                answers.give_back.push((drain.token, pause_after(&error)));
+                answers.give_back.extend(drain.handles().map(|handle| (handle, pause_after(&error))));
                 // What is remembered may be wrong now: forget it.
                 return partition_pause(&error);
             }
