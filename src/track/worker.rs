@@ -208,9 +208,10 @@ impl<B: TrackBroker> Worker<B> {
         for sequence in settled.unjudged {
             self.hold_passed(sequence, &mut arrivals, &mut handles);
         }
-        let record = desk.known.as_ref().map(|known| &known.record).filter(|record| record.could_move());
-        let enough = settled.first_stored;
-        let held = record.map(|record| Held { enough, folds_anew: record.corrections_wait });
+        // What acts have changed may be owed by a record that cannot move: somebody who followed them is gone.
+        let (enough, owes) = (settled.first_stored, desk.since().is_some());
+        let record = desk.known.as_ref().map(|known| &known.record).filter(|record| owes || record.could_move());
+        let held = record.map(|record| Held { enough, folds_anew: owes || record.corrections_wait });
         let deliveries: Vec<_> = arrivals.iter().map(|arrival| arrival.sequence).zip(handles).collect();
         let outcomes: Vec<_> = desk.outcomes().into_iter().chain(settled.outcomes).collect();
         if !outcomes.is_empty() || !deliveries.is_empty() {
