@@ -141,8 +141,8 @@ pub struct Refold<S> {
     surveyed: bool,
     folds: Vec<Fold<S>>,
     next: Option<Sequence>,
-    /// The last place that was read.
-    seen: Sequence,
+    /// The last place that the folds have seen.
+    folded: Sequence,
 }
 
 /// What a page has brought.
@@ -158,8 +158,8 @@ impl<S> Refold<S> {
     /// Begins at the beginning of the stream; `size` tells what a carrier takes in memory, in bytes.
     pub fn new(goal: Goal, size: fn(&S) -> usize) -> Self {
         let folds = if goal == Goal::State { vec![Fold::anew(Acts::none())] } else { Vec::new() };
-        let (survey, seen) = (Arc::default(), Sequence(0));
-        Self { goal, size, survey, surveyed: false, folds, next: Some(Sequence(1)), seen }
+        let (survey, folded) = (Arc::default(), Sequence(0));
+        Self { goal, size, survey, surveyed: false, folds, next: Some(Sequence(1)), folded }
     }
 
     /// Where the next page begins; none at the end.
@@ -182,14 +182,18 @@ impl<S> Refold<S> {
         &self.folds
     }
 
-    /// Goes on behind what was read, where more may lie by now.
+    /// Goes on behind what was folded, where more may lie by now.
     pub fn go_on(&mut self) {
-        self.next = self.next.or(Some(Sequence(self.seen.0 + 1)));
+        self.next = self.next.or(Some(Sequence(self.folded.0 + 1)));
+    }
+
+    /// Whether the folds have seen all acts that they know of. A replica that lags behind may not have shown them.
+    pub fn is_complete(&self) -> bool {
+        self.folded >= self.survey.last_act()
     }
 
     /// Takes in a page, and where the next one begins, if this was not the last.
     pub fn take(&mut self, entries: &[Entry<S>], next: Option<Sequence>) -> Turn<S> {
-        self.seen = self.seen.max(entries.last().map_or(Sequence(0), Entry::sequence));
         self.next = next;
         if !self.surveyed {
             return self.take_for_the_first_time(entries);
@@ -222,11 +226,12 @@ impl<S> Refold<S> {
             Goal::State => vec![Fold::anew(all)],
             Goal::Change { since } => vec![Fold::anew(Acts::through(&self.survey, since)), Fold::anew(all)],
         };
-        self.next = Some(Sequence(1));
+        (self.next, self.folded) = (Some(Sequence(1)), Sequence(0));
         Turn::StartOver
     }
 
     fn fold(&mut self, entries: &[Entry<S>]) -> Vec<Vec<Placed<S>>> {
+        self.folded = self.folded.max(entries.last().map_or(Sequence(0), Entry::sequence));
         let mut placed = Vec::new();
         for fold in &mut self.folds {
             placed.push(fold.take(entries.iter().filter_map(Entry::message)));

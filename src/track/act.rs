@@ -145,7 +145,7 @@ impl ActJob {
             running.read_page(broker, &self.channel, from).await?;
         }
         let Some(record) = running.refold.folds().last().map(|fold| fold.state()) else { return Ok(Step::GoOn) };
-        if !covers(&record, &known.record) {
+        if !running.refold.is_complete() || !covers(&record, &known.record) {
             self.vain_readings += 1;
             return Ok(if self.vain_readings < VAIN_READINGS_MAX { Step::GoOn } else { Step::Vain });
         }
