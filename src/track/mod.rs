@@ -25,8 +25,12 @@ mod decide;
 mod desk;
 mod drain;
 mod line;
+#[cfg(test)]
+mod model;
 mod settle;
 mod standing;
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod testing;
 mod untold;

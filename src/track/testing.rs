@@ -1,55 +1,35 @@
-//! A model of the broker for the tracker's own tests: one partition in memory, with the faults that a test asks for.
+//! The model of the broker as the tracker's own tests use it: nothing goes wrong, and each call is done at once. Schedules
+//! in which things go wrong are [`super::simulation`]'s.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use crate::broker::letter_box::{Letter, LetterPage};
+use super::model::{Model, Sight};
+use crate::broker::letter_box::LetterPage;
 use crate::broker::read_back::Page;
 use crate::broker::store::Versioned;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Delivery, Stored, TrackBroker};
 use crate::domain::{
-    Arrival, Became, Channel, Entry, Message, MessageNumber, MessageTime, Outcome, Owed, Record, Sequence, Skip, wire,
+    Arrival, Became, Channel, MessageNumber, MessageTime, Outcome, Owed, Record, Sequence, Skip, wire,
 };
 
-/// Messages of one page here: few, so that every drain takes many steps.
+/// Messages of one page where nothing else is asked for: few, so that every drain takes many steps.
 const PAGE_MESSAGES: usize = 5;
 
-/// What goes wrong with one call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Nothing.
-    None,
-    /// It is not done.
-    Refused,
-    /// It is done, and the answer gets lost.
-    AnswerLost,
-}
-
 /// One partition of a broker in memory; clones share it.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct ModelBroker(Arc<Mutex<State>>);
 
-#[derive(Default)]
 pub struct State {
-    pub stream: Vec<Stored>,
-    pub bucket: HashMap<Channel, (Vec<u8>, u64)>,
-    /// What each record owes.
-    pub owed: HashMap<Channel, Owed>,
-    /// Dead letters by event, which is their id here.
-    pub letters: BTreeMap<u64, &'static str>,
-    /// What dead letters are recognised by.
-    letter_ids: BTreeSet<(u64, Sequence)>,
-    pub outcomes: BTreeMap<u64, Outcome>,
-    pub acknowledged: BTreeSet<u64>,
+    pub model: Model,
+    /// Everything is shown.
+    sight: Sight,
     pub pages_read: usize,
     /// Deliveries whose time was extended, each time anew.
     pub extended: Vec<u64>,
-    /// Faults of the calls to come, the next one last.
-    pub faults: Vec<Fault>,
-    revision: u64,
 }
 
 /// A message as `rockets launch` would send it.
@@ -67,33 +47,32 @@ pub fn payload(channel: Channel, number: u64) -> String {
 
 /// A message that has arrived.
 pub fn arrival(channel: Channel, number: u64, sequence: u64) -> Arc<Arrival<Stored>> {
-    let entry = stored(&channel.to_string(), sequence, payload(channel, number)).read().unwrap();
-    entry.message().unwrap().clone()
+    let mut model = Model::default();
+    let published = model.publish(&channel.to_string(), payload(channel, number).into(), None);
+    let stored = Stored { sequence: Sequence(sequence), ..model.deliver(published.0).stored };
+    stored.read().unwrap().message().unwrap().clone()
 }
 
-fn stored(channel_token: &str, sequence: u64, payload: String) -> Stored {
-    Stored {
-        sequence: Sequence(sequence),
-        channel_token: channel_token.into(),
-        time: OffsetDateTime::UNIX_EPOCH,
-        request_id: None,
-        corrects: None,
-        attempts_before: 0,
-        payload: payload.into(),
+impl Default for ModelBroker {
+    fn default() -> Self {
+        Self::with_pages_of(PAGE_MESSAGES)
     }
 }
 
 impl ModelBroker {
+    /// One whose pages have so many messages.
+    pub fn with_pages_of(page: usize) -> Self {
+        let (model, sight) = (Model::default(), Sight::clear(page));
+        Self(Arc::new(Mutex::new(State { model, sight, pages_read: 0, extended: Vec::new() })))
+    }
+
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }
 
     /// Stores bytes in the stream.
     pub fn publish_bytes(&self, channel_token: &str, payload: String) -> u64 {
-        let stream = &mut self.state().stream;
-        let sequence = stream.len() as u64 + 1;
-        stream.push(stored(channel_token, sequence, payload));
-        sequence
+        self.state().model.publish(channel_token, payload.into(), None).0
     }
 
     /// Stores a message in the stream.
@@ -109,9 +88,7 @@ impl ModelBroker {
                 .replace("RocketLaunched", "RocketSpeedIncreased")
                 .replace(r#"{"type":"T","launchSpeed":1,"mission":"M"}"#, r#"{"by":1000}"#),
         };
-        let sequence = self.publish_bytes(&channel.to_string(), payload);
-        self.state().stream[sequence as usize - 1].corrects = Some(number.to_string());
-        sequence
+        self.state().model.publish(&channel.to_string(), payload.into(), Some(number.to_string())).0
     }
 
     /// Stores a skip.
@@ -124,17 +101,18 @@ impl ModelBroker {
     /// Delivers these messages.
     pub fn deliver(&self, sequences: impl IntoIterator<Item = u64>) -> Vec<Delivery> {
         let state = self.state();
-        let delivery = |sequence: u64| Delivery {
-            stored: state.stream[sequence as usize - 1].clone(),
-            handle: AckHandle(sequence.to_string().into()),
-        };
-        sequences.into_iter().map(delivery).collect()
+        sequences.into_iter().map(|sequence| state.model.deliver(sequence)).collect()
     }
 
     /// Messages that have not been acknowledged, in the order of the stream.
     pub fn unacknowledged(&self) -> Vec<u64> {
-        let state = self.state();
-        (1..=state.stream.len() as u64).filter(|sequence| !state.acknowledged.contains(sequence)).collect()
+        self.state().model.unacknowledged.iter().copied().collect()
+    }
+
+    /// How many messages have been acknowledged.
+    pub fn acknowledged(&self) -> usize {
+        let model = &self.state().model;
+        model.stream.len() - model.unacknowledged.len()
     }
 
     /// The record of a channel.
@@ -142,77 +120,27 @@ impl ModelBroker {
         self.state().record(channel)
     }
 
-    fn fault(&self) -> Fault {
-        self.state().faults.pop().unwrap_or(Fault::None)
+    /// The revision of a channel's record.
+    pub fn revision(&self, channel: Channel) -> u64 {
+        let state = self.state();
+        state.model.load(&channel, state.sight).revision
     }
 
-    /// Does something, or not, as the next fault has it.
-    fn attempt<T>(&self, action: impl FnOnce(&mut State) -> Result<T, BrokerError>) -> Result<T, BrokerError> {
-        let fault = self.fault();
-        if fault == Fault::Refused {
-            return Err(BrokerError::Unavailable("refused".into()));
-        }
-        let result = action(&mut self.state());
-        if fault == Fault::AnswerLost { Err(BrokerError::Unavailable("answer lost".into())) } else { result }
+    /// The dead letters: the reason of each, by event.
+    pub fn letters(&self) -> BTreeMap<u64, &'static str> {
+        self.state().model.letters().map(|(_, kept)| (kept.event.0, kept.reason.name())).collect()
     }
 }
 
 impl State {
     pub fn record(&self, channel: Channel) -> Record {
-        self.bucket
-            .get(&channel)
-            .map_or_else(Record::default, |(bytes, _)| Record::from_bytes(bytes).unwrap_or_default())
+        let read = self.model.load(&channel, self.sight).record;
+        read.map_or_else(Record::default, |bytes| Record::from_bytes(&bytes).unwrap_or_default())
     }
 
     /// What became of an event, as it is told.
     pub fn became(&self, event: u64) -> Option<&Became> {
-        self.outcomes.get(&event).map(|outcome| &outcome.became)
-    }
-
-    /// The law of acknowledgements: the effect is stored and told, and what could move is held by another message.
-    fn check_acknowledged(&self, sequence: u64) {
-        let told = self.outcomes.contains_key(&sequence);
-        match self.stream[sequence as usize - 1].clone().read() {
-            Err(_) => assert!(self.letters.contains_key(&sequence) && told, "{sequence} is let go and no dead letter"),
-            Ok(Entry::Skip(_)) => assert!(told, "skip {sequence} is let go and not followed"),
-            Ok(Entry::Message(arrival)) => {
-                let (record, number) = (self.record(arrival.message.channel), arrival.message.number);
-                let waits = record.parked.contains(number) || record.parked.beyond().is_some();
-                assert!(waits || record.has_passed(number), "{sequence} is let go and nowhere");
-                // It may have waited and be among what a record owes by now; or be a copy, of which nobody is told.
-                assert!(
-                    waits || told || self.is_told_or_owed(&arrival.message),
-                    "{sequence} is let go and it is not told what became of it"
-                );
-                assert!(!arrival.corrects || record.acts >= arrival.sequence, "{sequence} is let go and not followed");
-            }
-        }
-    }
-
-    /// Whether it is told, or will be, what became of a message with this one's number.
-    fn is_told_or_owed(&self, message: &Message) -> bool {
-        let owed = &self.owed[&message.channel];
-        let is_owed = |event: Sequence| owed.placed.iter().any(|(owed, _)| *owed == event);
-        let copies = self.stream.iter().filter(|stored| {
-            let entry = Stored::clone(stored).read().ok();
-            entry.is_some_and(|entry| {
-                entry.message().is_some_and(|copy| {
-                    (copy.message.channel, copy.message.number) == (message.channel, message.number)
-                })
-            })
-        });
-        let events = copies.map(|stored| stored.sequence);
-        owed.since.is_some() || { events }.any(|event| self.outcomes.contains_key(&event.0) || is_owed(event))
-    }
-
-    /// For every record that could move, a message is held.
-    pub fn check_held(&self) {
-        for channel in self.bucket.keys().filter(|channel| self.record(**channel).could_move()) {
-            let held = self.stream.iter().any(|stored| {
-                stored.channel_token == channel.to_string() && !self.acknowledged.contains(&stored.sequence.0)
-            });
-            assert!(held, "{channel} could move and nobody holds a message of it: {:?}", self.record(*channel));
-        }
+        self.model.outcomes.get(&event).map(|outcome| &outcome.became)
     }
 }
 
@@ -222,122 +150,52 @@ impl TrackBroker for ModelBroker {
     }
 
     async fn load_latest(&self, channel: &Channel) -> Result<Versioned, BrokerError> {
-        self.attempt(|state| {
-            let found = state.bucket.get(channel).cloned();
-            Ok(match found {
-                Some((bytes, revision)) => Versioned {
-                    record: Some(bytes.into()),
-                    revision,
-                    owed: state.owed.get(channel).cloned().unwrap_or_default(),
-                    at: self.now(),
-                },
-                None => Versioned { record: None, revision: 0, owed: Owed::default(), at: self.now() },
-            })
-        })
+        let state = self.state();
+        Ok(state.model.load(channel, state.sight))
     }
 
     async fn write(&self, channel: &Channel, record: Vec<u8>, owed: &Owed, expected: u64) -> Result<u64, BrokerError> {
-        self.attempt(|state| {
-            if state.bucket.get(channel).map_or(0, |(_, revision)| *revision) != expected {
-                return Err(BrokerError::Conflict);
-            }
-            state.revision += 1;
-            state.bucket.insert(*channel, (record, state.revision));
-            // What goes through a header comes out the same.
-            state.owed.insert(*channel, Owed::from_text(&owed.to_text()).unwrap());
-            Ok(state.revision)
-        })
+        self.state().model.write(channel, record.into(), owed, expected, self.now())
     }
 
     async fn tell(&self, outcomes: Vec<Outcome>) -> Result<(), BrokerError> {
-        self.attempt(|state| {
-            for outcome in outcomes {
-                let event = outcome.event.0;
-                let known = state.outcomes.remove(&event);
-                let counts = known.into_iter().chain([outcome]).reduce(Outcome::or);
-                state.outcomes.extend(counts.map(|counts| (event, counts)));
-            }
-            Ok(())
-        })
-    }
-
-    async fn refused_letters(&self, channel: &Channel, from: u64) -> Result<LetterPage, BrokerError> {
-        let token = channel.to_string();
-        self.attempt(|state| {
-            let refused = state.letters.range(from..).filter(|(_, reason)| **reason == "refused");
-            let of_channel = refused.filter(|(event, _)| state.stream[**event as usize - 1].channel_token == token);
-            let mut letters: Vec<_> = of_channel.map(|(event, reason)| letter(*event, reason)).collect();
-            let next = letters.get(PAGE_MESSAGES).map(|letter| letter.id);
-            letters.truncate(PAGE_MESSAGES);
-            Ok(LetterPage { letters, next })
-        })
-    }
-
-    async fn remove_letter(&self, id: u64) -> Result<(), BrokerError> {
-        self.attempt(|state| {
-            state.letters.remove(&id);
-            Ok(())
-        })
+        self.state().model.tell(outcomes);
+        Ok(())
     }
 
     async fn bury(&self, letter: &DeadLetter<'_>) -> Result<(), BrokerError> {
-        let (sequence, reason) = (letter.stored.sequence.0, letter.reason.name());
-        self.attempt(|state| {
-            // Two trackers that follow acts of one channel at the same moment may each have one of a message.
-            if state.letter_ids.insert((sequence, letter.after_acts)) {
-                state.letters.insert(sequence, reason);
-            }
-            Ok(())
-        })
+        self.state().model.bury(letter);
+        Ok(())
+    }
+
+    async fn refused_letters(&self, channel: &Channel, from: u64) -> Result<LetterPage, BrokerError> {
+        let state = self.state();
+        Ok(state.model.refused_letters(channel, from, state.sight))
+    }
+
+    async fn remove_letter(&self, id: u64) -> Result<(), BrokerError> {
+        self.state().model.remove_letter(id);
+        Ok(())
     }
 
     async fn read_back(&self, channel: &Channel, from: Sequence) -> Result<Page, BrokerError> {
-        let token = channel.to_string();
-        self.attempt(|state| {
-            state.pages_read += 1;
-            let of_channel = |stored: &&Stored| stored.sequence >= from && stored.channel_token == token;
-            let found: Vec<_> = state.stream.iter().filter(of_channel).cloned().collect();
-            let messages: Vec<_> = found.iter().take(PAGE_MESSAGES).cloned().collect();
-            Ok(Page { next: found.get(PAGE_MESSAGES).map(|stored| stored.sequence), messages })
-        })
+        let mut state = self.state();
+        state.pages_read += 1;
+        Ok(state.model.read_back(channel, from, state.sight))
     }
 
     async fn acknowledge(&self, handles: &[AckHandle]) {
-        for AckHandle(sequence) in handles {
-            let sequence = sequence.parse().unwrap();
-            // An acknowledgement can get lost like any other call.
-            if self.fault() == Fault::None {
-                let mut state = self.state();
-                state.check_acknowledged(sequence);
-                state.acknowledged.insert(sequence);
-            }
-        }
-        self.state().check_held();
+        let mut state = self.state();
+        handles.iter().for_each(|handle| state.model.acknowledge(Model::sequence_of(handle)));
     }
 
     async fn give_back(&self, _: &[AckHandle], _: Duration) {}
 
     async fn extend(&self, handles: &[AckHandle]) {
-        let sequences = handles.iter().map(|AckHandle(sequence)| sequence.parse::<u64>().unwrap());
-        self.state().extended.extend(sequences);
+        self.state().extended.extend(handles.iter().map(Model::sequence_of));
     }
 
     fn now(&self) -> OffsetDateTime {
         OffsetDateTime::UNIX_EPOCH
-    }
-}
-
-fn letter(event: u64, reason: &str) -> Letter {
-    Letter {
-        id: event,
-        reason: reason.into(),
-        error: String::new(),
-        channel_token: String::new(),
-        event: Some(Sequence(event)),
-        received_at: None,
-        dead_at: OffsetDateTime::UNIX_EPOCH,
-        attempts: 1,
-        request_id: None,
-        payload: bytes::Bytes::new(),
     }
 }

@@ -1,10 +1,8 @@
 //! The worker against a model of the broker: what becomes of messages, whatever goes wrong.
 
-use proptest::prelude::*;
-
-use super::super::testing::{Fault, ModelBroker, payload};
+use super::super::testing::{ModelBroker, payload};
 use super::*;
-use crate::domain::{Goal, MessageNumber, Placed, Record, Refold};
+use crate::domain::{MessageNumber, Owed, Record};
 
 fn channel(number: u8) -> Channel {
     Channel::parse(&format!("00000000-0000-4000-8000-0000000000{number:02x}")).unwrap()
@@ -42,9 +40,9 @@ fn a_batch_is_one_write_a_channel() {
         let sequences: Vec<_> = (1..=40u64).map(|at| broker.publish(channel((at % 2) as u8), at.div_ceil(2))).collect();
         work_until_idle(&mut worker(&broker), broker.deliver(sequences.into_iter().rev())).await;
         assert_eq!(broker.record(channel(0)), expected(20, channel(0)));
-        assert_eq!(broker.state().bucket.values().map(|(_, revision)| revision).sum::<u64>(), 1 + 2);
+        assert_eq!(broker.revision(channel(0)) + broker.revision(channel(1)), 1 + 2);
         assert_eq!(broker.unacknowledged().len(), 0);
-        assert_eq!(broker.state().letters.len(), 8, "every fifth is a second launch");
+        assert_eq!(broker.letters().len(), 8, "every fifth is a second launch");
     });
 }
 
@@ -59,7 +57,7 @@ fn what_waits_is_read_back_when_it_left_memory() {
         let first = broker.publish(channel(0), 1);
         work_until_idle(&mut worker(&broker), broker.deliver([first])).await;
         assert_eq!(broker.record(channel(0)), expected(100, channel(0)));
-        assert_eq!((broker.unacknowledged().len(), broker.state().letters.len()), (0, 20));
+        assert_eq!((broker.unacknowledged().len(), broker.letters().len()), (0, 20));
     });
 }
 
@@ -85,13 +83,13 @@ fn what_is_told_while_the_next_batch_is_settled_is_owed_no_more() {
         let mut worker = worker(&broker);
         for (batch, told_before) in sequences.chunks(10).zip([0, 10, 20]) {
             worker.turn(broker.deliver(batch.iter().copied())).await;
-            assert_eq!(broker.state().outcomes.len(), told_before);
-            assert_eq!(broker.state().acknowledged.len(), told_before, "what is not told is not let go");
+            assert_eq!(broker.state().model.outcomes.len(), told_before);
+            assert_eq!(broker.acknowledged(), told_before, "what is not told is not let go");
         }
         work_until_idle(&mut worker, Vec::new()).await;
         let last = broker.publish(channel(0), 31);
         work_until_idle(&mut worker, broker.deliver([last])).await;
-        let owed = broker.state().owed[&channel(0)].placed.clone();
+        let owed = broker.load_latest(&channel(0)).await.unwrap().owed.placed;
         assert_eq!((owed, broker.unacknowledged().len()), (vec![(Sequence(last), None)], 0));
     });
 }
@@ -177,7 +175,7 @@ fn a_record_that_nobody_wrote_is_folded_anew() {
         let broker = ModelBroker::default();
         let sequences: Vec<_> = (1..=20).map(|number| broker.publish(channel(0), number)).collect();
         work_until_idle(&mut worker(&broker), broker.deliver(sequences)).await;
-        broker.state().bucket.get_mut(&channel(0)).unwrap().0 = b"garbage".to_vec();
+        broker.write(&channel(0), b"garbage".to_vec(), &Owed::default(), broker.revision(channel(0))).await.unwrap();
         let next = broker.publish(channel(0), 21);
         work_until_idle(&mut worker(&broker), broker.deliver([next])).await;
         assert_eq!((broker.record(channel(0)), broker.unacknowledged().len()), (expected(21, channel(0)), 0));
@@ -189,13 +187,13 @@ fn a_record_of_a_newer_program_is_left_alone() {
     run(async {
         let broker = ModelBroker::default();
         let newer = br#"{"format":99}"#.to_vec();
-        broker.state().bucket.insert(channel(0), (newer.clone(), 7));
+        broker.write(&channel(0), newer.clone(), &Owed::default(), 0).await.unwrap();
         let (blocked, other) = (broker.publish(channel(0), 1), broker.publish(channel(1), 1));
         let mut worker = worker(&broker);
         let pause = worker.turn(broker.deliver([blocked, other])).await;
         work_until_idle(&mut worker, Vec::new()).await;
         assert_eq!((broker.unacknowledged(), pause), (vec![blocked], Duration::ZERO));
-        assert_eq!(broker.state().bucket[&channel(0)], (newer, 7));
+        assert_eq!(broker.load_latest(&channel(0)).await.unwrap().record.unwrap(), newer);
     });
 }
 
@@ -209,7 +207,7 @@ fn what_is_no_message_becomes_a_dead_letter_and_stops_nobody() {
         let good = broker.publish(channel(0), 1);
         work_until_idle(&mut worker(&broker), broker.deliver([of_another, garbage, no_channel, good])).await;
         assert_eq!((broker.record(channel(0)), broker.unacknowledged().len()), (expected(1, channel(0)), 0));
-        assert!(broker.state().letters.keys().eq(&[of_another, garbage, no_channel]));
+        assert!(broker.letters().keys().eq(&[of_another, garbage, no_channel]));
     });
 }
 
@@ -230,8 +228,8 @@ fn a_skip_opens_the_way_to_what_waits() {
         let late = broker.publish(channel(0), 5);
         let copy = broker.publish(channel(0), 4);
         work_until_idle(&mut worker(&broker), broker.deliver([not_taken_up, late, copy])).await;
-        let state = broker.state();
-        assert_eq!((state.letters.get(&late), state.letters.len()), (Some(&"skipped"), 1));
+        let (letters, state) = (broker.letters(), broker.state());
+        assert_eq!((letters.get(&late), letters.len()), (Some(&"skipped"), 1));
         let told = [skip, not_taken_up, copy].map(|event| state.became(event).cloned().unwrap());
         assert_eq!(told, [Became::Processed, Became::Processed, Became::Duplicate]);
         assert!(matches!(state.became(late), Some(Became::Failed(_))));
@@ -246,11 +244,11 @@ fn a_correction_changes_what_comes_after_it() {
             .publish_bytes(&channel(0).to_string(), payload(channel(0), 2).replace(r#"Number":2"#, r#"Number":1"#));
         let rest: Vec<_> = (2..=12).map(|number| broker.publish(channel(0), number)).collect();
         work_until_idle(&mut worker(&broker), broker.deliver([first].into_iter().chain(rest))).await;
-        assert_eq!(broker.state().letters.len(), 5, "all before the launch that number 5 is, and number 10");
+        assert_eq!(broker.letters().len(), 5, "all before the launch that number 5 is, and number 10");
         let correction = broker.correct(channel(0), 1);
         work_until_idle(&mut worker(&broker), broker.deliver([correction])).await;
-        let state = broker.state();
-        assert!(state.letters.keys().eq(&[first, 5, 10]), "{:?}", state.letters);
+        let (letters, state) = (broker.letters(), broker.state());
+        assert!(letters.keys().eq(&[first, 5, 10]), "{letters:?}");
         assert!(matches!(state.became(first), Some(Became::Failed(_))), "the corrected one keeps its own");
         assert!([correction, 2, 3, 4].iter().all(|event| state.became(*event) == Some(&Became::Processed)));
         assert!(matches!(state.became(5), Some(Became::Failed(_))));
@@ -259,133 +257,4 @@ fn a_correction_changes_what_comes_after_it() {
             1_000 + (2..=12).filter(|n| n % 5 != 0).sum::<i64>()
         );
     });
-}
-
-/// One step of a life with everything going wrong.
-#[derive(Clone, Debug)]
-enum Event {
-    /// A message arrives; the number is drawn from those to come.
-    Publish(usize),
-    /// An operator corrects a number.
-    Correct(usize),
-    /// An operator skips up to a number.
-    Skip(usize),
-    /// A worker takes some of what is not acknowledged.
-    Work { worker: usize, from: usize, count: usize, faults: Vec<Fault> },
-    /// A worker dies, and another one starts with nothing in memory.
-    Crash(usize),
-}
-
-fn events() -> impl Strategy<Value = Vec<Event>> {
-    let fault = prop_oneof![6 => Just(Fault::None), 1 => Just(Fault::Refused), 1 => Just(Fault::AnswerLost)];
-    let work = (0..2usize, any::<usize>(), 1..20usize, proptest::collection::vec(fault, 0..12))
-        .prop_map(|(worker, from, count, faults)| Event::Work { worker, from, count, faults });
-    let event = prop_oneof![
-        12 => any::<usize>().prop_map(Event::Publish),
-        1 => any::<usize>().prop_map(Event::Correct),
-        1 => any::<usize>().prop_map(Event::Skip),
-        8 => work,
-        2 => (0..2usize).prop_map(Event::Crash),
-    ];
-    proptest::collection::vec(event, 1..120)
-}
-
-/// Numbers of each channel.
-const NUMBERS: u64 = 24;
-
-fn place(at: usize) -> (Channel, u64) {
-    let at = at as u64 % (2 * NUMBERS);
-    (channel((at % 2) as u8), at / 2 + 1)
-}
-
-fn publish(broker: &ModelBroker, at: usize) {
-    broker.publish(place(at).0, place(at).1);
-}
-
-/// Two workers with crashes, lost answers, refused calls, copies and any order: at the end every message has been
-/// applied once, in order. The model itself refuses an acknowledgement that comes too early.
-async fn live(events: Vec<Event>) -> ModelBroker {
-    let broker = ModelBroker::default();
-    let mut workers = [worker(&broker), worker(&broker)];
-    for event in events {
-        match event {
-            Event::Publish(at) => publish(&broker, at),
-            Event::Correct(at) => {
-                broker.correct(place(at).0, place(at).1);
-            }
-            Event::Skip(at) => {
-                broker.skip(place(at).0, place(at).1);
-            }
-            Event::Work { worker, from, count, faults } => {
-                let waiting = broker.unacknowledged();
-                let from = from.checked_rem(waiting.len()).unwrap_or(0);
-                let batch = broker.deliver(waiting.into_iter().skip(from).take(count));
-                broker.state().faults = faults;
-                workers[worker].turn(batch).await;
-                broker.state().faults.clear();
-            }
-            Event::Crash(at) => workers[at] = worker(&broker),
-        }
-    }
-    (0..2 * NUMBERS as usize).for_each(|at| publish(&broker, at));
-    let mut last = worker(&broker);
-    while !broker.unacknowledged().is_empty() {
-        work_until_idle(&mut last, broker.deliver(broker.unacknowledged().into_iter().take(7))).await;
-    }
-    broker
-}
-
-/// What the stream alone makes of a channel: its record, and what took the place of each number.
-fn by_the_stream(broker: &ModelBroker, of: Channel) -> (Record, Vec<Placed<Stored>>) {
-    let stream = broker.state().stream.clone();
-    let of_channel = stream.into_iter().filter(|stored| stored.channel_token == of.to_string());
-    let entries: Vec<_> = of_channel.map(|stored| stored.read().unwrap()).collect();
-    let mut refold = Refold::new(Goal::State, Stored::size);
-    let mut told = Vec::new();
-    while refold.next().is_some() {
-        match refold.take(&entries, None) {
-            crate::domain::Turn::StartOver => told.clear(),
-            crate::domain::Turn::Placed(mut placed) => told.extend(placed.pop().unwrap_or_default()),
-        }
-    }
-    (refold.folds().last().unwrap().state(), told)
-}
-
-/// Of each number exactly one message took its place, and it is told so; of every message it is told, or it is a copy.
-///
-/// Where operators had their say, a copy may be told of beside the one that was applied before it: copies come again in
-/// any order here, and a reading of the stream takes the first.
-fn check_outcomes(broker: &ModelBroker, placed: &[Placed<Stored>], operated: bool) {
-    let state = broker.state();
-    for placed in placed {
-        let Placed::Message(arrival, verdict) = placed else { continue };
-        let copies = state.stream.iter().filter_map(|stored| {
-            let entry = stored.clone().read().ok()?;
-            let message = entry.message()?;
-            let same = message.message == arrival.message && message.corrects == arrival.corrects;
-            same.then(|| state.became(stored.sequence.0).cloned())
-        });
-        let copies: Vec<_> = copies.collect();
-        let expected = Became::placed(verdict.err());
-        let count = copies.iter().filter(|became| became.as_ref() == Some(&expected)).count();
-        assert!(count == 1 || operated, "{} of {:?}: {copies:?}", count, arrival.message);
-        assert!(count >= 1, "{:?} is not told: {copies:?}", arrival.message);
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-    #[test]
-    fn no_fault_loses_or_doubles_a_message(events in events()) {
-        let broker = run(live(events.clone()));
-        let operated = events.iter().any(|event| matches!(event, Event::Correct(_) | Event::Skip(_)));
-        for of in [channel(0), channel(1)] {
-            let (record, placed) = by_the_stream(&broker, of);
-            prop_assert_eq!(broker.record(of), record);
-            check_outcomes(&broker, &placed, operated);
-            if !operated {
-                prop_assert_eq!(broker.record(of), expected(NUMBERS, of));
-            }
-        }
-    }
 }

@@ -1,0 +1,215 @@
+//! A model of the broker: one partition in memory, what is stored there and what is answered. It goes wrong in no way by
+//! itself; whoever drives it asks for older or incomplete answers ([`Sight`]) and decides what gets lost.
+//!
+//! That it answers as a real broker does is checked against one ([`super::simulation::conformance`]).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bytes::Bytes;
+use time::OffsetDateTime;
+
+use crate::broker::letter_box::{Letter, LetterPage};
+use crate::broker::read_back::Page;
+use crate::broker::store::Versioned;
+use crate::broker::{AckHandle, BrokerError, DeadLetter, Delivery, Reason, Stored};
+use crate::domain::{Channel, Outcome, Owed, Sequence};
+
+/// One partition of a broker.
+#[derive(Default)]
+pub struct Model {
+    /// The stream; the first message has sequence 1.
+    pub stream: Vec<Stored>,
+    /// Where the messages of each subject's token lie.
+    places: HashMap<String, Vec<Sequence>>,
+    /// All that was ever written under each key; the last counts.
+    versions: HashMap<Channel, Vec<Version>>,
+    revision: u64,
+    /// The stream of dead letters; the first has id 1. One that was removed leaves a hole.
+    letters: Vec<Option<Kept>>,
+    /// What dead letters are recognised by.
+    letter_ids: BTreeSet<String>,
+    /// What is told of each event.
+    pub outcomes: BTreeMap<u64, Outcome>,
+    /// What was delivered and not acknowledged, or not delivered yet.
+    pub unacknowledged: BTreeSet<u64>,
+}
+
+/// One revision of a record.
+#[derive(Clone)]
+struct Version {
+    record: Bytes,
+    revision: u64,
+    /// The text of what it owes, as it stands in the header.
+    owed: String,
+    at: OffsetDateTime,
+}
+
+/// A dead letter.
+pub struct Kept {
+    pub event: Sequence,
+    pub reason: Reason,
+    token: String,
+}
+
+/// How much of what is stored an answer shows.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight {
+    /// By how many revisions of the record it is late.
+    pub revisions_late: usize,
+    /// How many of the newest messages, or letters, are missing.
+    pub newest_missing: u64,
+    /// Messages, or letters, of a page.
+    pub page: usize,
+}
+
+impl Sight {
+    /// Everything, in pages of this length.
+    pub fn clear(page: usize) -> Self {
+        Self { revisions_late: 0, newest_missing: 0, page }
+    }
+}
+
+impl Model {
+    /// Stores bytes in the stream.
+    pub fn publish(&mut self, token: &str, payload: Bytes, corrects: Option<String>) -> Sequence {
+        let sequence = Sequence(self.stream.len() as u64 + 1);
+        self.stream.push(Stored {
+            sequence,
+            channel_token: token.into(),
+            time: OffsetDateTime::UNIX_EPOCH,
+            request_id: None,
+            corrects,
+            attempts_before: 0,
+            payload,
+        });
+        match self.places.get_mut(token) {
+            Some(places) => places.push(sequence),
+            None => drop(self.places.insert(token.to_owned(), vec![sequence])),
+        }
+        self.unacknowledged.insert(sequence.0);
+        sequence
+    }
+
+    /// Hands out a message.
+    pub fn deliver(&self, sequence: u64) -> Delivery {
+        let handle = AckHandle(sequence.to_string().into());
+        Delivery { stored: self.stream[sequence as usize - 1].clone(), handle }
+    }
+
+    /// The message that a handle is for.
+    pub fn sequence_of(handle: &AckHandle) -> u64 {
+        handle.0.parse().unwrap()
+    }
+
+    /// Gives a message up for good.
+    pub fn acknowledge(&mut self, sequence: u64) {
+        self.unacknowledged.remove(&sequence);
+    }
+
+    /// A record.
+    pub fn load(&self, channel: &Channel, sight: Sight) -> Versioned {
+        let versions = self.versions.get(channel).map_or(&[][..], Vec::as_slice);
+        let shown = versions.len().saturating_sub(sight.revisions_late);
+        match versions[..shown].last() {
+            None => Versioned::NONE,
+            Some(Version { record, revision, owed, at }) => Versioned {
+                record: Some(record.clone()),
+                revision: *revision,
+                owed: Owed::from_text(owed).unwrap(),
+                at: *at,
+            },
+        }
+    }
+
+    /// Writes a record, if the last revision is the expected one.
+    pub fn write(
+        &mut self,
+        channel: &Channel,
+        record: Bytes,
+        owed: &Owed,
+        expected: u64,
+        at: OffsetDateTime,
+    ) -> Result<u64, BrokerError> {
+        let versions = self.versions.entry(*channel).or_default();
+        if versions.last().map_or(0, |version| version.revision) != expected {
+            return Err(BrokerError::Conflict);
+        }
+        self.revision += 1;
+        versions.push(Version { record, revision: self.revision, owed: owed.to_text(), at });
+        Ok(self.revision)
+    }
+
+    /// Tells what became of events.
+    pub fn tell(&mut self, outcomes: Vec<Outcome>) {
+        for outcome in outcomes {
+            let event = outcome.event.0;
+            let known = self.outcomes.remove(&event);
+            let counts = known.into_iter().chain([outcome]).reduce(Outcome::or);
+            self.outcomes.extend(counts.map(|counts| (event, counts)));
+        }
+    }
+
+    /// Stores a dead letter once; tells whether this was the time.
+    pub fn bury(&mut self, letter: &DeadLetter<'_>) -> bool {
+        let (event, token) = (letter.stored.sequence, letter.stored.channel_token.clone());
+        let first = self.letter_ids.insert(letter.id());
+        if first {
+            self.letters.push(Some(Kept { event, reason: letter.reason, token }));
+        }
+        first
+    }
+
+    /// The dead letters that are there, with their ids.
+    pub fn letters(&self) -> impl Iterator<Item = (u64, &Kept)> {
+        self.letters.iter().zip(1..).filter_map(|(kept, id)| Some((id, kept.as_ref()?)))
+    }
+
+    /// A page of the dead letters of a channel's refused messages.
+    pub fn refused_letters(&self, channel: &Channel, from: u64, sight: Sight) -> LetterPage {
+        let (token, shown) = (channel.to_string(), (self.letters.len() as u64).saturating_sub(sight.newest_missing));
+        let of_channel = |(id, kept): &(u64, &Kept)| {
+            (from..=shown).contains(id) && kept.reason == Reason::Refused && kept.token == token
+        };
+        let mut letters: Vec<_> = self.letters().filter(of_channel).map(letter).take(sight.page + 1).collect();
+        let more = letters.len() > sight.page;
+        letters.truncate(sight.page);
+        let next = letters.last().filter(|_| more).map(|last| last.id + 1);
+        LetterPage { letters, next }
+    }
+
+    /// Removes a dead letter, if it is there; its message id stays known.
+    pub fn remove_letter(&mut self, id: u64) -> Option<Kept> {
+        self.letters.get_mut(id as usize - 1)?.take()
+    }
+
+    /// A page of a channel's messages.
+    pub fn read_back(&self, channel: &Channel, from: Sequence, sight: Sight) -> Page {
+        let places = self.places.get(&channel.to_string()).map_or(&[][..], Vec::as_slice);
+        let shown = (self.stream.len() as u64).saturating_sub(sight.newest_missing);
+        let first = places.partition_point(|place| *place < from);
+        let end = places.partition_point(|place| place.0 <= shown).max(first);
+        let last = end.min(first + sight.page);
+        let messages: Vec<_> = places[first..last].iter().map(|place| self.stored(*place)).collect();
+        let next = places[first..last].last().filter(|_| last < end).map(|last| Sequence(last.0 + 1));
+        Page { messages, next }
+    }
+
+    fn stored(&self, place: Sequence) -> Stored {
+        self.stream[place.0 as usize - 1].clone()
+    }
+}
+
+fn letter((id, kept): (u64, &Kept)) -> Letter {
+    Letter {
+        id,
+        reason: kept.reason.name().into(),
+        error: String::new(),
+        channel_token: kept.token.clone(),
+        event: Some(kept.event),
+        received_at: None,
+        dead_at: OffsetDateTime::UNIX_EPOCH,
+        attempts: 1,
+        request_id: None,
+        payload: Bytes::new(),
+    }
+}

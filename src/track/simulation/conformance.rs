@@ -1,0 +1,249 @@
+//! Whether the model answers as a real broker does: the same operations, drawn from a seed, are asked of both, and each
+//! answer of one must be the answer of the other.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::sync::watch;
+
+use super::messages::{Sent, channel_of};
+use super::nats_server::NatsServer;
+use super::random::Random;
+use crate::broker::consumer::{Deliveries, Place};
+use crate::broker::membership::Membership;
+use crate::broker::outcomes::{OutcomeWriter, outcome_of};
+use crate::broker::publisher::Identity;
+use crate::broker::read_back::PAGE_MESSAGES_MAX;
+use crate::broker::store::Versioned;
+use crate::broker::topology::Topology;
+use crate::broker::{
+    Broker, BrokerError, DeadLetter, Delivery, NatsPartition, Outgoing, Publisher, Reason, TrackBroker,
+};
+use crate::domain::outcome::Since;
+use crate::domain::{Became, MessageNumber, Outcome, Owed, Refusal, Sequence};
+use crate::track::testing::ModelBroker;
+
+/// Operations of one script.
+const OPERATIONS: usize = 400;
+const CHANNELS: u64 = 3;
+const ACK_WAIT: Duration = Duration::from_secs(2);
+/// How long a delivery is waited for that must come.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A real broker and a model of it, with the same things stored.
+struct Both {
+    random: Random,
+    broker: Broker,
+    publisher: Publisher,
+    real: NatsPartition,
+    model: ModelBroker,
+    /// How many messages are stored.
+    stored: u64,
+}
+
+impl Both {
+    async fn new(server: &NatsServer, seed: u64) -> Self {
+        let topology = Topology { partitions: 1, replicas: 1, ack_wait: ACK_WAIT };
+        let broker = server.provisioned(&topology).await;
+        let (publisher, writer) = (Publisher::new(broker.clone()), OutcomeWriter::new(&broker));
+        let real = NatsPartition::new(&broker, 0, Some(writer)).await.unwrap();
+        let model = ModelBroker::with_pages_of(PAGE_MESSAGES_MAX);
+        Self { random: Random::new(seed), broker, publisher, real, model, stored: 0 }
+    }
+
+    async fn operate(&mut self) {
+        let channel = channel_of(self.random.below(CHANNELS) as usize);
+        match self.random.below(10) {
+            0 | 1 => self.publish().await,
+            2 | 3 => self.write().await,
+            4 => {
+                let (real, model) = (self.real.load_latest(&channel).await, self.model.load_latest(&channel).await);
+                assert_eq!(plain(real), plain(model), "load_latest");
+            }
+            // One replica is never late.
+            5 => {
+                let (real, model) = (self.real.load(&channel).await, self.model.load(&channel).await);
+                assert_eq!(plain(real), plain(model), "load");
+            }
+            6 => self.tell().await,
+            7 => self.bury().await,
+            8 => self.letters().await,
+            _ => self.read_back().await,
+        }
+    }
+
+    async fn publish(&mut self) {
+        let channel = self.random.below(CHANNELS) as usize;
+        let sent = Sent::drawn(self.random.within(1, 120), self.random.below(256));
+        // With an id of its own, so that none is taken for a repeat.
+        let identity = Identity::Message(MessageNumber::new(self.stored + 1).unwrap());
+        let outgoing = Outgoing {
+            channel: channel_of(channel),
+            identity,
+            request_id: "conformance".into(),
+            payload: sent.bytes(channel),
+        };
+        let real = self.publisher.publish(outgoing).await.unwrap().sequence;
+        let text = String::from_utf8(sent.bytes(channel).to_vec()).unwrap();
+        self.stored = self.model.publish_bytes(&channel_of(channel).to_string(), text);
+        assert_eq!(real, Sequence(self.stored), "publish");
+    }
+
+    /// Over the revision that is there, or over another one.
+    async fn write(&mut self) {
+        let channel = channel_of(self.random.below(CHANNELS) as usize);
+        let there = self.model.revision(channel);
+        let expected = if self.random.happens(60) { self.random.below(there + 2) } else { there };
+        let record = format!(r#"{{"format":1,"number":{}}}"#, self.random.bits()).into_bytes();
+        let refusal = self.random.pick(&[None, Some(Refusal::Exploded)]);
+        let placed = (0..self.random.below(4)).map(|_| (Sequence(self.random.below(1_000)), refusal)).collect();
+        let since = self.random.pick(&[None, Some(Since { acts: Sequence(7), passed: 3 })]);
+        let owed = Owed { placed, since };
+        let real = self.real.write(&channel, record.clone(), &owed, expected).await;
+        let model = self.model.write(&channel, record, &owed, expected).await;
+        assert_eq!(real, model, "write over {expected}, where {there} is");
+    }
+
+    async fn tell(&mut self) {
+        let random = &mut self.random;
+        let mut drawn = || {
+            let (event, after_acts) = (random.within(1, 20), random.below(3));
+            // After the same act it is always the same, but that a copy may be told to be one.
+            let became = if random.happens(60) { Became::Duplicate } else { became(event + after_acts) };
+            Outcome { event: Sequence(event), became, at: OffsetDateTime::UNIX_EPOCH, after_acts: Sequence(after_acts) }
+        };
+        let outcomes: Vec<_> = (0..3).map(|_| drawn()).collect();
+        let (real, model) = (self.real.tell(outcomes.clone()).await, self.model.tell(outcomes.clone()).await);
+        assert_eq!(real, model, "tell");
+        for event in outcomes.iter().map(|outcome| outcome.event) {
+            let real = outcome_of(&self.broker, event).await.unwrap();
+            assert_eq!(real.as_ref(), self.model.state().model.outcomes.get(&event.0), "outcome of {event}");
+        }
+    }
+
+    /// A dead letter of some message, perhaps one that is there already.
+    async fn bury(&mut self) {
+        let Some(sequence) = (self.stored > 0).then(|| self.random.within(1, self.stored.min(12))) else { return };
+        let stored = self.model.deliver([sequence])[0].stored.clone();
+        let reason = self.random.pick(Reason::ALL);
+        let after_acts = Sequence(self.random.pick(&[0, 0, 5]));
+        let letter = DeadLetter { stored: &stored, reason, error: "why".into(), after_acts };
+        assert_eq!(self.real.bury(&letter).await, self.model.bury(&letter).await, "bury");
+    }
+
+    /// Which dead letters there are; one is removed, whether it is there or not.
+    async fn letters(&mut self) {
+        let (channel, from) = (channel_of(self.random.below(CHANNELS) as usize), self.random.within(1, 8));
+        let real = self.real.refused_letters(&channel, from).await.unwrap();
+        let model = self.model.refused_letters(&channel, from).await.unwrap();
+        let ids = |page: &crate::broker::letter_box::LetterPage| {
+            page.letters.iter().map(|letter| (letter.id, letter.event, letter.reason.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!((ids(&real), real.next), (ids(&model), model.next), "letters");
+        let id = self.random.within(1, 16);
+        assert_eq!(self.real.remove_letter(id).await, self.model.remove_letter(id).await, "remove_letter {id}");
+    }
+
+    async fn read_back(&mut self) {
+        let channel = channel_of(self.random.below(CHANNELS) as usize);
+        let from = Sequence(self.random.within(1, self.stored + 2));
+        self.read_back_from(channel, from).await;
+    }
+
+    /// Reads all pages from a place on.
+    async fn read_back_from(&self, channel: crate::domain::Channel, from: Sequence) {
+        let mut next = Some(from);
+        while let Some(from) = next {
+            let real = self.real.read_back(&channel, from).await.unwrap();
+            let model = self.model.read_back(&channel, from).await.unwrap();
+            let all = |page: &crate::broker::read_back::Page| {
+                let messages = page.messages.iter();
+                messages.map(|it| (it.sequence, it.channel_token.clone(), it.payload.clone())).collect::<Vec<_>>()
+            };
+            assert_eq!((all(&real), real.next), (all(&model), model.next), "read back from {from}");
+            next = real.next;
+        }
+    }
+}
+
+/// An answer without its time, which is the server's own.
+fn plain(answer: Result<Versioned, BrokerError>) -> Result<Versioned, BrokerError> {
+    answer.map(|versioned| Versioned { at: OffsetDateTime::UNIX_EPOCH, ..versioned })
+}
+
+fn became(of: u64) -> Became {
+    if of.is_multiple_of(2) { Became::Processed } else { Became::Failed("why".into()) }
+}
+
+#[tokio::test]
+async fn the_model_answers_as_a_broker_does() {
+    let server = NatsServer::start();
+    let seed = OffsetDateTime::now_utc().unix_timestamp().unsigned_abs();
+    println!("seed {seed}");
+    let mut both = Both::new(&server, seed).await;
+    for _ in 0..OPERATIONS {
+        both.operate().await;
+    }
+}
+
+#[tokio::test]
+async fn a_long_channel_is_read_in_the_same_pages() {
+    let server = NatsServer::start();
+    let mut both = Both::new(&server, 1).await;
+    while both.stored < 3 * PAGE_MESSAGES_MAX as u64 + 300 {
+        both.publish().await;
+    }
+    for channel in 0..CHANNELS as usize {
+        both.read_back_from(channel_of(channel), Sequence(1)).await;
+    }
+}
+
+/// The deliveries that come, until so many different ones have come.
+async fn next(deliveries: &mut Deliveries, count: usize) -> Vec<Delivery> {
+    let (mut seen, mut all) = (BTreeSet::new(), Vec::new());
+    while seen.len() < count {
+        let batch = tokio::time::timeout(PATIENCE, deliveries.next_batch()).await.expect("a delivery that must come");
+        seen.extend(batch.iter().map(|delivery| delivery.stored.sequence.0));
+        all.extend(batch);
+    }
+    all
+}
+
+#[tokio::test]
+async fn what_is_not_let_go_comes_again_and_nothing_else() {
+    let server = NatsServer::start();
+    let mut both = Both::new(&server, 2).await;
+    for _ in 0..12 {
+        both.publish().await;
+    }
+    let (_membership, peers) = Membership::join(&both.broker).await.unwrap();
+    let (_places, place) = watch::channel(Arc::from([Place { number: 0, first: None }]));
+    let mut deliveries = Deliveries::new(both.broker.clone(), 0, place, peers);
+    let first = next(&mut deliveries, 12).await;
+    let handles = |of: std::ops::Range<usize>| first[of].iter().map(|it| it.handle.clone()).collect::<Vec<_>>();
+    both.real.acknowledge(&handles(0..4)).await;
+    let let_go: Vec<_> = first[0..4].iter().map(|it| it.stored.sequence.0).collect();
+    let_go.iter().for_each(|sequence| both.model.state().model.acknowledge(*sequence));
+    both.real.give_back(&handles(4..8), Duration::ZERO).await;
+    both.real.extend(&handles(10..12)).await;
+    let again: Vec<_> = next(&mut deliveries, 8).await;
+    let sequences = |of: &[Delivery]| of.iter().map(|it| it.stored.sequence.0).collect::<Vec<_>>();
+    let came: BTreeSet<_> = sequences(&again).into_iter().collect();
+    assert_eq!(came, both.model.state().model.unacknowledged, "what comes again");
+    assert!(
+        sequences(&again)[..4].iter().all(|sequence| sequences(&first[4..8]).contains(sequence)),
+        "given back first"
+    );
+
+    // An acknowledgement is not fenced: that of an earlier delivery counts too, and one that comes twice does no harm.
+    both.real.acknowledge(&handles(4..12)).await;
+    both.real.acknowledge(&handles(0..12)).await;
+    both.broker.flush().await.unwrap();
+    both.publish().await;
+    let last = next(&mut deliveries, 1).await;
+    assert_eq!(sequences(&last), [13]);
+    let more = tokio::time::timeout(2 * ACK_WAIT, deliveries.next_batch()).await.map(|batch| sequences(&batch));
+    assert!(more.as_ref().map_or(true, |more| *more == [13]), "nothing but what is held comes: {more:?}");
+}

@@ -1,0 +1,37 @@
+//! The tracker's own code under a model of the broker, in schedules that are drawn from a seed: one seed, one schedule, on
+//! every machine.
+//!
+//! In a schedule several workers share one partition. What arrives is in [`script`] (made of [`messages`]), how much goes
+//! wrong in [`weather`]; [`run`] gives the workers their turns, call by call ([`tap`]), in the [`world`] around the model.
+//! At everything that is stored, told or let go the [`laws`] of the contract are checked against an [`oracle`], which is
+//! written down apart from the code under test; [`verdict`] judges the end. There is no clock, no thread and no sleep in a
+//! schedule.
+//!
+//! A seed that fails is run again with its story told. `SIMULATION_SEED=123 cargo test --lib simulation` runs that one;
+//! `SIMULATION_SECONDS=60` or `SIMULATION_SCHEDULES=100000` says how long to look, `SIMULATION_LENGTH=20` makes the
+//! schedules shorter.
+//!
+//! Not here: what async-nats and a real broker do. That the model answers as a real one does is checked in [`conformance`],
+//! and real processes are the end to end tests' to kill.
+
+mod conformance;
+mod laws;
+mod messages;
+mod nats_server;
+mod oracle;
+mod random;
+mod record_text;
+mod run;
+mod script;
+mod search;
+mod tap;
+mod verdict;
+mod weather;
+mod world;
+
+use search::{Search, pass};
+
+#[test]
+fn no_schedule_loses_doubles_or_disorders_a_message() {
+    Search::of_environment().run();
+}

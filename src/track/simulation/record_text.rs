@@ -1,0 +1,105 @@
+//! A record's text as the oracle looks at it: what follows the rocket, found by its names and nothing else.
+
+/// How far a record has come, and what it says to wait.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    pub last: u64,
+    pub acts: u64,
+    /// First, last and lowest sequence of each range.
+    pub parked: Vec<[u64; 3]>,
+    /// Whether more waits than is listed.
+    pub beyond: bool,
+    pub skipped: Vec<[u64; 2]>,
+    pub corrections_wait: bool,
+}
+
+impl Facts {
+    /// Reads them.
+    pub fn of(text: &str) -> Self {
+        let single = |name: &str| numbers(after(text, name).unwrap_or_default(), 0).first().copied().unwrap_or(0);
+        let list = |name: &str| after(text, name).map(|rest| numbers(rest, 1)).unwrap_or_default();
+        Self {
+            last: single("\"lastMessageNumber\":"),
+            acts: single("\"lastAct\":"),
+            parked: list("\"parked\":[").as_chunks().0.to_vec(),
+            beyond: text.contains("\"parkedBeyond\""),
+            skipped: list("\"skipped\":[").as_chunks().0.to_vec(),
+            corrections_wait: text.contains("\"correctionsWait\":true"),
+        }
+    }
+
+    /// The rest of the text, behind the name of what waits.
+    pub fn text(&self) -> String {
+        let list = |ranges: Vec<String>| format!("[{}]", ranges.join(","));
+        let mut text = list(self.parked.iter().map(|[a, b, c]| format!("[{a},{b},{c}]")).collect());
+        if !self.skipped.is_empty() {
+            let ranges = self.skipped.iter().map(|[a, b]| format!("[{a},{b}]")).collect();
+            text += &format!(",\"skipped\":{}", list(ranges));
+        }
+        if self.acts > 0 {
+            text += &format!(",\"lastAct\":{}", self.acts);
+        }
+        if self.corrections_wait {
+            text += ",\"correctionsWait\":true";
+        }
+        text + "}"
+    }
+
+    /// The numbers that wait, a bit each.
+    pub fn parked_bits(&self) -> u128 {
+        self.parked.iter().flat_map(|[first, last, _]| *first..=*last).fold(0, |bits, number| bits | 1 << number)
+    }
+
+    /// Whether a number that waits could be applied.
+    pub fn could_move(&self) -> bool {
+        match self.parked.first() {
+            Some([first, ..]) => *first <= self.last + 1,
+            None => self.beyond,
+        }
+    }
+}
+
+fn after<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.find(name).map(|at| &text[at + name.len()..])
+}
+
+/// The numbers up to the bracket that closes what `depth` brackets have opened, or up to the next name.
+fn numbers(text: &str, mut depth: i32) -> Vec<u64> {
+    let (mut numbers, mut number) = (Vec::new(), None);
+    let single = depth == 0;
+    for byte in text.bytes() {
+        if byte.is_ascii_digit() {
+            number = Some(number.unwrap_or(0) * 10 + u64::from(byte - b'0'));
+            continue;
+        }
+        numbers.extend(number.take());
+        match byte {
+            b'[' => depth += 1,
+            b']' => depth -= 1,
+            _ if single => break,
+            _ => {}
+        }
+        if depth <= 0 {
+            break;
+        }
+    }
+    numbers.extend(number);
+    numbers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_are_read_and_written() {
+        let rest = r#"[[3,7,1204],[9,9,8]],"skipped":[[1,2]],"lastAct":12,"correctionsWait":true}"#;
+        let facts = Facts::of(&format!(r#"{{"format":1,"lastMessageNumber":2,"lastMessageTime":"5","parked":{rest}"#));
+        let parked = vec![[3, 7, 1204], [9, 9, 8]];
+        let expected =
+            Facts { last: 2, acts: 12, parked, beyond: false, skipped: vec![[1, 2]], corrections_wait: true };
+        assert_eq!((&facts, facts.text()), (&expected, rest.into()));
+        assert!(facts.could_move());
+        assert_eq!(Facts::of(r#"{"lastMessageNumber":0,"parked":[]}"#), Facts::default());
+    }
+}

@@ -1,0 +1,76 @@
+//! What kind of life a schedule is: how much of what goes wrong. Drawn anew for each seed, most of it off in most of them,
+//! so that each kind of trouble also comes alone and in each company.
+
+use super::messages::CHANNELS;
+use super::random::Random;
+
+/// How often what happens, in 256 times where nothing else is said.
+#[derive(Clone, Debug)]
+pub struct Weather {
+    pub workers: usize,
+    pub channels: u64,
+    /// How far a message may come after one that was sent later.
+    pub shuffle: usize,
+    pub lost: u8,
+    pub copies: u8,
+    pub malformed: u8,
+    pub skips: u8,
+    pub corrections: u8,
+    /// Messages of a batch at most.
+    pub batch: u64,
+    /// Messages of a page.
+    pub page: usize,
+    /// Of a batch, how often it has messages that were delivered before.
+    pub redelivered: u8,
+    pub refused: u8,
+    pub answers_lost: u8,
+    /// Calls that are done long after they were given up.
+    pub done_late: u8,
+    /// Answers that come some time after the call was done.
+    pub answered_late: u8,
+    pub conflicts: u8,
+    pub stale: u8,
+    pub acknowledgements_lost: u8,
+    pub acknowledgements_late: u8,
+    /// In 4,096 steps.
+    pub crashes: u64,
+    /// In 4,096 steps.
+    pub freezes: u64,
+    /// In 4,096 steps; each time, a second passes.
+    pub seconds: u64,
+    /// In 64 steps, how often something arrives.
+    pub arrivals: u64,
+}
+
+impl Weather {
+    /// The weather of a schedule.
+    pub fn draw(random: &mut Random) -> Self {
+        let often = |random: &mut Random| if random.happens(128) { 0 } else { random.pick(&[2, 6, 16, 40]) };
+        let rarely = |random: &mut Random| if random.happens(160) { 0 } else { random.pick(&[1, 2, 4, 8]) };
+        Self {
+            workers: random.pick(&[1, 2, 2, 3, 3, 4]),
+            channels: random.within(2, CHANNELS as u64),
+            shuffle: random.pick(&[1, 1, 4, 12, 40, 120]),
+            lost: rarely(random),
+            copies: often(random),
+            malformed: rarely(random),
+            skips: rarely(random),
+            corrections: rarely(random),
+            batch: random.pick(&[1, 4, 12, 12, 40, 40]),
+            page: random.pick(&[3, 10, 30, 1_000]),
+            redelivered: random.pick(&[0, 16, 60, 120]),
+            refused: often(random),
+            answers_lost: often(random),
+            done_late: rarely(random),
+            answered_late: random.pick(&[0, 20, 80]),
+            conflicts: rarely(random),
+            stale: often(random),
+            acknowledgements_lost: often(random),
+            acknowledgements_late: often(random),
+            crashes: random.pick(&[0, 0, 8, 30, 90]),
+            freezes: random.pick(&[0, 0, 8, 30]),
+            seconds: random.pick(&[0, 0, 0, 60]),
+            arrivals: random.pick(&[2, 8, 24, 48]),
+        }
+    }
+}

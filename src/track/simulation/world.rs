@@ -1,0 +1,359 @@
+//! The world of one schedule: the model of the broker, the calls that wait to be done, what is under way, and the chance
+//! that decides what goes wrong. Everything that is stored passes by the laws here.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use bytes::Bytes;
+use time::{Duration, OffsetDateTime};
+
+use super::laws::Laws;
+use super::messages::{channel_of, skip_bytes};
+use super::random::Random;
+use super::script::{Line, Said, Script};
+use super::weather::Weather;
+use crate::broker::{BrokerError, DeadLetter, Delivery, Reason, Stored};
+use crate::domain::{Channel, Outcome, Owed, Sequence};
+use crate::track::model::{Model, Sight};
+
+/// Deliveries of a calm batch.
+const CALM_BATCH_MAX: usize = 50;
+
+/// Everything of one schedule but the workers.
+pub struct World {
+    pub random: Random,
+    pub weather: Weather,
+    pub model: Model,
+    pub laws: Laws,
+    script: Arc<Script>,
+    /// How many messages were delivered once.
+    delivered: u64,
+    /// Calls that wait for their turn.
+    pub calls: Vec<Call>,
+    /// The call whose turn it is.
+    pub granted: Option<u64>,
+    calls_made: u64,
+    /// What was sent and has not come to the broker.
+    pub under_way: Vec<UnderWay>,
+    /// Whether nothing goes wrong any more.
+    pub calm: bool,
+    seconds: i64,
+    /// Messages that were delivered or read back, each time anew.
+    pub handed_out: u64,
+    /// What happened, if somebody wants to know.
+    pub story: Option<Vec<String>>,
+    /// The first law that was broken.
+    pub broken: Option<String>,
+}
+
+/// A call that waits for its turn.
+pub struct Call {
+    pub id: u64,
+    pub worker: usize,
+    pub waker: Waker,
+    /// Whether it asks for messages, with nothing else to do.
+    pub idle: bool,
+}
+
+/// What has left a tracker and comes to the broker when it does.
+pub enum UnderWay {
+    Acknowledgement(u64),
+    Write { channel: Channel, record: Bytes, owed: Owed, expected: u64 },
+    Outcomes(Vec<Outcome>),
+    Letter { stored: Stored, reason: Reason, error: String, after_acts: Sequence },
+    Removal(u64),
+}
+
+/// What goes wrong with one call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    None,
+    /// It is not done.
+    Refused(BrokerError),
+    /// It is done, and the answer gets lost.
+    AnswerLost,
+    /// It is given up, and done some time later.
+    DoneLate,
+}
+
+impl World {
+    pub fn new(mut random: Random, length: usize) -> Self {
+        let weather = Weather::draw(&mut random);
+        let script = Arc::new(Script::draw(&weather, &mut random, length));
+        Self {
+            random,
+            weather,
+            model: Model::default(),
+            laws: Laws::new(script.clone()),
+            script,
+            delivered: 0,
+            calls: Vec::new(),
+            granted: None,
+            calls_made: 0,
+            under_way: Vec::new(),
+            calm: false,
+            seconds: 0,
+            handed_out: 0,
+            story: None,
+            broken: None,
+        }
+    }
+
+    /// Notes what happens, if somebody wants to know.
+    pub fn tell(&mut self, what: impl FnOnce() -> String) {
+        if let Some(story) = &mut self.story {
+            story.push(what());
+        }
+    }
+
+    /// Notes a law that was broken; the first one counts.
+    pub fn judge(&mut self, lawful: Result<(), String>) {
+        if let Err(why) = lawful {
+            self.tell(|| format!("BROKEN: {why}"));
+            self.broken.get_or_insert(why);
+        }
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> OffsetDateTime {
+        OffsetDateTime::UNIX_EPOCH + Duration::seconds(self.seconds)
+    }
+
+    /// A second passes.
+    pub fn pass_a_second(&mut self) {
+        self.seconds += 1;
+    }
+
+    /// Lets a call wait for its turn.
+    pub fn wait(&mut self, worker: usize, waker: Waker, idle: bool) -> u64 {
+        self.calls_made += 1;
+        let id = self.calls_made;
+        self.calls.push(Call { id, worker, waker, idle });
+        id
+    }
+
+    /// Whether more is to come than has arrived.
+    pub fn more_arrives(&self) -> bool {
+        self.model.stream.len() < self.script.lines.len()
+    }
+
+    /// Whether there is more before the weather clears: what arrives, or what was never delivered.
+    pub fn more_is_to_come(&self) -> bool {
+        self.more_arrives() || self.delivered < self.model.stream.len() as u64
+    }
+
+    /// One of the things that are under way comes to the broker.
+    pub fn come_one(&mut self) {
+        let at = self.random.place(self.under_way.len());
+        let what = self.under_way.swap_remove(at);
+        self.tell(|| "something comes late:".into());
+        self.come(what);
+    }
+
+    /// Begins the story.
+    pub fn tell_weather(&mut self) {
+        if let Some(story) = &mut self.story {
+            story.push(format!("{:?}", self.weather));
+        }
+    }
+
+    /// The next thing arrives.
+    pub fn arrive(&mut self) {
+        let line = self.script.lines[self.model.stream.len()];
+        let Line { channel, said } = line;
+        let token = channel_of(channel).to_string();
+        self.laws.arrived(line);
+        let sequence = match said {
+            Said::Message(sent) => self.model.publish(&token, sent.bytes(channel), None),
+            Said::Correction(sent) => self.model.publish(&token, sent.bytes(channel), Some(sent.number.to_string())),
+            Said::Skip(up_to) => self.model.publish(&token, skip_bytes(channel, up_to), None),
+            Said::Malformed(kind) => self.arrive_malformed(kind, channel, &token),
+        };
+        self.tell(|| format!("{sequence} arrives on {channel}: {said:?}"));
+    }
+
+    fn arrive_malformed(&mut self, kind: u64, channel: usize, token: &str) -> Sequence {
+        let message = self.script.plain[channel][1].bytes(channel);
+        match kind {
+            0 => self.model.publish(token, Bytes::from_static(b"garbage"), None),
+            1 => self.model.publish(token, message, Some("7".into())),
+            2 => self.model.publish("not-a-uuid", message, None),
+            3 => self.model.publish(token, skip_bytes(channel, 3), Some("3".into())),
+            _ => self.model.publish(
+                &channel_of((channel + 1) % 2).to_string(),
+                self.script.plain[channel][1].bytes(channel),
+                None,
+            ),
+        }
+    }
+
+    /// Whether there is something for a worker that has nothing else to do. In the end, what was delivered comes again only
+    /// when all of them rest.
+    pub fn has_a_batch(&self) -> bool {
+        match self.calm {
+            true => !self.model.unacknowledged.is_empty() && self.calls.iter().all(|call| call.idle),
+            false => self.delivered < self.model.stream.len() as u64 || self.weather.redelivered > 0,
+        }
+    }
+
+    /// A batch for a worker: what is new, or what was delivered before, or some of both.
+    pub fn batch(&mut self, worker: usize) -> Vec<Delivery> {
+        let mut sequences = if self.calm { self.calm_batch() } else { self.wild_batch() };
+        if self.random.happens(40) {
+            for at in (1..sequences.len()).rev() {
+                sequences.swap(at, self.random.place(at + 1));
+            }
+        }
+        self.tell(|| format!("worker {worker} gets {sequences:?}"));
+        self.handed_out += sequences.len() as u64;
+        sequences.into_iter().map(|sequence| self.model.deliver(sequence)).collect()
+    }
+
+    fn calm_batch(&mut self) -> Vec<u64> {
+        if !self.has_a_batch() {
+            return Vec::new();
+        }
+        self.delivered = self.model.stream.len() as u64;
+        self.model.unacknowledged.iter().copied().take(CALM_BATCH_MAX).collect()
+    }
+
+    fn wild_batch(&mut self) -> Vec<u64> {
+        let (mut sequences, end) = (Vec::new(), self.model.stream.len() as u64);
+        if self.random.happens(self.weather.redelivered) {
+            let before: Vec<_> = self.model.unacknowledged.range(..=self.delivered).copied().collect();
+            let count = self.random.within(1, self.weather.batch) as usize;
+            let first = self.random.place(before.len().max(1));
+            sequences.extend(before.into_iter().skip(first).take(count));
+        }
+        if sequences.is_empty() || self.random.happens(128) {
+            let last = end.min(self.delivered + self.random.within(1, self.weather.batch));
+            sequences.extend(self.delivered + 1..=last);
+            self.delivered = last;
+        }
+        sequences
+    }
+
+    /// What goes wrong with the next call that changes something.
+    pub fn fault(&mut self) -> Fault {
+        if self.calm {
+            return Fault::None;
+        }
+        let (random, weather) = (&mut self.random, &self.weather);
+        if random.happens(weather.refused) {
+            return Fault::Refused(refusal(random.below(8)));
+        }
+        match (random.happens(weather.answers_lost), random.happens(weather.done_late)) {
+            (true, _) => Fault::AnswerLost,
+            (_, true) => Fault::DoneLate,
+            _ => Fault::None,
+        }
+    }
+
+    /// How much the next answer shows that may come from a replica that lags behind.
+    pub fn sight(&mut self) -> Sight {
+        let clear = Sight::clear(self.weather.page);
+        if self.calm || !self.random.happens(self.weather.stale) {
+            return clear;
+        }
+        let (revisions_late, newest_missing) = (self.random.place(4), self.random.below(8));
+        Sight { revisions_late, newest_missing, ..clear }
+    }
+
+    /// Whether a write is refused as if it came too late, though it does not.
+    pub fn conflicts(&mut self) -> bool {
+        !self.calm && self.random.happens(self.weather.conflicts)
+    }
+
+    /// Whether the next answer takes its time.
+    pub fn answers_late(&mut self) -> bool {
+        self.random.happens(self.weather.answered_late)
+    }
+
+    /// An acknowledgement leaves a tracker: it comes at once, or later, or never.
+    pub fn send_acknowledgement(&mut self, sequence: u64) {
+        if !self.calm && self.random.happens(self.weather.acknowledgements_lost) {
+            return self.tell(|| format!("{sequence} is let go, and that gets lost"));
+        }
+        if !self.calm && self.random.happens(self.weather.acknowledgements_late) {
+            return self.under_way.push(UnderWay::Acknowledgement(sequence));
+        }
+        self.acknowledge(sequence);
+    }
+
+    /// Something that was under way comes to the broker.
+    fn come(&mut self, what: UnderWay) {
+        match what {
+            UnderWay::Acknowledgement(sequence) => self.acknowledge(sequence),
+            UnderWay::Write { channel, record, owed, expected } => {
+                let _ = self.write(&channel, record, &owed, expected);
+            }
+            UnderWay::Outcomes(outcomes) => self.tell_outcomes(outcomes),
+            UnderWay::Letter { stored, reason, error, after_acts } => {
+                self.bury(&DeadLetter { stored: &stored, reason, error, after_acts });
+            }
+            UnderWay::Removal(id) => self.remove_letter(id),
+        }
+    }
+
+    pub fn acknowledge(&mut self, sequence: u64) {
+        self.tell(|| format!("{sequence} is let go"));
+        self.model.acknowledge(sequence);
+        let lawful = self.laws.acknowledged(sequence);
+        self.judge(lawful);
+    }
+
+    pub fn write(&mut self, channel: &Channel, record: Bytes, owed: &Owed, expected: u64) -> Result<u64, BrokerError> {
+        let now = self.now();
+        let written = self.model.write(channel, record.clone(), owed, expected, now);
+        if written.is_ok() {
+            let lawful = self.laws.written(channel, &record, owed);
+            self.judge(lawful);
+        }
+        self.tell(|| {
+            let (record, owed) = (String::from_utf8_lossy(&record), owed.to_text());
+            format!("written over {expected}: {written:?} {record} owing {owed:?}")
+        });
+        written
+    }
+
+    pub fn tell_outcomes(&mut self, outcomes: Vec<Outcome>) {
+        self.tell(|| {
+            let told = outcomes.iter().map(|outcome| format!("{} {:?}", outcome.event, outcome.became));
+            format!("told: {}", told.collect::<Vec<_>>().join(", "))
+        });
+        for outcome in outcomes {
+            let event = outcome.event.0;
+            self.model.tell(vec![outcome.clone()]);
+            let lawful = self.laws.told(&outcome, &self.model.outcomes[&event]);
+            self.judge(lawful);
+        }
+    }
+
+    pub fn bury(&mut self, letter: &DeadLetter<'_>) {
+        let stored = self.model.bury(letter);
+        self.tell(|| {
+            let (event, reason) = (letter.stored.sequence, letter.reason);
+            format!("dead letter {event} after {}, {reason:?}: {} (stored: {stored})", letter.after_acts, letter.error)
+        });
+        if stored {
+            let lawful = self.laws.buried(letter);
+            self.judge(lawful);
+        }
+    }
+
+    pub fn remove_letter(&mut self, id: u64) {
+        if let Some(kept) = self.model.remove_letter(id) {
+            self.tell(|| format!("dead letter of {} is removed", kept.event));
+            self.laws.removed(kept.event);
+        }
+    }
+}
+
+/// An error of a call that is not done.
+fn refusal(kind: u64) -> BrokerError {
+    match kind {
+        0 => BrokerError::Full("refused".into()),
+        1 => BrokerError::InFlight,
+        _ => BrokerError::Unavailable("refused".into()),
+    }
+}
