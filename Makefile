@@ -2,7 +2,7 @@
 # Written for GNU make 3.81 too, which is what macOS has.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test ci bench drill drill-cluster nats-server nats-server-floor .venv
+.PHONY: help run test simulate mutants ci bench drill drill-cluster nats-server nats-server-floor .venv
 
 # The pinned broker, where it had to be fetched, stands before an older one of the machine.
 export PATH := $(CURDIR)/nats/.bin:$(PATH)
@@ -20,6 +20,13 @@ run: $(if $(ROCKETS_NATS__URL),,nats-server) ## Start everything: all roles in o
 # A failure in one test binary says nothing about the next: one run shows all of them.
 test: nats-server nats-server-floor .venv ## Run all tests.
 	cargo test --locked $(features) --no-fail-fast
+
+# How long to look; seeds are those of the day, or from SIMULATION_FIRST_SEED on.
+simulate: ## Run the tracker through simulated schedules in which everything goes wrong, for SIMULATION_SECONDS (60).
+	SIMULATION_SECONDS="$${SIMULATION_SECONDS:-60}" cargo test --locked $(features) --lib simulation::no_schedule -- --nocapture
+
+mutants: ## Prove that the simulation finds mistakes: all of tests/mutants, or those that MUTANTS names.
+	@tests/mutants/run $(MUTANTS)
 
 # The second clippy sees what users run, which is without the features; it compiles only this crate again.
 # The last step comes without make's own lines, so that the output ends in those of the test runner.

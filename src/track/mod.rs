@@ -28,9 +28,9 @@ mod line;
 #[cfg(test)]
 mod model;
 mod settle;
-mod standing;
 #[cfg(test)]
 mod simulation;
+mod standing;
 #[cfg(test)]
 mod testing;
 mod untold;
