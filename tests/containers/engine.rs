@@ -1,5 +1,6 @@
 //! Whether a container engine is there, and what is said to it by its command.
 
+use std::io::Write as _;
 use std::process::Stdio;
 
 use tokio::process::Command;
@@ -10,13 +11,32 @@ pub const IMAGE: &str = "rockets";
 /// The folder of the project.
 pub const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// Whether an engine answers; if not, says that this test is skipped.
+/// What everything here stands on.
+const PUBLIC_IMAGES: [&str; 3] = ["nats:2.15.1-alpine", "rust:1.95-slim-bookworm", "debian:bookworm-slim"];
+
+/// Whether an engine answers and has what is needed; if not, says that this test is skipped, and why. With the variable
+/// `CI` set, an engine that answers must have it.
 pub async fn is_there(test: &str) -> bool {
-    let answer = run_quietly(&["version", "--format", "{{.Server.Version}}"]).await;
-    if let Err(why) = &answer {
-        eprintln!("skipped: {test}: no container engine answers: {why}");
+    static CONDITION: OnceCell<Result<(), String>> = OnceCell::const_new();
+    let condition = CONDITION.get_or_init(condition).await;
+    if let Err(why) = condition {
+        // Past the capture of the test runner, which shows nothing of a test that passes.
+        let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
     }
-    answer.is_ok()
+    condition.is_ok()
+}
+
+async fn condition() -> Result<(), String> {
+    let answer = run_quietly(&["version", "--format", "{{.Server.Version}}"]).await;
+    answer.map_err(|why| format!("no container engine answers: {why}"))?;
+    for image in PUBLIC_IMAGES {
+        if run_quietly(&["image", "inspect", image]).await.is_err() {
+            let pulled = run_quietly(&["pull", "--quiet", image]).await;
+            assert!(pulled.is_ok() || std::env::var_os("CI").is_none(), "{image} is not to be had: {pulled:?}");
+            pulled.map_err(|why| format!("{image} is not to be had: {why}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Runs `docker` with these arguments and gives what it says.

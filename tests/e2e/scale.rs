@@ -12,6 +12,8 @@ use super::harness::{Broker, Program, Trackers, load};
 
 /// After a tracker came or went.
 const SHARED_WITHIN: Duration = Duration::from_secs(3);
+/// For requests of a tracker that is not first any more to bring it nothing any more.
+const REQUESTS_RUN_OUT: Duration = Duration::from_secs(3);
 /// For what a tracker that is gone has never held.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(1);
 /// For everything, whatever became of the tracker.
@@ -31,7 +33,8 @@ async fn the_partitions_are_shared_as_trackers_come_and_go() {
     service.trackers.remove(0).kill();
     assert!(service.share(2).await < SHARED_WITHIN);
 
-    // Whoever says to be first for a partition is who works on it.
+    // Whoever says to be first for a partition is who works on it, once the requests of the first before have run out.
+    tokio::time::sleep(REQUESTS_RUN_OUT).await;
     let led = [service.led_by(0).await.len() as u64, service.led_by(1).await.len() as u64];
     let events = service.launch_in(0..PARTITIONS).await;
     service.are_processed(&events).await;
