@@ -54,7 +54,9 @@ async fn who_works_on_what_and_what_waits_is_told() {
     assert!(table.contains("redelivered") && table.contains("2 in all"), "{table}");
     assert!(table.ends_with("more trackers needed? no: everything is taken up as it comes\n"), "{table}");
 
-    service.trackers.iter_mut().for_each(Program::kill);
+    for tracker in 0..2 {
+        service.kill(tracker).await;
+    }
     let events = service.launch_in([5, 5, 6]).await;
     assert_eq!(events.len(), 3);
     let (rows, total) = self::rows(&service.broker).await;

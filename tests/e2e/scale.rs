@@ -78,8 +78,8 @@ async fn others_take_over_at_once_from_one_that_is_killed() {
     service.trackers[0].freeze();
     let held = service.launch_in(led.clone()).await;
     let begin_held = Instant::now();
-    service.trackers[0].kill();
     let begin = Instant::now();
+    service.kill(0).await;
     for _ in 0..3 {
         let events = service.launch_in(led.clone()).await;
         service.are_processed(&events).await;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use async_nats::StatusCode;
+use async_nats::client::RequestErrorKind;
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -71,11 +72,29 @@ impl Trackers {
         }
     }
 
+    /// Kills one, and waits until the broker knows: what it sends before that is lost on the way, like what was held.
+    pub async fn kill(&mut self, tracker: usize) {
+        let (name, client) = (self.name(tracker), self.broker.client().await);
+        self.trackers[tracker].kill();
+        let subject = format!("rockets_trackers.ask.{name}");
+        super::eventually("the broker knows", async || {
+            let asked = client.request(subject.clone(), "".into()).await;
+            asked.is_err_and(|error| error.kind() == RequestErrorKind::NoResponders).then_some(())
+        })
+        .await;
+    }
+
+    /// The name of one of them, by its log.
+    fn name(&self, tracker: usize) -> String {
+        let pid = format!("-{}-", self.trackers[tracker].pid().as_raw_nonzero());
+        let lines = self.trackers[tracker].log_lines();
+        let mut names = lines.iter().filter_map(|line| line["name"].as_str());
+        names.rfind(|name| name.contains(&pid)).expect("it has said its name").to_owned()
+    }
+
     /// The partitions that one of them is first for, by what it says.
     pub async fn led_by(&self, tracker: usize) -> Vec<u32> {
-        let pid = format!("-{}-", self.trackers[tracker].pid().as_raw_nonzero());
-        let leads = leads(&self.broker.client().await).await;
-        leads.into_iter().find(|(name, _)| name.contains(&pid)).map(|(_, leads)| leads).unwrap_or_default()
+        leads(&self.broker.client().await).await.remove(&self.name(tracker)).unwrap_or_default()
     }
 
     /// Sends the first message of a new rocket to each of these partitions.
