@@ -58,6 +58,8 @@ pub(super) struct Pull {
     /// Messages that the requests made so far may still bring.
     outstanding: usize,
     renew_at: Instant,
+    /// Until when a request stands at the broker: after that nothing is to be expected.
+    stands_until: Instant,
     /// Since when nothing has come while something was waited for.
     silent_since: Option<Instant>,
     /// Which connection the requests were made on.
@@ -80,6 +82,7 @@ impl Pull {
             answered: false,
             outstanding: 0,
             renew_at: Instant::now(),
+            stands_until: Instant::now(),
             silent_since: None,
             connection,
             connections,
@@ -99,8 +102,14 @@ impl Pull {
         let (subject, inbox) = (self.subject.clone(), self.inbox.clone());
         let asked = self.broker.client().publish_with_reply(subject, inbox, request.to_string().into());
         asked.await.map_err(BrokerError::unavailable)?;
+        let now = Instant::now();
+        if self.stands_until <= now {
+            // A rest is over, which was no silence of the broker's.
+            self.silent_since = None;
+        }
         self.outstanding += ask.messages;
-        self.renew_at = Instant::now() + REQUEST_RENEWED;
+        self.renew_at = now + REQUEST_RENEWED;
+        self.stands_until = now + REQUEST_EXPIRES;
         Ok(())
     }
 
@@ -133,7 +142,9 @@ impl Pull {
                         return Ok(message);
                     }
                 }
-                () = sleep_until(silent_until) => return Err(BrokerError::timed_out("the answer to a pull")),
+                () = sleep_until(silent_until), if silent_until < self.stands_until => {
+                    return Err(BrokerError::timed_out("the answer to a pull"));
+                }
                 () = sleep_until(ask_at) => {}
                 Ok(()) = self.connections.changed() => if !self.stands() {
                     return Err(BrokerError::unavailable("the connection is a new one"));
