@@ -19,7 +19,7 @@ use crate::broker::{AckHandle, BrokerError, DeadLetter, Reason, Stored, TrackBro
 use crate::domain::outcome::{LATE, Since};
 use crate::domain::parked::Range;
 use crate::domain::{
-    Acts, Arrival, Became, Channel, Entry, Goal, Outcome, Owed, Placed, Record, Refold, Sequence, Turn,
+    Acts, Arrival, Became, Channel, Entry, Goal, MessageNumber, Outcome, Owed, Placed, Record, Refold, Sequence, Turn,
 };
 use crate::fail_point;
 
@@ -58,7 +58,7 @@ struct Running {
     changes: Changes,
     /// Messages that came after a skip of their number that was not followed before: some may have been let go since,
     /// as waiting.
-    late: BTreeSet<Sequence>,
+    late: BTreeMap<Sequence, MessageNumber>,
     /// The dead letters of refused messages that there are, by event. One may have several: of before and after an act.
     letters: BTreeMap<Sequence, Vec<u64>>,
     next_letter: Option<u64>,
@@ -124,7 +124,7 @@ impl ActJob {
             refold: Refold::new(Goal::Change { since: since.acts }, Stored::size),
             begun_at: known.record.acts,
             changes: Changes::since(since),
-            late: BTreeSet::new(),
+            late: BTreeMap::new(),
             letters: BTreeMap::new(),
             next_letter: Some(1),
             applied: BTreeSet::new(),
@@ -145,7 +145,7 @@ impl ActJob {
             running.read_page(broker, &self.channel, from).await?;
         }
         let Some(record) = running.refold.folds().last().map(|fold| fold.state()) else { return Ok(Step::GoOn) };
-        if !running.refold.is_complete() || !covers(&record, &known.record) {
+        if !running.has_seen(&known.record) || !covers(&record, &known.record) {
             self.vain_readings += 1;
             return Ok(if self.vain_readings < VAIN_READINGS_MAX { Step::GoOn } else { Step::Vain });
         }
@@ -191,7 +191,8 @@ impl ActJob {
         }
         desk.told(&outcomes);
         // What came too late and had been refused is another dead letter now.
-        let gone: BTreeSet<_> = running.changes.applied().chain(running.applied).chain(running.late).collect();
+        let gone: BTreeSet<_> =
+            running.changes.applied().chain(running.applied).chain(running.late.into_keys()).collect();
         let gone: Vec<_> = gone.iter().filter_map(|event| running.letters.get(event)).flatten().copied().collect();
         // One after the other at the server in any case: a flood of them would only hold up everybody's questions.
         for letters in gone.chunks(REMOVALS_AT_ONCE) {
@@ -319,8 +320,17 @@ impl Running {
         };
         let late: Vec<_> = entries.iter().filter_map(Entry::message).filter(is_late).collect();
         bury_late(broker, late.iter().map(|arrival| &arrival.stored)).await?;
-        self.late.extend(late.iter().map(|arrival| arrival.sequence));
+        self.late.extend(late.iter().map(|arrival| (arrival.sequence, arrival.message.number)));
         self.bury(broker, dead).await
+    }
+
+    /// Whether the reading has shown all acts, and all messages that a record says to wait and that turn out to have come too
+    /// late: nobody else will keep and tell of those.
+    fn has_seen(&self, written: &Record) -> bool {
+        let (acts, late): (_, BTreeSet<_>) = (self.refold.acts(), self.late.values().collect());
+        let waiting = written.parked.ranges().iter().flat_map(|range| range.first.get()..=range.last.get());
+        let mut skipped = waiting.filter_map(MessageNumber::new).filter(|number| acts.skipped_from(*number).is_some());
+        self.refold.is_complete() && skipped.all(|number| late.contains(&number))
     }
 
     /// Notes what applies with all acts and is a dead letter.
@@ -351,7 +361,7 @@ impl Running {
         let since = self.changes.acts();
         let skips = acts.skips_after(since).map(|event| (event, Became::Processed));
         let overtaken = acts.overtaken_after(since).map(|event| (event, Became::Duplicate));
-        let late = self.late.iter().map(|event| (*event, Became::Failed(LATE.into())));
+        let late = self.late.keys().map(|event| (*event, Became::Failed(LATE.into())));
         skips.chain(overtaken).chain(late).collect()
     }
 }
