@@ -130,6 +130,7 @@ impl Run {
     fn step(&mut self) {
         self.steps += 1;
         let mut world = self.shared.world();
+        world.acting = None;
         let (chance, one) = (world.random.below(4_096), world.random.place(self.workers.len()));
         let (crashes, freezes, seconds) = (world.weather.crashes, world.weather.freezes, world.weather.seconds);
         if chance < crashes {

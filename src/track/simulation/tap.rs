@@ -60,6 +60,7 @@ impl Future for Turn<'_> {
             }
             Some(_) if world.granted == id => {
                 world.granted = None;
+                world.acting = Some(self.tap.worker);
                 drop(world);
                 self.id = None;
                 Poll::Ready(())
@@ -89,7 +90,7 @@ impl Tap {
     /// The next batch; it may be empty.
     pub async fn next_batch(&self, idle: bool) -> Vec<Delivery> {
         Turn { tap: self, idle, id: None }.await;
-        self.shared.world().batch(self.worker)
+        self.shared.world().batch()
     }
 
     /// Reads something.
@@ -120,7 +121,7 @@ impl Tap {
             let fault = world.fault();
             let lost = || BrokerError::Unavailable("answer lost".into());
             if fault != Fault::None {
-                world.tell(|| format!("worker {}: {fault:?}", self.worker));
+                world.tell(|| format!("{fault:?}"));
             }
             let answer = match fault {
                 Fault::None => change(&mut world),
@@ -228,13 +229,13 @@ impl TrackBroker for Tap {
 
     async fn give_back(&self, handles: &[AckHandle], _: Duration) {
         let given: Vec<_> = handles.iter().map(Model::sequence_of).collect();
-        self.shared.world().tell(|| format!("worker {} gives back {given:?}", self.worker));
+        self.shared.world().tell(|| format!("gives back {given:?}"));
     }
 
     async fn extend(&self, handles: &[AckHandle]) {
         self.turn().await;
         let held: Vec<_> = handles.iter().map(Model::sequence_of).collect();
-        self.shared.world().tell(|| format!("worker {} still works on {held:?}", self.worker));
+        self.shared.world().tell(|| format!("still works on {held:?}"));
     }
 
     fn now(&self) -> OffsetDateTime {

@@ -64,7 +64,7 @@ impl Weather {
             done_late: rarely(random),
             answered_late: random.pick(&[0, 20, 80]),
             conflicts: rarely(random),
-            stale: often(random),
+            stale: random.pick(&[0, 0, 0, 2, 16, 60, 120]),
             acknowledgements_lost: often(random),
             acknowledgements_late: often(random),
             crashes: random.pick(&[0, 0, 8, 30, 90]),

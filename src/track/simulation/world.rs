@@ -19,6 +19,9 @@ use crate::track::model::{Model, Sight};
 /// Deliveries of a calm batch.
 const CALM_BATCH_MAX: usize = 50;
 
+/// How far a replica lags behind, in messages: fewer than this.
+const NEWEST_MISSING_END: u64 = 32;
+
 /// Everything of one schedule but the workers.
 pub struct World {
     pub random: Random,
@@ -40,6 +43,8 @@ pub struct World {
     seconds: i64,
     /// Messages that were delivered or read back, each time anew.
     pub handed_out: u64,
+    /// Whose call is being done; nobody's where something comes late.
+    pub acting: Option<usize>,
     /// What happened, if somebody wants to know.
     pub story: Option<Vec<String>>,
     /// The first law that was broken.
@@ -94,6 +99,7 @@ impl World {
             calm: false,
             seconds: 0,
             handed_out: 0,
+            acting: None,
             story: None,
             broken: None,
         }
@@ -101,8 +107,10 @@ impl World {
 
     /// Notes what happens, if somebody wants to know.
     pub fn tell(&mut self, what: impl FnOnce() -> String) {
+        let who = self.acting;
         if let Some(story) = &mut self.story {
-            story.push(what());
+            let who = who.map_or_else(String::new, |worker| format!("worker {worker}: "));
+            story.push(who + &what());
         }
     }
 
@@ -146,6 +154,7 @@ impl World {
     pub fn come_one(&mut self) {
         let at = self.random.place(self.under_way.len());
         let what = self.under_way.swap_remove(at);
+        self.acting = None;
         self.tell(|| "something comes late:".into());
         self.come(what);
     }
@@ -197,14 +206,14 @@ impl World {
     }
 
     /// A batch for a worker: what is new, or what was delivered before, or some of both.
-    pub fn batch(&mut self, worker: usize) -> Vec<Delivery> {
+    pub fn batch(&mut self) -> Vec<Delivery> {
         let mut sequences = if self.calm { self.calm_batch() } else { self.wild_batch() };
         if self.random.happens(40) {
             for at in (1..sequences.len()).rev() {
                 sequences.swap(at, self.random.place(at + 1));
             }
         }
-        self.tell(|| format!("worker {worker} gets {sequences:?}"));
+        self.tell(|| format!("gets {sequences:?}"));
         self.handed_out += sequences.len() as u64;
         sequences.into_iter().map(|sequence| self.model.deliver(sequence)).collect()
     }
@@ -255,7 +264,7 @@ impl World {
         if self.calm || !self.random.happens(self.weather.stale) {
             return clear;
         }
-        let (revisions_late, newest_missing) = (self.random.place(4), self.random.below(8));
+        let (revisions_late, newest_missing) = (self.random.place(4), self.random.below(NEWEST_MISSING_END));
         Sight { revisions_late, newest_missing, ..clear }
     }
 
