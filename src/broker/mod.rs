@@ -4,9 +4,10 @@
 //! [`topology`] names and defines every object; [`connection`] connects to an [`address`], [`provision`] makes or
 //! verifies the objects; [`publisher`] is where a message is stored; [`consumer`] with its [`mod@pull`], [`store`],
 //! [`read_back`], [`outcomes`], [`dead_letters`] and [`letter_box`] are what a tracker needs, brought together in
-//! [`partition`], and [`membership`] is which trackers there are; [`watch`] is what the view is fed by; [`progress`] and [`signals`] tell how far an event has come, and when to look again;
-//! [`letter_list`], [`replays`], [`mod@backlog`] and [`mod@overview`] are what an operator needs beside those; [`stored`] is a message as
-//! it comes out of the stream, [`mod@direct`] how it is read there.
+//! [`partition`], and [`membership`] is which trackers there are; [`watch`] is what the view is fed by; [`progress`] and
+//! [`signals`] tell how far an event has come, and when to look again; [`letter_list`], [`replays`], [`mod@backlog`] and
+//! [`mod@overview`] are what an operator needs beside those; [`stored`] is a message as it comes out of the stream,
+//! [`mod@direct`] how it is read there.
 //! [`error`] sorts what can go wrong, once, by what its caller does about it.
 
 pub mod address;

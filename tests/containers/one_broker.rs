@@ -4,7 +4,26 @@ use super::broker::{BrokerContainer, up};
 use super::engine;
 use super::harness::load::{is_verified, launch, reaches};
 use super::harness::service::settles;
-use super::harness::{Flight, eventually};
+use super::harness::{Client, Flight, Program, eventually};
+
+/// The service at a broker in a container, with a run of the load generator under way.
+struct UnderLoad {
+    broker: BrokerContainer,
+    up: Program,
+    client: Client,
+    launch: Program,
+}
+
+impl UnderLoad {
+    async fn start() -> Self {
+        let broker = BrokerContainer::start().await;
+        let mut up = up(&broker.url(), 1);
+        let client = up.ready().await;
+        let mut launch = launch(&client, &client, 2_000);
+        reaches(&client, &mut launch, 300).await;
+        Self { broker, up, client, launch }
+    }
+}
 
 #[tokio::test]
 async fn messages_become_a_rocket() {
@@ -26,11 +45,7 @@ async fn a_broker_that_is_started_again_on_its_volume_forgets_nothing() {
     if !engine::is_there("a_broker_that_is_started_again_on_its_volume_forgets_nothing").await {
         return;
     }
-    let broker = BrokerContainer::start().await;
-    let mut up = up(&broker.url(), 1);
-    let client = up.ready().await;
-    let mut launch = launch(&client, &client, 2_000);
-    reaches(&client, &mut launch, 300).await;
+    let UnderLoad { broker, up: _up, client, mut launch } = UnderLoad::start().await;
     // First as an operator would, then as a machine that dies.
     broker.container.stop().await.unwrap();
     broker.container.start().await.unwrap();
@@ -45,11 +60,7 @@ async fn a_broker_that_is_paused_holds_up_but_loses_nothing() {
     if !engine::is_there("a_broker_that_is_paused_holds_up_but_loses_nothing").await {
         return;
     }
-    let broker = BrokerContainer::start().await;
-    let mut up = up(&broker.url(), 1);
-    let client = up.ready().await;
-    let mut launch = launch(&client, &client, 2_000);
-    reaches(&client, &mut launch, 300).await;
+    let UnderLoad { broker, up: _up, client, launch } = UnderLoad::start().await;
     broker.container.pause().await.unwrap();
     eventually("a message is answered 503", async || {
         (client.post(&Flight::new().launched(1)).await.status == 503).then_some(())
