@@ -38,6 +38,8 @@ const ANSWER_MAX: Duration = Duration::from_millis(250);
 const ROLL_CALL_MAX: Duration = Duration::from_millis(500);
 /// Partitions of the widest stream; a word that names more is not from a tracker.
 const LEADS_MAX: usize = 256;
+/// Other trackers that are listened to: no more can have a pull waiting at the broker. Further names are not heard.
+const OTHERS_MAX: usize = 256;
 /// Doubts that may wait to be looked at; further ones are raised again.
 const DOUBTS_MAX: usize = 256;
 
@@ -314,6 +316,9 @@ impl Others {
 
     fn says(&mut self, word: Word, own: &str) -> Change {
         let missed = word.misses.as_ref().is_some_and(|missed| self.silent_beats.remove(missed).is_some());
+        if self.silent_beats.len() >= OTHERS_MAX && !self.silent_beats.contains_key(&word.name) {
+            return Change::None;
+        }
         let known = match word.leaves {
             true => self.silent_beats.remove(&word.name),
             false => self.silent_beats.insert(word.name, 0),
@@ -359,6 +364,17 @@ mod tests {
         assert_eq!(others.says(word("b", false), "own"), Change::Came);
         assert_eq!(others.says(word("a", true), "own"), Change::Went);
         assert_eq!(others.silent_beats.len(), 1);
+    }
+
+    #[test]
+    fn no_more_are_listened_to_than_can_pull() {
+        let mut others = Others::default();
+        let came = (0..=OTHERS_MAX).filter(|at| others.says(word(&format!("t{at}"), false), "own") == Change::Came);
+        assert_eq!(came.count(), OTHERS_MAX);
+        assert_eq!(
+            (others.says(word("t0", false), "own"), others.says(word("t0", true), "own")),
+            (Change::None, Change::Went)
+        );
     }
 
     #[test]
