@@ -2,7 +2,7 @@
 //!
 //! Not one subject per event: the server keeps every subject in memory. All workers of a process tell through one
 //! writer, which writes at once whatever was told while the last writing was under way: one small message a segment,
-//! however many workers and however few outcomes each.
+//! however many workers and however few outcomes each; one message a wide segment where it is much.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,8 +19,10 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::connection::PUBLISH_TIMEOUT;
-use super::direct::{Question, ask};
-use super::topology::{OUTCOME_STREAM, OUTCOME_SUBJECTS, SEGMENT_EVENTS, outcome_subject};
+use super::direct::{Found, Question, ask};
+use super::topology::{
+    OUTCOME_STREAM, OUTCOME_SUBJECTS, SEGMENT_EVENTS, WIDE_SEGMENT_EVENTS, outcome_subject, wide_outcome_subject,
+};
 use super::{Broker, BrokerError};
 use crate::domain::{Became, Outcome, Sequence};
 
@@ -31,6 +33,8 @@ const TOLD_MAX: usize = 1_024;
 /// Outcomes of one message, which has 1 MiB at most: a failure may bring a text of its own, the others are some digits.
 const MESSAGE_WEIGHT_MAX: usize = 1_024;
 const FAILED_WEIGHT: usize = 4;
+/// From so many outcomes of a wide segment on they are told under its subject, which so holds few messages.
+const WIDE_OUTCOMES_MIN: usize = 64;
 /// Messages of one page of a segment.
 const PAGE_MESSAGES_MAX: usize = 1_000;
 /// Pause before a segment is read again of which a replica has not got everything.
@@ -101,14 +105,32 @@ async fn write_all(context: &jetstream::Context, batch: Vec<Told>) {
     let (tellings, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|told| (told.outcomes, told.stored)).unzip();
     let mut outcomes = tellings.concat();
     // In the order of the segments; of one event in the order in which it was told.
-    outcomes.sort_by_key(|outcome| outcome.event.0 / SEGMENT_EVENTS);
-    let of_one_segment = |a: &Outcome, b: &Outcome| a.event.0 / SEGMENT_EVENTS == b.event.0 / SEGMENT_EVENTS;
-    let messages = outcomes.chunk_by(of_one_segment).flat_map(that_fit_a_message);
-    let result = try_join_all(messages.map(|outcomes| write(context, outcomes))).await.map(drop);
+    outcomes.sort_by_key(|outcome| segment(outcome));
+    let messages = outcomes.chunk_by(of_one(WIDE_SEGMENT_EVENTS)).flat_map(messages);
+    let result = try_join_all(messages.map(|(subject, outcomes)| write(context, subject, outcomes))).await.map(drop);
     for answer in answers {
         // Whoever does not wait any more has its messages come again.
         let _ = answer.send(result.clone());
     }
+}
+
+fn segment(outcome: &Outcome) -> u64 {
+    outcome.event.0 / SEGMENT_EVENTS
+}
+
+fn of_one(segment_events: u64) -> impl Fn(&Outcome, &Outcome) -> bool {
+    move |a, b| a.event.0 / segment_events == b.event.0 / segment_events
+}
+
+/// The outcomes of one wide segment by message, with its subject.
+fn messages(outcomes: &[Outcome]) -> Vec<(String, &[Outcome])> {
+    let lie_apart = outcomes.first().map(segment) != outcomes.last().map(segment);
+    let (segment_events, subject): (_, fn(u64) -> String) = match lie_apart && outcomes.len() >= WIDE_OUTCOMES_MIN {
+        true => (WIDE_SEGMENT_EVENTS, wide_outcome_subject),
+        false => (SEGMENT_EVENTS, outcome_subject),
+    };
+    let pieces = outcomes.chunk_by(of_one(segment_events)).flat_map(that_fit_a_message);
+    pieces.map(|piece| (subject(piece[0].event.0), piece)).collect()
 }
 
 /// Cuts outcomes into pieces of which each fits a message: mostly all of a segment do.
@@ -129,8 +151,7 @@ fn that_fit_a_message(mut outcomes: &[Outcome]) -> Vec<&[Outcome]> {
     pieces
 }
 
-async fn write(context: &jetstream::Context, outcomes: &[Outcome]) -> Result<(), BrokerError> {
-    let subject = outcome_subject(outcomes[0].event.0);
+async fn write(context: &jetstream::Context, subject: String, outcomes: &[Outcome]) -> Result<(), BrokerError> {
     let message = PublishMessage::build().payload(to_bytes(outcomes).into()).expected_stream(OUTCOME_STREAM);
     let write = async { Ok::<_, BrokerError>(context.send_publish(subject, message).await?.await?) };
     match tokio::time::timeout(2 * PUBLISH_TIMEOUT, write).await {
@@ -144,16 +165,20 @@ async fn write(context: &jetstream::Context, outcomes: &[Outcome]) -> Result<(),
 /// Any replica answers, and one that lags behind does not show what was told: where nothing is found, it is read again until
 /// the answer has everything that the leader has.
 pub async fn outcome_of(broker: &Broker, event: Sequence) -> Result<Option<Outcome>, BrokerError> {
-    let mut reading = told_of(broker, event).await?;
-    if reading.outcome.is_some() {
-        return Ok(reading.outcome);
+    let subjects = [outcome_subject(event.0), wide_outcome_subject(event.0)];
+    let read = || try_join_all(subjects.iter().map(|subject| told_of(broker, subject, event)));
+    let mut readings = read().await?;
+    if readings.iter().all(|reading| reading.told.is_empty()) {
+        let last = try_join_all(subjects.iter().map(|subject| last_place(broker, subject))).await?;
+        let lag = |readings: &[Reading]| readings.iter().zip(&last).any(|(reading, last)| reading.through < *last);
+        while lag(&readings) && readings.iter().all(|reading| reading.told.is_empty()) {
+            sleep(LAG_PAUSE).await;
+            readings = read().await?;
+        }
     }
-    let last = last_of_segment(broker, event).await?;
-    while reading.outcome.is_none() && reading.through < last {
-        sleep(LAG_PAUSE).await;
-        reading = told_of(broker, event).await?;
-    }
-    Ok(reading.outcome)
+    let mut told: Vec<_> = readings.into_iter().flat_map(|reading| reading.told).collect();
+    told.sort_by_key(|(place, _)| *place);
+    Ok(told.into_iter().map(|(_, outcome)| outcome).reduce(Outcome::or))
 }
 
 /// Whether a message with outcomes, as it is published, says something of an event.
@@ -161,32 +186,30 @@ pub(super) fn mentions(payload: &[u8], event: Sequence) -> bool {
     find(payload, event).is_some()
 }
 
-/// What a reading of a segment has shown of one event, and the place of the last message that it has seen.
+/// What a reading of a segment has shown of one event, each with its place, and the place of the last message seen.
 #[derive(Default)]
 struct Reading {
-    outcome: Option<Outcome>,
+    told: Vec<(u64, Outcome)>,
     through: u64,
 }
 
-async fn told_of(broker: &Broker, event: Sequence) -> Result<Reading, BrokerError> {
-    let (subject, mut from, mut reading) = (outcome_subject(event.0), Some(1), Reading::default());
+async fn told_of(broker: &Broker, subjects: &str, event: Sequence) -> Result<Reading, BrokerError> {
+    let (mut from, mut reading) = (Some(1), Reading::default());
     while let Some(first) = from {
-        let question =
-            Question { stream: OUTCOME_STREAM, subjects: &subject, from: first, messages_max: PAGE_MESSAGES_MAX };
+        let question = Question { stream: OUTCOME_STREAM, subjects, from: first, messages_max: PAGE_MESSAGES_MAX };
         let page = ask(broker, question).await?;
-        let found = page.found.iter().filter_map(|found| find(&found.message.payload, event));
-        reading.outcome = reading.outcome.into_iter().chain(found).reduce(Outcome::or);
+        let told = |found: &Found| Some((found.sequence, find(&found.message.payload, event)?));
+        reading.told.extend(page.found.iter().filter_map(told));
         reading.through = page.found.last().map_or(reading.through, |found| found.sequence);
         from = page.next;
     }
     Ok(reading)
 }
 
-/// Where the last message lies of an event's segment, as the leader has it; 0 where there is none.
-async fn last_of_segment(broker: &Broker, event: Sequence) -> Result<u64, BrokerError> {
+/// Where the last message of a segment lies, as the leader has it; 0 where there is none.
+async fn last_place(broker: &Broker, subject: &str) -> Result<u64, BrokerError> {
     let stream = broker.jetstream().get_stream_no_info(OUTCOME_STREAM).await.map_err(BrokerError::unavailable)?;
-    let subject = outcome_subject(event.0);
-    match tokio::time::timeout(PUBLISH_TIMEOUT, stream.get_last_raw_message_by_subject(&subject)).await {
+    match tokio::time::timeout(PUBLISH_TIMEOUT, stream.get_last_raw_message_by_subject(subject)).await {
         Ok(Ok(message)) => Ok(message.sequence),
         Ok(Err(error)) => match error.kind() {
             LastRawMessageErrorKind::NoMessageFound => Ok(0),
@@ -277,6 +300,19 @@ mod tests {
         assert_eq!(String::from_utf8(bytes.clone()).unwrap(), expected);
         assert!(told.iter().all(|outcome| find(&bytes, outcome.event).as_ref() == Some(outcome)));
         assert_eq!((find(&bytes, Sequence(8)), find(b"garbage", Sequence(5))), (None, None));
+    }
+
+    #[test]
+    fn much_that_lies_apart_is_told_under_the_wide_segment() {
+        let subjects = |events: &[u64]| {
+            let outcomes: Vec<_> = events.iter().map(|event| outcome(*event, Became::Processed, 0)).collect();
+            messages(&outcomes).into_iter().map(|(subject, piece)| (subject, piece.len())).collect::<Vec<_>>()
+        };
+        let every = |step: u64| (0..64).map(|at| at * step).collect::<Vec<_>>();
+        assert_eq!(subjects(&every(256)), [("outcomes.wide-0".to_owned(), 64)]);
+        assert_eq!(subjects(&every(1)), [("outcomes.0".to_owned(), 64)]);
+        assert_eq!(subjects(&every(256)[60..]), [("outcomes.15".to_owned(), 4)]);
+        assert_eq!(subjects(&[1_023, 1_024]), [("outcomes.0".to_owned(), 1), ("outcomes.1".to_owned(), 1)]);
     }
 
     #[test]

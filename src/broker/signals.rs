@@ -4,18 +4,19 @@
 //! a cluster to another it may be missed. Whoever hears one looks at what is stored, and looks now and then unasked.
 
 use async_nats::Subscriber;
+use futures_util::stream::{SelectAll, select_all};
 use futures_util::{FutureExt as _, StreamExt as _};
 
 use super::connection::{PUBLISH_TIMEOUT, within};
 use super::outcomes::mentions;
-use super::topology::{outcome_subject, record_subject};
+use super::topology::{outcome_subject, record_subject, wide_outcome_subject};
 use super::{Broker, BrokerError};
 use crate::domain::{Channel, Sequence};
 
 /// What is published about one event and its channel's record, from the moment of the subscription on.
 pub struct Signals {
     event: Sequence,
-    outcomes: Subscriber,
+    outcomes: SelectAll<Subscriber>,
     records: Option<Subscriber>,
 }
 
@@ -23,7 +24,8 @@ impl Signals {
     /// Subscribes. What is asked on the same connection from now on is answered after the subscription stands.
     pub async fn subscribe(broker: &Broker, event: Sequence, channel: Option<Channel>) -> Result<Self, BrokerError> {
         let subscribe = |subject| within(PUBLISH_TIMEOUT, "subscribing", broker.client().subscribe(subject));
-        let outcomes = subscribe(outcome_subject(event.0)).await?;
+        let (narrow, wide) = (outcome_subject(event.0), wide_outcome_subject(event.0));
+        let outcomes = select_all([subscribe(narrow).await?, subscribe(wide).await?]);
         let records = match channel {
             Some(channel) => Some(subscribe(record_subject(&channel)).await?),
             None => None,
@@ -53,8 +55,7 @@ impl Signals {
     }
 
     fn forget(&mut self) {
-        for words in [Some(&mut self.outcomes), self.records.as_mut()].into_iter().flatten() {
-            while let Some(Some(_)) = words.next().now_or_never() {}
-        }
+        while let Some(Some(_)) = self.outcomes.next().now_or_never() {}
+        while let Some(Some(_)) = self.records.as_mut().and_then(|records| records.next().now_or_never()) {}
     }
 }

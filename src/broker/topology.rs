@@ -50,6 +50,8 @@ pub const WAITING_PULLS_MAX: i64 = 512;
 
 /// Events whose outcomes lie under one subject: the server keeps every subject in memory.
 pub const SEGMENT_EVENTS: u64 = 1_024;
+/// The same where many are told at once. The messages that one partition takes up in one go lie far apart in the stream.
+pub const WIDE_SEGMENT_EVENTS: u64 = 16 * SEGMENT_EVENTS;
 
 /// Version of subjects, headers and records, in the metadata of [`STREAM`].
 pub const FORMAT: &str = "1";
@@ -166,6 +168,11 @@ pub fn token_of_letter(subject: &str) -> &str {
 /// The subject of the outcomes of an event's segment.
 pub fn outcome_subject(event: u64) -> String {
     format!("outcomes.{}", event / SEGMENT_EVENTS)
+}
+
+/// The subject of the outcomes of an event's wide segment.
+pub fn wide_outcome_subject(event: u64) -> String {
+    format!("outcomes.wide-{}", event / WIDE_SEGMENT_EVENTS)
 }
 
 /// The subjects of all outcomes.
@@ -341,5 +348,7 @@ mod tests {
         assert_eq!((token_of_letter(&subject), reason_of_letter(&subject)), (&*"🚀".repeat(256), "refused"));
         assert_eq!(dead_letter_filter(Some("refused"), None), "rockets_dlq.*.refused.*");
         assert_eq!((outcome_subject(1_023), outcome_subject(1_024)), ("outcomes.0".into(), "outcomes.1".into()));
+        let wide = [16_383, 16_384].map(wide_outcome_subject);
+        assert_eq!(wide, ["outcomes.wide-0", "outcomes.wide-1"]);
     }
 }

@@ -108,13 +108,15 @@ impl Both {
 
     async fn tell(&mut self) {
         let random = &mut self.random;
+        // Few, or so many that those that lie apart are told under one subject.
+        let (apart, count) = (random.pick(&[1, 700]), random.pick(&[3, 80]));
         let mut drawn = || {
-            let (event, after_acts) = (random.within(1, 20), random.below(3));
+            let (event, after_acts) = (apart * random.within(1, 20), random.below(3));
             // After the same act it is always the same, but that a copy may be told to be one.
             let became = if random.happens(60) { Became::Duplicate } else { became(event + after_acts) };
             Outcome { event: Sequence(event), became, at: OffsetDateTime::UNIX_EPOCH, after_acts: Sequence(after_acts) }
         };
-        let outcomes: Vec<_> = (0..3).map(|_| drawn()).collect();
+        let outcomes: Vec<_> = (0..count).map(|_| drawn()).collect();
         let (real, model) = (self.real.tell(outcomes.clone()).await, self.model.tell(outcomes.clone()).await);
         assert_eq!(real, model, "tell");
         for event in outcomes.iter().map(|outcome| outcome.event) {
