@@ -14,7 +14,8 @@ use crate::domain::{Channel, Entry, Goal, Refold, Sequence, Turn};
 pub struct ChannelFold {
     /// How far it has come.
     pub refold: Refold<usize>,
-    /// The last place that was read, malformed bytes included.
+    /// The last place that was read since the folds began, malformed bytes included. A replica that lags behind may show
+    /// less than the one before it did.
     pub seen: Sequence,
 }
 
@@ -34,9 +35,10 @@ impl ChannelFold {
     ) -> Result<(), BrokerError> {
         while let Some(from) = self.refold.next() {
             let page = read_back(broker, partition, channel, from).await?;
-            self.seen = self.seen.max(page.messages.last().map_or(Sequence(0), |stored| stored.sequence));
             let entries: Vec<_> = page.messages.iter().filter_map(|stored| stored.read_light()).collect();
             let turn = self.refold.take(&entries, page.next);
+            let last = page.messages.last().map_or(Sequence(0), |stored| stored.sequence);
+            self.seen = if matches!(turn, Turn::StartOver) { Sequence(0) } else { self.seen.max(last) };
             if hear(&self.refold, &entries, turn).is_break() {
                 break;
             }
