@@ -90,11 +90,18 @@ impl Seen {
             return Status::Waiting(missing);
         }
         match self.progress {
-            Some(progress) if event <= progress.delivered => {
-                let is_copy = event <= progress.acknowledged && self.is_placed_otherwise(event, asked);
-                if is_copy { Status::Final(Became::Duplicate, None) } else { Status::Processing }
-            }
+            Some(progress) if event <= progress.acknowledged && self.owed.since.is_none() => self.settled(event, asked),
+            Some(progress) if event <= progress.delivered => Status::Processing,
             _ => Status::Pending,
+        }
+    }
+
+    /// What an event is of which nothing was told, though it was let go and nothing is owed: its outcome is lost.
+    fn settled(&self, event: Sequence, asked: Asked) -> Status {
+        match asked {
+            Asked::Skip if self.is_followed(event) => Status::Final(Became::Processed, None),
+            asked if self.is_placed_otherwise(event, asked) => Status::Final(Became::Duplicate, None),
+            _ => Status::Processing,
         }
     }
 
@@ -134,10 +141,8 @@ impl Seen {
     /// Whether the number was passed by something else. Its own outcome would have been told, and it was not skipped:
     /// what is skipped did not arrive before, and is a dead letter.
     fn is_placed_otherwise(&self, event: Sequence, asked: Asked) -> bool {
-        let passed = self
-            .number_taken_up(event, asked)
-            .is_some_and(|number| self.record.has_passed(number) && self.record.skipped.contains(number) != Some(true));
-        passed && self.owed.since.is_none()
+        let passed = |number| self.record.has_passed(number) && self.record.skipped.contains(number) != Some(true);
+        self.number_taken_up(event, asked).is_some_and(passed)
     }
 
     /// The number of a message; of a correction once it was taken up.
@@ -283,7 +288,10 @@ mod tests {
             (following(seen(50, 49)), corrected, Status::Processing),
             (following(seen(50, 50)), corrected, duplicate()),
             (seen(49, 49), Asked::Skip, Status::Pending),
-            (following(seen(50, 50)), Asked::Skip, Status::Processing),
+            (seen(50, 50), Asked::Skip, Status::Processing),
+            (following(seen(50, 49)), Asked::Skip, Status::Processing),
+            (following(seen(50, 50)), Asked::Skip, Status::Final(Became::Processed, None)),
+            (owing(following(seen(50, 50))), Asked::Skip, Status::Processing),
             (seen(49, 49), Asked::Unreadable, Status::Pending),
             (seen(50, 50), Asked::Unreadable, Status::Processing),
         ]);
