@@ -105,7 +105,7 @@ async fn write_all(context: &jetstream::Context, batch: Vec<Told>) {
     let (tellings, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|told| (told.outcomes, told.stored)).unzip();
     let mut outcomes = tellings.concat();
     // In the order of the segments; of one event in the order in which it was told.
-    outcomes.sort_by_key(|outcome| segment(outcome));
+    outcomes.sort_by_key(segment);
     let messages = outcomes.chunk_by(of_one(WIDE_SEGMENT_EVENTS)).flat_map(messages);
     let result = try_join_all(messages.map(|(subject, outcomes)| write(context, subject, outcomes))).await.map(drop);
     for answer in answers {
