@@ -162,16 +162,17 @@ async fn write(context: &jetstream::Context, subject: String, outcomes: &[Outcom
 
 /// What became of an event; none where nothing was told of it when this was asked.
 ///
-/// Any replica answers, and one that lags behind does not show what was told: where nothing is found, it is read again until
-/// the answer has everything that the leader has.
+/// Any replica answers, and one that lags behind does not show what was told; the two subjects may be read from different
+/// ones. Where nothing is found, or only that it is a duplicate, which does not count beside another outcome, it is read
+/// again until the answer has everything that the leader has.
 pub async fn outcome_of(broker: &Broker, event: Sequence) -> Result<Option<Outcome>, BrokerError> {
     let subjects = [outcome_subject(event.0), wide_outcome_subject(event.0)];
     let read = || try_join_all(subjects.iter().map(|subject| told_of(broker, subject, event)));
     let mut readings = read().await?;
-    if readings.iter().all(|reading| reading.told.is_empty()) {
+    if !is_certain(&readings) {
         let last = try_join_all(subjects.iter().map(|subject| last_place(broker, subject))).await?;
         let lag = |readings: &[Reading]| readings.iter().zip(&last).any(|(reading, last)| reading.through < *last);
-        while lag(&readings) && readings.iter().all(|reading| reading.told.is_empty()) {
+        while !is_certain(&readings) && lag(&readings) {
             sleep(LAG_PAUSE).await;
             readings = read().await?;
         }
@@ -179,6 +180,12 @@ pub async fn outcome_of(broker: &Broker, event: Sequence) -> Result<Option<Outco
     let mut told: Vec<_> = readings.into_iter().flat_map(|reading| reading.told).collect();
     told.sort_by_key(|(place, _)| *place);
     Ok(told.into_iter().map(|(_, outcome)| outcome).reduce(Outcome::or))
+}
+
+/// Whether something was found that counts whatever else was told.
+fn is_certain(readings: &[Reading]) -> bool {
+    let mut told = readings.iter().flat_map(|reading| &reading.told);
+    told.any(|(_, outcome)| outcome.became != Became::Duplicate)
 }
 
 /// Whether a message with outcomes, as it is published, says something of an event.
@@ -322,6 +329,19 @@ mod tests {
         assert_eq!(lengths(&of(Became::Processed, 1_024)), [1_024]);
         assert_eq!(lengths(&of(Became::Failed("why".into()), 600)), [256, 256, 88]);
         assert_eq!(lengths(&[]), [0; 0]);
+    }
+
+    #[test]
+    fn a_duplicate_is_not_certain_while_the_other_subject_may_lag() {
+        let showing = |became: &[Became]| Reading {
+            told: (1..).zip(became.iter().map(|became| outcome(5, became.clone(), 0))).collect(),
+            through: 1,
+        };
+        let (nothing, duplicate) = (showing(&[]), showing(&[Became::Duplicate]));
+        assert!(!is_certain(&[showing(&[]), nothing]));
+        assert!(!is_certain(&[duplicate, showing(&[])]));
+        assert!(is_certain(&[showing(&[Became::Duplicate]), showing(&[Became::Processed])]));
+        assert!(is_certain(&[showing(&[]), showing(&[Became::Failed("why".into())])]));
     }
 
     #[test]
