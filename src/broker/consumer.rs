@@ -16,7 +16,7 @@ use async_nats::{Message, Subject, jetstream};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::connection::PUBLISH_TIMEOUT;
 use super::membership::Peers;
@@ -29,6 +29,9 @@ use crate::domain::Sequence;
 pub const PULL_MESSAGES_MAX: usize = 500;
 /// Messages that one batch takes up at most.
 pub const BATCH_MESSAGES_MAX: usize = 1_000;
+/// A batch is taken up no sooner than so long after the one before. Of a long queue the messages arrive one by one, and
+/// each batch costs a write for every rocket in it; a message that comes alone waits for nothing.
+const BATCH_EVERY: Duration = Duration::from_millis(1);
 /// Longest pause before a pull that ended is opened again.
 const REOPEN_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How long one who is not first asks for nothing after it has given a message back. A message that comes back is out of its
@@ -82,6 +85,8 @@ pub struct Deliveries {
     /// Nothing is asked for before.
     rests_until: Instant,
     given_back: Option<GivenBack>,
+    /// No batch is taken up before.
+    batch_after: Instant,
     /// The question whether the first is still there. It goes on while nothing is waited for.
     doubt: Option<BoxFuture<'static, bool>>,
 }
@@ -118,6 +123,7 @@ impl Deliveries {
             first_until: now,
             rests_until: now,
             given_back: None,
+            batch_after: now,
             doubt: None,
         }
     }
@@ -136,7 +142,10 @@ impl Deliveries {
             };
             let (handle, number) = (delivery.handle.clone(), *number);
             match self.verdict(number).await {
-                Verdict::TakeUp => return self.batch(),
+                Verdict::TakeUp => {
+                    sleep_until(self.batch_after).await;
+                    return self.batch();
+                }
                 Verdict::GiveBack => {
                     answer(&self.broker, &[handle], AckKind::Nak(None)).await;
                     self.has_given_back(number);
@@ -220,6 +229,7 @@ impl Deliveries {
 
     /// What was being decided on, and all that has come meanwhile.
     fn batch(&mut self) -> Vec<Delivery> {
+        self.batch_after = Instant::now() + BATCH_EVERY;
         let mut batch: Vec<_> = self.next.take().map(|(delivery, _)| delivery).into_iter().collect();
         while batch.len() < BATCH_MESSAGES_MAX
             && let Some(message) = self.pull.as_mut().and_then(Pull::try_next)
