@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::{self, pull};
 use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind, RequestError, RequestErrorKind};
 use async_nats::jetstream::response::Response;
+use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind};
 use async_nats::jetstream::{ErrorCode, stream};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep};
@@ -38,6 +39,10 @@ const OPERATOR_FIELDS: [&str; 12] = [
 const VERIFY_PATIENCE: Duration = Duration::from_secs(15);
 /// Pause before it asks again.
 const VERIFY_PAUSE: Duration = Duration::from_millis(500);
+/// For how long a stream may take to have as many replicas as it was told to.
+const GROW_MAX: Duration = Duration::from_secs(15);
+/// Pause before its durables are told again.
+const GROW_PAUSE: Duration = Duration::from_millis(100);
 
 /// What was done about one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -198,9 +203,24 @@ async fn provision_durable(broker: &Broker, desired: pull::Config, partition: u1
             (keeping_the_operators_fields_of_a_durable(desired, found), Outcome::Changed(differences))
         }
     };
-    let made = broker.changing().create_consumer_on_stream(desired, STREAM).await;
-    made.map_err(|error| cannot_change(&object, &error))?;
+    make_durable(broker, desired).await.map_err(|error| cannot_change(&object, &error))?;
     Ok(Step { object, outcome })
+}
+
+/// Makes or changes a durable. Whoever leads it may not have heard yet that its stream has more replicas now.
+async fn make_durable(broker: &Broker, desired: pull::Config) -> Result<(), ConsumerError> {
+    let deadline = Instant::now() + GROW_MAX;
+    loop {
+        match broker.changing().create_consumer_on_stream(desired.clone(), STREAM).await {
+            Err(error) if has_more_than_its_stream(&error) && Instant::now() < deadline => sleep(GROW_PAUSE).await,
+            made => return made.map(drop),
+        }
+    }
+}
+
+fn has_more_than_its_stream(error: &ConsumerError) -> bool {
+    let ConsumerErrorKind::JetStream(answer) = error.kind() else { return false };
+    answer.error_code() == ErrorCode::CONSUMER_REPLICAS_EXCEEDS_STREAM
 }
 
 fn cannot_change(object: &str, error: &(dyn std::error::Error + 'static)) -> BrokerError {

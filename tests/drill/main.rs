@@ -4,7 +4,8 @@
 //! [`plan`] draws the faults from a seed, [`site`] is all that runs, [`faults`] does them to it. [`load`] are the rockets,
 //! [`course`] knows what each of them must be after each of its messages, [`readers`] ask all the time and catch answers
 //! that lie. After each fault a probe must come through, in a named time ([`probe`]); at the end [`verdict`] looks at
-//! everything once more, and [`report`] prints it. [`agreement`] has no faults: what three brokers do by themselves.
+//! everything once more, and [`report`] prints it. [`agreement`] has no faults: what three brokers do by themselves;
+//! nor has [`growth`]: one replica becomes three.
 //!
 //! `make drill SEED=… FAULTS=…` runs one of them; a seed gives the same faults in the same order, though what they meet
 //! differs from one run to the next. As a test, without settings, it takes some minutes with a seed of the day.
@@ -15,6 +16,7 @@ mod agreement;
 mod cluster;
 mod course;
 mod faults;
+mod growth;
 #[allow(dead_code, unused_imports, reason = "shared with the end to end tests, which use all of it")]
 #[path = "../e2e/harness/mod.rs"]
 mod harness;
@@ -69,6 +71,12 @@ async fn one_broker_and_every_kind_of_fault() {
 async fn three_brokers_agree_before_anything_is_answered() {
     let _turn = ONE_AT_A_TIME.lock().await;
     agreement::holds().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_replica_becomes_three_while_messages_come() {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    growth::holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
