@@ -8,6 +8,7 @@ use async_nats::client::RequestErrorKind;
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::{Broker, Client, Flight, POLL, Program};
 
@@ -78,7 +79,8 @@ impl Trackers {
         self.trackers[tracker].kill();
         let subject = format!("rockets_trackers.ask.{name}");
         super::eventually("the broker knows", async || {
-            let asked = client.request(subject.clone(), "".into()).await;
+            // A question that still reached it is never answered.
+            let asked = timeout(ANSWERS_MAX, client.request(subject.clone(), "".into())).await.ok()?;
             asked.is_err_and(|error| error.kind() == RequestErrorKind::NoResponders).then_some(())
         })
         .await;
@@ -126,7 +128,7 @@ pub async fn leads(client: &async_nats::Client) -> BTreeMap<String, Vec<u32>> {
     let mut answers = client.subscribe(inbox.clone()).await.unwrap();
     client.publish_with_reply("rockets_trackers.ask", inbox, "".into()).await.unwrap();
     let mut leads = BTreeMap::new();
-    while let Ok(Some(answer)) = tokio::time::timeout(ANSWERS_MAX, answers.next()).await {
+    while let Ok(Some(answer)) = timeout(ANSWERS_MAX, answers.next()).await {
         if answer.status == Some(StatusCode::NO_RESPONDERS) {
             break;
         }
