@@ -36,9 +36,9 @@ const OPERATOR_FIELDS: [&str; 12] = [
 ];
 
 /// For how long a program that has just been started asks a broker that does not answer: longer than an election lasts.
-const VERIFY_PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(15);
 /// Pause before it asks again.
-const VERIFY_PAUSE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(500);
 /// For how long a stream may take to have as many replicas as it was told to.
 const GROW_MAX: Duration = Duration::from_secs(15);
 /// Pause before its durables are told again.
@@ -120,24 +120,30 @@ pub enum ProvisionError {
 pub async fn provision(broker: &Broker, topology: &Topology) -> Result<Vec<Step>, ProvisionError> {
     let mut steps = Vec::new();
     for desired in topology.streams() {
-        steps.push(provision_stream(broker, desired, topology).await?);
+        steps.push(patiently(async || provision_stream(broker, desired.clone(), topology).await).await?);
     }
     for partition in 0..topology.partitions {
-        steps.push(provision_durable(broker, topology.durable(partition), partition).await?);
+        let desired = topology.durable(partition);
+        steps.push(patiently(async || provision_durable(broker, desired.clone(), partition).await).await?);
     }
     Ok(steps)
 }
 
-/// Verifies as [`verify`] does, and asks again for a while when it is not answered: a cluster may be electing a leader.
+/// Verifies as [`verify`] does, and is patient.
 pub async fn verify_patiently(broker: &Broker, topology: &Topology) -> Result<(), ProvisionError> {
-    let deadline = Instant::now() + VERIFY_PATIENCE;
+    patiently(async || verify(broker, topology).await).await
+}
+
+/// Asks again for a while when the broker does not answer: a cluster may be electing a leader.
+async fn patiently<T>(ask: impl AsyncFn() -> Result<T, ProvisionError>) -> Result<T, ProvisionError> {
+    let deadline = Instant::now() + PATIENCE;
     loop {
-        match verify(broker, topology).await {
+        match ask().await {
             Err(ProvisionError::Broker(error @ BrokerError::Unavailable(_))) if Instant::now() < deadline => {
                 tracing::warn!(%error, "the broker's objects cannot be looked at yet, trying again");
-                sleep(VERIFY_PAUSE).await;
+                sleep(PAUSE).await;
             }
-            verified => return verified,
+            answered => return answered,
         }
     }
 }
