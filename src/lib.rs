@@ -12,7 +12,7 @@
 //! - [`dlq`] is what an operator does about what went wrong, over HTTP beside the roles, and from the command line.
 //! - [`roles`] runs some of them in one process, [`up`] runs all of them and a broker of its own.
 //! - [`rebuild`] compares the bucket with the stream, and repairs it.
-//! - [`refold`] folds one channel from its beginning in the stream, for its history and for a rebuild.
+//! - [`replay`] folds one channel from its beginning in the log, for its history, a rebuild, a skip and a correction.
 //! - [`launch`] is the load generator: a user like any other, which shares nothing with the rest.
 //! - [`cli`] and [`config`] are what an operator touches; [`logging`] is what an operator reads.
 //!
@@ -30,7 +30,7 @@ pub mod launch;
 pub mod logging;
 pub mod query;
 pub mod rebuild;
-pub mod refold;
+pub mod replay;
 pub mod roles;
 pub mod track;
 pub mod up;

@@ -294,6 +294,6 @@ fn delivery(broker: &Broker, message: Message) -> Option<(Delivery, u64)> {
     let message = message.message;
     // The last one of its name, as when the message is read back: an outsider may have written several.
     let header = |name| message.headers.as_ref()?.get_last(name).map(|value| value.as_str());
-    let stored = Stored::of(sequence, time, &message.subject, header, message.payload.clone());
+    let stored = Stored::of(sequence, time, &message.subject, header, &message.payload);
     Some((Delivery { stored, handle: AckHandle(message.reply?) }, number))
 }

@@ -1,7 +1,8 @@
 //! Messages of a stream, read without a consumer: a page is one question and its answers (a batched direct get). Nothing
 //! is made at the broker and forgotten again.
 //!
-//! Any replica answers, so the newest messages may be missing from a page for a moment.
+//! Any replica answers, so the newest messages may be missing from a page for a moment. Nothing else can be: each answer
+//! says which one came before it, and a page whose chain is broken is an error, not a shorter page.
 
 use async_nats::{Message, StatusCode};
 use futures_util::StreamExt as _;
@@ -49,6 +50,18 @@ impl Found {
     }
 }
 
+/// Asks for the message at one place; nothing where the replica that answers has none.
+pub(super) async fn get(broker: &Broker, stream: &str, sequence: u64) -> Result<Option<Found>, BrokerError> {
+    let (subject, question) = (format!("$JS.API.DIRECT.GET.{stream}"), serde_json::json!({ "seq": sequence }));
+    let asked = broker.client().request(subject, question.to_string().into());
+    let answer = within(PUBLISH_TIMEOUT, "reading a message", asked).await?;
+    match answer.status {
+        None | Some(StatusCode::OK) => read(answer).map(Some),
+        Some(StatusCode::NOT_FOUND) => Ok(None),
+        Some(status) => Err(BrokerError::Unavailable(format!("{status} {}", answer.description.unwrap_or_default()))),
+    }
+}
+
 /// Asks, and waits for all answers.
 pub(super) async fn ask(broker: &Broker, question: Question<'_>) -> Result<Page, BrokerError> {
     ask_until(broker, question, u64::MAX).await
@@ -76,16 +89,19 @@ async fn collect(broker: &Broker, question: Question<'_>, end: u64) -> Result<Pa
         match answer.status {
             None | Some(StatusCode::OK) => {
                 pending = header(&answer, "Nats-Num-Pending").and_then(|count| count.parse().ok()).unwrap_or(0);
+                check_chain(&found, &answer)?;
                 let read = read(answer)?;
                 if read.sequence >= end {
                     return Ok(page(found, 0));
                 }
                 found.push(read);
             }
-            // The end of the batch, or nothing at all from that sequence on.
-            Some(status) if status.as_u16() == END_OF_BATCH || status == StatusCode::NOT_FOUND => {
+            Some(status) if status.as_u16() == END_OF_BATCH => {
+                check_chain(&found, &answer)?;
                 return Ok(page(found, pending));
             }
+            // Nothing at all from that sequence on.
+            Some(StatusCode::NOT_FOUND) if found.is_empty() => return Ok(page(found, 0)),
             Some(status) => {
                 let why = answer.description.unwrap_or_default();
                 return Err(BrokerError::Unavailable(format!("{status} {why}")));
@@ -93,6 +109,15 @@ async fn collect(broker: &Broker, question: Question<'_>, end: u64) -> Result<Pa
         }
     }
     Err(BrokerError::Unavailable("the answers ended early".into()))
+}
+
+/// Refuses an answer that does not follow the one before it: one in between was lost on its way.
+fn check_chain(found: &[Found], answer: &Message) -> Result<(), BrokerError> {
+    let before = found.last().map_or(0, |last| last.sequence);
+    match header(answer, "Nats-Last-Sequence").and_then(|sequence| sequence.parse::<u64>().ok()) {
+        Some(stated) if stated == before => Ok(()),
+        stated => Err(BrokerError::Unavailable(format!("an answer follows {stated:?}, and {before} was the last"))),
+    }
 }
 
 fn page(found: Vec<Found>, pending: u64) -> Page {
@@ -113,4 +138,41 @@ fn read(message: Message) -> Result<Found, BrokerError> {
 
 fn header<'a>(answer: &'a Message, name: &'static str) -> Option<&'a str> {
     answer.headers.as_ref()?.get_last(name).map(|value| value.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use async_nats::HeaderMap;
+
+    use super::*;
+
+    fn answer(sequence: u64, before: Option<&str>) -> Message {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Sequence", sequence.to_string());
+        headers.insert("Nats-Time-Stamp", "2026-11-27T02:50:37.509107724Z");
+        if let Some(before) = before {
+            headers.insert("Nats-Last-Sequence", before);
+        }
+        Message {
+            subject: "_INBOX".into(),
+            reply: None,
+            payload: bytes::Bytes::new(),
+            headers: Some(headers),
+            status: None,
+            description: None,
+            length: 0,
+        }
+    }
+
+    #[test]
+    fn an_answer_that_was_lost_on_its_way_breaks_the_chain() {
+        let found = [read(answer(4, Some("0"))).unwrap()];
+        assert!(check_chain(&[], &answer(4, Some("0"))).is_ok());
+        assert!(check_chain(&found, &answer(6, Some("4"))).is_ok());
+        for before in [Some("5"), Some("0"), Some("x"), None] {
+            let broken = check_chain(&found, &answer(8, before));
+            assert!(matches!(broken, Err(BrokerError::Unavailable(_))), "{before:?}");
+        }
+        assert!(check_chain(&[], &answer(6, Some("4"))).is_err(), "the first answer was lost");
+    }
 }

@@ -40,6 +40,6 @@ pub use consumer::{AckHandle, Deliveries, Delivery, Place};
 pub use dead_letters::{DeadLetter, Reason};
 pub use error::BrokerError;
 pub use membership::{Membership, Peers};
-pub use partition::{NatsPartition, TrackBroker};
+pub use partition::{LogReader, NatsLog, NatsPartition, TrackBroker};
 pub use publisher::{Outgoing, Publisher, Receipt};
 pub use stored::{Malformed, Stored};

@@ -10,15 +10,48 @@ use super::consumer::answer;
 use super::dead_letters::{DeadLetter, DeadLetters, Reason};
 use super::letter_box::{LetterPage, letters_of, remove_letter};
 use super::outcomes::OutcomeWriter;
-use super::read_back::{Page, read_back};
+use super::overview::last_of;
+use super::read_back::{Page, read_back, read_messages};
 use super::store::{Store, Versioned};
-use super::{AckHandle, Broker, BrokerError};
+use super::{AckHandle, Broker, BrokerError, Stored};
 use crate::domain::{Channel, Outcome, Owed, Sequence};
+
+/// Reads the log of one channel.
+pub trait LogReader: Send + Sync {
+    /// Reads a page of a channel's messages from this place on. It may lack the newest ones.
+    fn read_back(&self, channel: &Channel, from: Sequence) -> impl Future<Output = Result<Page, BrokerError>> + Send;
+    /// Reads the messages at these places, in their order.
+    fn read_messages(&self, places: &[Sequence]) -> impl Future<Output = Result<Vec<Stored>, BrokerError>> + Send;
+    /// Where the last message of a channel lies, as the leader has it; none if there is none.
+    fn last_of(&self, channel: &Channel) -> impl Future<Output = Result<Option<Sequence>, BrokerError>> + Send;
+}
+
+/// The log, as whoever only reads one partition has it.
+pub struct NatsLog<'a> {
+    /// The connection.
+    pub broker: &'a Broker,
+    /// The partition.
+    pub partition: u16,
+}
+
+impl LogReader for NatsLog<'_> {
+    async fn read_back(&self, channel: &Channel, from: Sequence) -> Result<Page, BrokerError> {
+        read_back(self.broker, self.partition, channel, from).await
+    }
+
+    async fn read_messages(&self, places: &[Sequence]) -> Result<Vec<Stored>, BrokerError> {
+        read_messages(self.broker, places).await
+    }
+
+    async fn last_of(&self, channel: &Channel) -> Result<Option<Sequence>, BrokerError> {
+        last_of(self.broker, self.partition, channel).await
+    }
+}
 
 /// What a tracker needs of the broker to work on one partition.
 ///
 /// Acknowledgements are not confirmed: one that is lost brings its message back, and it is found to be a duplicate.
-pub trait TrackBroker: Send + Sync {
+pub trait TrackBroker: LogReader {
     /// Reads a record; it may be an older one.
     fn load(&self, channel: &Channel) -> impl Future<Output = Result<Versioned, BrokerError>> + Send;
     /// Reads a record; nothing newer had been written when it was asked.
@@ -44,8 +77,6 @@ pub trait TrackBroker: Send + Sync {
     ) -> impl Future<Output = Result<LetterPage, BrokerError>> + Send;
     /// Removes a dead letter, if it is there.
     fn remove_letter(&self, id: u64) -> impl Future<Output = Result<(), BrokerError>> + Send;
-    /// Reads a page of a channel's messages from this sequence on.
-    fn read_back(&self, channel: &Channel, from: Sequence) -> impl Future<Output = Result<Page, BrokerError>> + Send;
     /// Gives messages up for good: their effect is stored.
     fn acknowledge(&self, handles: &[AckHandle]) -> impl Future<Output = ()> + Send;
     /// Gives messages back, to be delivered again after this pause.
@@ -71,6 +102,26 @@ impl NatsPartition {
     pub async fn new(broker: &Broker, partition: u16, outcomes: Option<OutcomeWriter>) -> Result<Self, BrokerError> {
         let (store, dead_letters) = (Store::new(broker).await?, DeadLetters::new(broker, partition));
         Ok(Self { broker: broker.clone(), partition, store, dead_letters, outcomes })
+    }
+}
+
+impl NatsPartition {
+    fn log(&self) -> NatsLog<'_> {
+        NatsLog { broker: &self.broker, partition: self.partition }
+    }
+}
+
+impl LogReader for NatsPartition {
+    async fn read_back(&self, channel: &Channel, from: Sequence) -> Result<Page, BrokerError> {
+        self.log().read_back(channel, from).await
+    }
+
+    async fn read_messages(&self, places: &[Sequence]) -> Result<Vec<Stored>, BrokerError> {
+        self.log().read_messages(places).await
+    }
+
+    async fn last_of(&self, channel: &Channel) -> Result<Option<Sequence>, BrokerError> {
+        self.log().last_of(channel).await
     }
 }
 
@@ -104,10 +155,6 @@ impl TrackBroker for NatsPartition {
 
     async fn remove_letter(&self, id: u64) -> Result<(), BrokerError> {
         remove_letter(&self.broker, id).await.map(drop)
-    }
-
-    async fn read_back(&self, channel: &Channel, from: Sequence) -> Result<Page, BrokerError> {
-        read_back(&self.broker, self.partition, channel, from).await
     }
 
     async fn acknowledge(&self, handles: &[AckHandle]) {

@@ -4,8 +4,10 @@
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::RawMessageErrorKind;
 
+use futures_util::future::try_join_all;
+
 use super::connection::PUBLISH_TIMEOUT;
-use super::direct::{Found, Question, ask};
+use super::direct::{Found, Question, ask, get};
 use super::topology::{STREAM, partition_in, stored_subject, stored_subjects};
 use super::{Broker, BrokerError, Stored};
 use crate::domain::{Channel, Sequence};
@@ -72,7 +74,15 @@ async fn locate_latest(broker: &Broker, sequence: Sequence) -> Result<Option<(u1
     };
     let StreamMessage { subject, headers, payload, time, .. } = message;
     let header = |name| headers.get_last(name).map(|value| value.as_str());
-    Ok(Some((partition_in(&subject), Stored::of(sequence, time, &subject, header, payload))))
+    Ok(Some((partition_in(&subject), Stored::of(sequence, time, &subject, header, &payload))))
+}
+
+/// Reads the messages at these places, all at once, in their order.
+pub async fn read_messages(broker: &Broker, places: &[Sequence]) -> Result<Vec<Stored>, BrokerError> {
+    let read = |place: &Sequence| get(broker, STREAM, place.0);
+    let found = try_join_all(places.iter().map(read)).await?;
+    let gone = || BrokerError::Unavailable("a message that was read before is not there".into());
+    found.into_iter().map(|found| found.map(stored).ok_or_else(gone)).collect()
 }
 
 async fn page(broker: &Broker, subjects: &str, from: Sequence) -> Result<Page, BrokerError> {
@@ -82,6 +92,5 @@ async fn page(broker: &Broker, subjects: &str, from: Sequence) -> Result<Page, B
 }
 
 fn stored(found: Found) -> Stored {
-    let payload = found.message.payload.clone();
-    Stored::of(Sequence(found.sequence), found.time, &found.subject, |name| found.header(name), payload)
+    Stored::of(Sequence(found.sequence), found.time, &found.subject, |name| found.header(name), &found.message.payload)
 }

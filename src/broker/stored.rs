@@ -46,13 +46,14 @@ pub struct Malformed {
 }
 
 impl Stored {
-    /// Puts together what a message's carrier says of it.
+    /// Puts together what a message's carrier says of it. The bytes are copied: those of the carrier are a part of all
+    /// that was read from the connection with them, and would keep it in memory.
     pub(super) fn of<'a>(
         sequence: Sequence,
         time: OffsetDateTime,
         subject: &str,
         header: impl Fn(&'static str) -> Option<&'a str>,
-        payload: Bytes,
+        payload: &[u8],
     ) -> Self {
         // One that is too long cannot be a number, and must not be taken for none.
         let corrects = |text: &'a str| text.get(..CORRECTS_BYTES_MAX).unwrap_or(text).to_owned();
@@ -63,7 +64,7 @@ impl Stored {
             request_id: header(HEADER_REQUEST_ID).and_then(usable_request_id),
             corrects: header(HEADER_CORRECTS).map(corrects),
             attempts_before: header(HEADER_ATTEMPTS).and_then(|text| text.parse().ok()).unwrap_or(0),
-            payload,
+            payload: Bytes::copy_from_slice(payload),
         }
     }
 

@@ -6,7 +6,7 @@
 //!
 //! Read in this order: [`channel`] and [`message`] (what arrives), [`wire`] and [`entry`] (how it is read), [`rocket`]
 //! (what it does), [`parked`], [`skipped`] and [`record`] (what is remembered), [`sequencer`] (how all of it becomes one
-//! state, in order), [`acts`] (what operators said of that order), [`refold`] (a channel from its beginning), [`outcome`]
+//! state, in order), [`acts`] (what operators said of that order), [`reorder`] and [`replay`] (a channel from its beginning), [`outcome`]
 //! (what became of each message).
 
 pub mod acts;
@@ -16,7 +16,8 @@ pub mod message;
 pub mod outcome;
 pub mod parked;
 pub mod record;
-pub mod refold;
+pub mod reorder;
+pub mod replay;
 pub mod rocket;
 pub mod sequencer;
 pub mod skipped;
@@ -33,7 +34,7 @@ pub use message::{Kind, Message, MessageNumber, Sequence, Skip};
 pub use outcome::{Became, Outcome, Owed};
 pub use parked::Parked;
 pub use record::Record;
-pub use refold::{Fold, Goal, Refold, Turn};
+pub use replay::{Fold, Goal, Replay, Turn, Wanted};
 pub use rocket::{Refusal, Rocket, Status};
 pub use sequencer::{Hand, Placed, Verdict, take_up};
 pub use skipped::Skipped;

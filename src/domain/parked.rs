@@ -3,6 +3,8 @@
 //! Ten thousand messages behind one gap are one range. Whatever a channel sends, the text of its ranges stays within
 //! [`TEXT_MAX`] bytes: beyond that the highest ranges are let go, and it is only noted that there is more.
 
+use std::collections::BTreeMap;
+
 use super::{MessageNumber, Sequence};
 
 /// Bound of the text of all ranges, in bytes: some hundreds of ranges with numbers as real rockets have them. At the
@@ -43,30 +45,46 @@ pub struct Parked {
 
 /// The same without a bound: for as long as a channel is read, and not for a record.
 #[derive(Clone, Debug, Default)]
-pub struct Waiting(Parked);
+pub struct Waiting {
+    /// Of each range by its first number the last one, and the lowest place. Never touching.
+    ranges: BTreeMap<MessageNumber, (MessageNumber, Sequence)>,
+    /// The highest place that was noted.
+    highest: Sequence,
+}
 
 impl Waiting {
-    /// Notes that a number waits, and at which sequence.
+    /// Notes that a number waits, and at which place; a further copy of it only lowers the place.
     pub fn insert(&mut self, number: MessageNumber, sequence: Sequence) {
-        self.0.note(number, sequence);
+        self.highest = self.highest.max(sequence);
+        let before = self.ranges.range(..=number).next_back().map(|(first, range)| (*first, *range));
+        let (first, (last, lowest)) = match before {
+            Some((first, (last, lowest))) if number <= last => (first, (last, lowest.min(sequence))),
+            Some((first, (last, lowest))) if last.next() == Some(number) => (first, (number, lowest.min(sequence))),
+            _ => (number, (number, sequence)),
+        };
+        let next = last.next().and_then(|next| self.ranges.remove(&next));
+        let (last, lowest) = next.map_or((last, lowest), |(end, place)| (end, lowest.min(place)));
+        self.ranges.insert(first, (last, lowest));
     }
 
     /// Forgets every number up to this one.
     pub fn remove_through(&mut self, number: MessageNumber) {
-        self.0.remove_through(number);
-    }
-
-    /// From which sequence on all that waits is to be read, if the number `next` is among it.
-    pub fn could_follow(&self, next: MessageNumber) -> Option<Sequence> {
-        let lowest = self.0.ranges.iter().map(|range| range.sequence).min();
-        lowest.filter(|_| self.0.could_follow(next))
+        while let Some(range) = self.ranges.first_entry()
+            && *range.key() <= number
+        {
+            let (last, lowest) = range.remove();
+            if let Some(next) = number.next().filter(|next| *next <= last) {
+                self.ranges.insert(next, (last, lowest));
+            }
+        }
     }
 
     /// What a record can hold of it.
     pub fn to_parked(&self) -> Parked {
-        let mut parked = self.0.clone();
-        let newest = parked.ranges.iter().map(|range| range.sequence).max().unwrap_or_default();
-        parked.keep_within_bound(newest);
+        let mut parked = Parked::default();
+        for (first, (last, sequence)) in &self.ranges {
+            parked.push(Range { first: *first, last: *last, sequence: *sequence }, self.highest);
+        }
         parked
     }
 }
@@ -142,6 +160,15 @@ impl Parked {
         if let (Some(range), Some(next)) = (self.ranges.first_mut(), number.next()) {
             range.first = range.first.max(next);
         }
+    }
+
+    /// Adds a range above all others, if it fits; no message of it lies behind `highest`.
+    fn push(&mut self, range: Range, highest: Sequence) {
+        if self.beyond.is_some() {
+            return self.let_go(range.sequence, highest);
+        }
+        self.ranges.push(range);
+        self.keep_within_bound(highest);
     }
 
     fn note(&mut self, number: MessageNumber, sequence: Sequence) {

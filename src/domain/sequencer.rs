@@ -73,7 +73,7 @@ pub fn take_up<S>(
     let no_acts = Acts::none();
     arrivals.iter().for_each(|arrival| offer(hand, arrival, record, &no_acts));
     forget_passed(record, hand);
-    let placed = place_in_order(record, hand, &no_acts);
+    let placed = place_in_order(record, |next| hand.remove(&next), &no_acts);
     let mut verdicts: Vec<_> = placed.into_iter().filter_map(Option::from).collect();
     let placed: HashSet<_> = verdicts.iter().map(|(arrival, _)| arrival.sequence).collect();
     for arrival in arrivals {
@@ -96,20 +96,26 @@ fn verdict_of_passed(record: &Record, number: MessageNumber) -> Verdict {
     }
 }
 
-/// Adds a message to those in memory if it may take the place of its number: the correction that counts, else the first
-/// copy in the stream, unless the number was passed or skipped.
+/// Adds a message to those in memory if it may take the place of its number, unless the number was passed; of two copies
+/// the first one in the stream.
 pub fn offer<S>(hand: &mut Hand<S>, arrival: &Arc<Arrival<S>>, record: &Record, acts: &Acts) {
     let number = arrival.message.number;
-    let counts = match acts.correction_of(number) {
-        Some(correction) => correction == arrival.sequence,
-        None => !arrival.corrects && acts.skipped_from(number).is_none(),
-    };
-    if record.has_passed(number) || !counts {
+    if record.has_passed(number) || !counts(arrival, acts) {
         return;
     }
     let held = hand.entry(number).or_insert_with(|| arrival.clone());
     if arrival.sequence < held.sequence {
         *held = arrival.clone();
+    }
+}
+
+/// Whether a message may take the place of its number: the correction that counts, else any copy, unless the number is
+/// skipped.
+pub fn counts<S>(arrival: &Arrival<S>, acts: &Acts) -> bool {
+    let number = arrival.message.number;
+    match acts.correction_of(number) {
+        Some(correction) => correction == arrival.sequence,
+        None => !arrival.corrects && acts.skipped_from(number).is_none(),
     }
 }
 
@@ -122,8 +128,12 @@ fn forget_passed<S>(record: &Record, hand: &mut Hand<S>) {
     }
 }
 
-/// Puts everything in its place that can be, at most [`PLACED_MAX`] messages.
-pub fn place_in_order<S>(record: &mut Record, hand: &mut Hand<S>, acts: &Acts) -> Vec<Placed<S>> {
+/// Puts everything in its place that can be, at most [`PLACED_MAX`] messages; `take` gives the message of a number.
+pub fn place_in_order<S>(
+    record: &mut Record,
+    mut take: impl FnMut(MessageNumber) -> Option<Arc<Arrival<S>>>,
+    acts: &Acts,
+) -> Vec<Placed<S>> {
     let mut placed = Vec::new();
     while placed.len() < PLACED_MAX
         && let Some(next) = record.next_number()
@@ -137,7 +147,7 @@ pub fn place_in_order<S>(record: &mut Record, hand: &mut Hand<S>, acts: &Acts) -
         if record.corrections_wait && record.parked.contains(next) {
             break;
         }
-        let Some(arrival) = hand.remove(&next) else { break };
+        let Some(arrival) = take(next) else { break };
         let verdict = record.place(&arrival.message);
         placed.push(Placed::Message(arrival, verdict));
     }

@@ -20,10 +20,10 @@ pub use row::{Row, RowStatus};
 
 use super::view::{Entry, Order};
 use crate::broker::topology::partition_of;
-use crate::broker::{Broker, BrokerError};
+use crate::broker::{Broker, BrokerError, NatsLog};
 use crate::domain::time::Instant;
 use crate::domain::{Channel, Goal, MessageNumber, Record, Turn};
-use crate::refold::ChannelFold;
+use crate::replay::ChannelReplay;
 use cursor::Cursor;
 use row::{rocket_of, rows_of};
 use window::{Step, Wanted, Window};
@@ -60,7 +60,7 @@ impl Histories {
             return Ok(None);
         }
         let (mut record, steps) = window.into_steps();
-        let last_fold = fold.refold.folds().last();
+        let last_fold = fold.replay.folds().last();
         let stands_in_for = |number, event| last_fold.and_then(|fold| fold.stands_in_for(number, event));
         let mut rows: Vec<_> =
             steps.into_iter().flat_map(|step| rows_of(*channel, &mut record, step, stands_in_for)).collect();
@@ -87,23 +87,27 @@ impl Histories {
         }
     }
 
-    async fn window(&self, channel: &Channel, wanted: Wanted) -> Result<(Window, ChannelFold), BrokerError> {
-        let (mut window, mut fold) = (Window::new(wanted), ChannelFold::new(Goal::State));
-        let partition = partition_of(channel, self.partitions);
-        let run = fold.run(&self.broker, partition, channel, |refold, _, turn| {
-            match turn {
+    fn log(&self, channel: &Channel) -> NatsLog<'_> {
+        NatsLog { broker: &self.broker, partition: partition_of(channel, self.partitions) }
+    }
+
+    async fn window(&self, channel: &Channel, wanted: Wanted) -> Result<(Window, ChannelReplay<usize>), BrokerError> {
+        let (mut window, mut fold) = (Window::new(wanted), ChannelReplay::of_what_they_say(*channel, Goal::State));
+        let log = self.log(channel);
+        let run = fold.run(&log, |replay, read| {
+            match read.turn {
                 Turn::StartOver => window = Window::new(wanted),
                 Turn::Placed(placed) => {
-                    let acts = refold.acts();
+                    let acts = replay.acts();
                     let steps = placed.into_iter().flatten().filter_map(|placed| Step::of(placed, &acts));
                     steps.for_each(|step| window.pass(step));
                 }
             }
             // What a correction stands in for may lie behind it, if an outsider stored it.
-            let stands_in = |(number, event)| refold.folds().last()?.stands_in_for(number, event);
+            let stands_in = |(number, event)| replay.folds().last()?.stands_in_for(number, event);
             let is_full = window.passed() > wanted.until && window.corrections().all(|it| stands_in(it).is_some());
             // The last message of all may be a correction of the first: only a complete reading knows.
-            match is_full && refold.is_surveyed() {
+            match is_full && replay.is_surveyed() {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }
@@ -114,12 +118,12 @@ impl Histories {
 
     async fn rocket_at_time(&self, channel: &Channel, instant: Instant) -> Result<Option<Entry>, BrokerError> {
         let (mut record, mut then) = (Record::default(), None);
-        let (mut fold, partition) = (ChannelFold::new(Goal::State), partition_of(channel, self.partitions));
-        let run = fold.run(&self.broker, partition, channel, |refold, _, turn| {
-            match turn {
+        let (mut fold, log) = (ChannelReplay::of_what_they_say(*channel, Goal::State), self.log(channel));
+        let run = fold.run(&log, |replay, read| {
+            match read.turn {
                 Turn::StartOver => (record, then) = (Record::default(), None),
                 Turn::Placed(placed) => {
-                    let acts = refold.acts();
+                    let acts = replay.acts();
                     for step in placed.into_iter().flatten().filter_map(|placed| Step::of(placed, &acts)) {
                         step.apply(&mut record);
                         if step.time().instant() <= instant {

@@ -15,15 +15,14 @@ use std::ops::ControlFlow;
 use super::difference::{agree, differences, in_words};
 use super::scan::Folded;
 use super::told::Told;
-use crate::broker::overview::last_of;
 use crate::broker::progress::acknowledged_through;
 use crate::broker::store::{Store, Versioned};
-use crate::broker::{Broker, BrokerError};
+use crate::broker::{Broker, BrokerError, LogReader as _, NatsLog};
 use crate::domain::outcome::Since;
 use crate::domain::parked::{Range, Waiting};
 use crate::domain::record::Unreadable;
-use crate::domain::{Channel, Entry, Goal, Parked, Placed, Record, Refold, Refusal, Sequence, Turn};
-use crate::refold::ChannelFold;
+use crate::domain::{Channel, Entry, Goal, Parked, Placed, Record, Refusal, Replay, Sequence, Turn};
+use crate::replay::ChannelReplay;
 
 /// What a look has found.
 #[derive(Debug)]
@@ -69,22 +68,22 @@ pub async fn look(
 ) -> Result<Finding, BrokerError> {
     let floor = acknowledged_through(broker, partition).await?;
     let held = store.load_latest(channel).await?;
-    let last = last_of(broker, partition, channel).await?;
+    let log = NatsLog { broker, partition };
+    let last = log.last_of(channel).await?;
     let (record, damage) = match read(&held) {
         Ok(read) => read,
         Err(not_ours) => return Ok(not_ours),
     };
     let Some(last) = last else { return Ok(stray(&held)) };
     let mut reading = Reading::new(&record, floor, told);
-    let mut fold = ChannelFold::new(Goal::Change { since: record.acts });
-    let run = fold.run(broker, partition, channel, |refold, entries, turn| {
-        reading.take(refold, entries, turn);
+    let mut fold = ChannelReplay::of_what_they_say(*channel, Goal::Change { since: record.acts });
+    let run = fold.run(&log, |replay, read| {
+        reading.take(replay, &read.entries, read.turn);
         ControlFlow::Continue(())
     });
     run.await?;
-    let Some(should_be) = fold.refold.folds().last().map(|fold| fold.state()) else { return Ok(Finding::Incomplete) };
-    // A replica that lags behind may not have shown the last messages.
-    if fold.seen < last || should_be.could_move() {
+    let Some(should_be) = fold.replay.folds().last().map(|fold| fold.state()) else { return Ok(Finding::Incomplete) };
+    if !fold.has_seen_all(&log).await? || should_be.could_move() {
         return Ok(Finding::Incomplete);
     }
     let is_settled = last <= floor;
@@ -113,7 +112,7 @@ pub async fn look_quickly(
 ) -> Result<Option<Finding>, BrokerError> {
     let floor = acknowledged_through(broker, partition).await?;
     let held = store.load_latest(&folded.channel).await?;
-    let last = last_of(broker, partition, &folded.channel).await?;
+    let last = NatsLog { broker, partition }.last_of(&folded.channel).await?;
     if last != Some(folded.seen) || folded.seen > floor {
         return Ok(None);
     }
@@ -198,15 +197,15 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn take(&mut self, refold: &Refold<usize>, entries: &[Entry<usize>], turn: Turn<usize>) {
+    fn take(&mut self, replay: &Replay<usize>, entries: &[Entry<usize>], turn: Turn<usize>) {
         entries.iter().for_each(|entry| self.account(entry));
         let Turn::Placed(placed) = turn else { return };
         let mut folds = placed.into_iter();
         let (Some(with_its_acts), Some(with_all)) = (folds.next(), folds.next()) else { return };
-        with_its_acts.iter().for_each(|placed| self.place(refold, placed));
+        with_its_acts.iter().for_each(|placed| self.place(replay, placed));
         if let Some(told) = self.told {
             self.note_untold(told, with_all);
-            self.note_late(told, refold, entries);
+            self.note_late(told, replay, entries);
         }
     }
 
@@ -230,14 +229,14 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn place(&mut self, refold: &Refold<usize>, placed: &Placed<usize>) {
+    fn place(&mut self, replay: &Replay<usize>, placed: &Placed<usize>) {
         match placed {
             Placed::Message(arrival, _) if self.held.has_passed(arrival.message.number) => {
                 let _ = self.as_held.place(&arrival.message);
             }
             Placed::Skipped { last, by, .. } => {
                 let end = self.held.last.as_ref().map(|held| held.number.min(*last));
-                if let (Some(end), Some(skip)) = (end, refold.acts().skip_at(*by)) {
+                if let (Some(end), Some(skip)) = (end, replay.acts().skip_at(*by)) {
                     self.as_held.skip(end, &skip.time);
                 }
             }
@@ -255,8 +254,8 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn note_late(&mut self, told: &Told, refold: &Refold<usize>, entries: &[Entry<usize>]) {
-        let acts = refold.acts();
+    fn note_late(&mut self, told: &Told, replay: &Replay<usize>, entries: &[Entry<usize>]) {
+        let acts = replay.acts();
         let plain = entries.iter().filter_map(Entry::message).filter(|arrival| !arrival.corrects);
         let late = plain.filter(|arrival| acts.skipped_from(arrival.message.number).is_some());
         self.untold_late.extend(late.map(|arrival| arrival.sequence).filter(|event| !told.contains(*event)));

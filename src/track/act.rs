@@ -19,9 +19,10 @@ use crate::broker::{AckHandle, BrokerError, DeadLetter, Reason, Stored, TrackBro
 use crate::domain::outcome::{LATE, Since};
 use crate::domain::parked::Range;
 use crate::domain::{
-    Acts, Arrival, Became, Channel, Entry, Goal, MessageNumber, Outcome, Owed, Placed, Record, Refold, Sequence, Turn,
+    Acts, Arrival, Became, Channel, Entry, Goal, MessageNumber, Outcome, Owed, Placed, Record, Sequence, Turn,
 };
 use crate::fail_point;
+use crate::replay::{ChannelReplay, Read};
 
 /// Readings in a row that did not show what the record knows of, before they are given up for a while.
 const VAIN_READINGS_MAX: u32 = 3;
@@ -52,7 +53,7 @@ pub enum Cause {
 
 /// A folding anew that is under way.
 struct Running {
-    refold: Refold<Stored>,
+    reading: ChannelReplay<Stored>,
     /// The record's last act when it began.
     begun_at: Sequence,
     changes: Changes,
@@ -106,8 +107,7 @@ impl ActJob {
             running.read_letters(broker, &self.channel, from).await?;
             return Ok(Step::GoOn);
         }
-        if let Some(from) = running.refold.next() {
-            running.read_page(broker, &self.channel, from).await?;
+        if running.read_on(broker).await? {
             return Ok(Step::GoOn);
         }
         self.finish(broker, desk).await
@@ -121,7 +121,7 @@ impl ActJob {
         let now = Since { acts: known.record.acts, passed: passed(&known.record) };
         let since = known.owed.since.unwrap_or(now);
         self.running = Some(Running {
-            refold: Refold::new(Goal::Change { since: since.acts }, Stored::size),
+            reading: ChannelReplay::of_whole_messages(self.channel, Goal::Change { since: since.acts }),
             begun_at: known.record.acts,
             changes: Changes::since(since),
             late: BTreeMap::new(),
@@ -140,12 +140,13 @@ impl ActJob {
             self.running = None;
             return Ok(Step::GoOn);
         }
-        running.refold.go_on();
-        while let Some(from) = running.refold.next() {
-            running.read_page(broker, &self.channel, from).await?;
-        }
-        let Some(record) = running.refold.folds().last().map(|fold| fold.state()) else { return Ok(Step::GoOn) };
-        if !running.has_seen(&known.record) || !covers(&record, &known.record) {
+        running.reading.replay.go_on();
+        while running.read_on(broker).await? {}
+        let Some(record) = running.reading.replay.folds().last().map(|fold| fold.state()) else {
+            return Ok(Step::GoOn);
+        };
+        let has_seen_all = running.reading.has_seen_all(broker).await? && running.has_seen(&known.record);
+        if !has_seen_all || !covers(&record, &known.record) {
             self.vain_readings += 1;
             return Ok(if self.vain_readings < VAIN_READINGS_MAX { Step::GoOn } else { Step::Vain });
         }
@@ -176,7 +177,7 @@ impl ActJob {
     /// Tells what was changed, when the record is written; then the record owes nothing any more.
     async fn tell(&mut self, broker: &impl TrackBroker, desk: &mut Desk) -> Result<(), BrokerError> {
         let Some(running) = self.running.take() else { return Ok(()) };
-        let (acts, at) = (running.refold.acts(), broker.now());
+        let (acts, at) = (running.reading.replay.acts(), broker.now());
         self.bury_late(broker, &acts).await?;
         let changed = running.changes.outcomes(at, acts.last());
         let judged = self.held.iter().filter_map(|(cause, _)| match cause {
@@ -294,25 +295,19 @@ impl Running {
         Ok(())
     }
 
-    async fn read_page(
-        &mut self,
-        broker: &impl TrackBroker,
-        channel: &Channel,
-        from: Sequence,
-    ) -> Result<(), BrokerError> {
-        let page = broker.read_back(channel, from).await?;
-        // What is malformed was a dead letter when it was delivered.
-        let entries: Vec<_> = page.messages.into_iter().filter_map(|stored| stored.read().ok()).collect();
-        let dead = match self.refold.take(&entries, page.next) {
-            Turn::StartOver => return Ok(()),
+    /// Reads on, and tells whether there was more.
+    async fn read_on(&mut self, broker: &impl TrackBroker) -> Result<bool, BrokerError> {
+        let Some(Read { entries, turn }) = self.reading.step(broker).await? else { return Ok(false) };
+        let dead = match turn {
+            Turn::StartOver => return Ok(true),
             // As long as not everything is known that operators said, nothing is told.
-            Turn::Placed(placed) if placed.is_empty() => return Ok(()),
+            Turn::Placed(placed) if placed.is_empty() => return Ok(true),
             Turn::Placed(placed) => {
                 self.note_applied(placed.last());
                 self.changes.note(placed)
             }
         };
-        let (acts, since) = (self.refold.acts(), self.changes.acts());
+        let (acts, since) = (self.reading.replay.acts(), self.changes.acts());
         let is_late = |arrival: &&Arc<Arrival<Stored>>| {
             let skipped = acts.skipped_from(arrival.message.number);
             // A correction that came meanwhile has its turn later.
@@ -321,16 +316,17 @@ impl Running {
         let late: Vec<_> = entries.iter().filter_map(Entry::message).filter(is_late).collect();
         bury_late(broker, late.iter().map(|arrival| &arrival.stored)).await?;
         self.late.extend(late.iter().map(|arrival| (arrival.sequence, arrival.message.number)));
-        self.bury(broker, dead).await
+        self.bury(broker, dead).await?;
+        Ok(true)
     }
 
     /// Whether the reading has shown all acts, and all messages that a record says to wait and that turn out to have come too
     /// late: nobody else will keep and tell of those.
     fn has_seen(&self, written: &Record) -> bool {
-        let (acts, late): (_, BTreeSet<_>) = (self.refold.acts(), self.late.values().collect());
+        let (acts, late): (_, BTreeSet<_>) = (self.reading.replay.acts(), self.late.values().collect());
         let waiting = written.parked.ranges().iter().flat_map(|range| range.first.get()..=range.last.get());
         let mut skipped = waiting.filter_map(MessageNumber::new).filter(|number| acts.skipped_from(*number).is_some());
-        self.refold.is_complete() && skipped.all(|number| late.contains(&number))
+        skipped.all(|number| late.contains(&number))
     }
 
     /// Notes what applies with all acts and is a dead letter.
@@ -344,7 +340,7 @@ impl Running {
 
     /// Keeps what is refused now, before the record passes it; what is a dead letter stays the one that it is.
     async fn bury(&self, broker: &impl TrackBroker, dead: Vec<Dead>) -> Result<(), BrokerError> {
-        let acts = self.refold.acts().last();
+        let acts = self.reading.replay.acts().last();
         let letters = dead.iter().filter(|dead| !self.letters.contains_key(&dead.arrival.sequence));
         let letters = letters.map(|dead| DeadLetter {
             stored: &dead.arrival.stored,

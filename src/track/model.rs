@@ -194,6 +194,16 @@ impl Model {
         Page { messages, next }
     }
 
+    /// The messages at these places.
+    pub fn read_messages(&self, places: &[Sequence]) -> Vec<Stored> {
+        places.iter().map(|place| self.stored(*place)).collect()
+    }
+
+    /// Where the last message of a channel lies.
+    pub fn last_of(&self, channel: &Channel) -> Option<Sequence> {
+        self.places.get(&channel.to_string())?.last().copied()
+    }
+
     fn stored(&self, place: Sequence) -> Stored {
         self.stream[place.0 as usize - 1].clone()
     }

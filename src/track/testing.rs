@@ -11,7 +11,7 @@ use super::model::{Model, Sight};
 use crate::broker::letter_box::LetterPage;
 use crate::broker::read_back::Page;
 use crate::broker::store::Versioned;
-use crate::broker::{AckHandle, BrokerError, DeadLetter, Delivery, Stored, TrackBroker};
+use crate::broker::{AckHandle, BrokerError, DeadLetter, Delivery, LogReader, Stored, TrackBroker};
 use crate::domain::{
     Arrival, Became, Channel, MessageNumber, MessageTime, Outcome, Owed, Record, Sequence, Skip, wire,
 };
@@ -144,6 +144,22 @@ impl State {
     }
 }
 
+impl LogReader for ModelBroker {
+    async fn read_back(&self, channel: &Channel, from: Sequence) -> Result<Page, BrokerError> {
+        let mut state = self.state();
+        state.pages_read += 1;
+        Ok(state.model.read_back(channel, from, state.sight))
+    }
+
+    async fn read_messages(&self, places: &[Sequence]) -> Result<Vec<Stored>, BrokerError> {
+        Ok(self.state().model.read_messages(places))
+    }
+
+    async fn last_of(&self, channel: &Channel) -> Result<Option<Sequence>, BrokerError> {
+        Ok(self.state().model.last_of(channel))
+    }
+}
+
 impl TrackBroker for ModelBroker {
     async fn load(&self, channel: &Channel) -> Result<Versioned, BrokerError> {
         self.load_latest(channel).await
@@ -176,12 +192,6 @@ impl TrackBroker for ModelBroker {
     async fn remove_letter(&self, id: u64) -> Result<(), BrokerError> {
         self.state().model.remove_letter(id);
         Ok(())
-    }
-
-    async fn read_back(&self, channel: &Channel, from: Sequence) -> Result<Page, BrokerError> {
-        let mut state = self.state();
-        state.pages_read += 1;
-        Ok(state.model.read_back(channel, from, state.sight))
     }
 
     async fn acknowledge(&self, handles: &[AckHandle]) {

@@ -19,7 +19,7 @@ use crate::broker::read_back::PAGE_MESSAGES_MAX;
 use crate::broker::store::Versioned;
 use crate::broker::topology::Topology;
 use crate::broker::{
-    Broker, BrokerError, DeadLetter, Delivery, NatsPartition, Outgoing, Publisher, Reason, TrackBroker,
+    Broker, BrokerError, DeadLetter, Delivery, LogReader as _, NatsPartition, Outgoing, Publisher, Reason, TrackBroker,
 };
 use crate::domain::outcome::Since;
 use crate::domain::{Became, MessageNumber, Outcome, Owed, Refusal, Sequence};

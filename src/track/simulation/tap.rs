@@ -13,7 +13,7 @@ use super::world::{Fault, UnderWay, World};
 use crate::broker::letter_box::LetterPage;
 use crate::broker::read_back::Page;
 use crate::broker::store::Versioned;
-use crate::broker::{AckHandle, BrokerError, DeadLetter, Delivery, TrackBroker};
+use crate::broker::{AckHandle, BrokerError, DeadLetter, Delivery, LogReader, Stored, TrackBroker};
 use crate::domain::{Channel, Outcome, Owed, Sequence};
 use crate::track::model::{Model, Sight};
 
@@ -145,6 +145,30 @@ impl Tap {
     }
 }
 
+impl LogReader for Tap {
+    async fn read_back(&self, channel: &Channel, from: Sequence) -> Result<Page, BrokerError> {
+        self.read(|world| {
+            let sight = world.sight();
+            let page = world.model.read_back(channel, from, sight);
+            world.handed_out += page.messages.len() as u64;
+            page
+        })
+        .await
+    }
+
+    async fn read_messages(&self, places: &[Sequence]) -> Result<Vec<Stored>, BrokerError> {
+        self.read(|world| {
+            world.handed_out += places.len() as u64;
+            world.model.read_messages(places)
+        })
+        .await
+    }
+
+    async fn last_of(&self, channel: &Channel) -> Result<Option<Sequence>, BrokerError> {
+        self.read(|world| world.model.last_of(channel)).await
+    }
+}
+
 impl TrackBroker for Tap {
     async fn load(&self, channel: &Channel) -> Result<Versioned, BrokerError> {
         self.read(|world| {
@@ -204,16 +228,6 @@ impl TrackBroker for Tap {
             Ok(())
         };
         self.change(remove, || UnderWay::Removal(id)).await
-    }
-
-    async fn read_back(&self, channel: &Channel, from: Sequence) -> Result<Page, BrokerError> {
-        self.read(|world| {
-            let sight = world.sight();
-            let page = world.model.read_back(channel, from, sight);
-            world.handed_out += page.messages.len() as u64;
-            page
-        })
-        .await
     }
 
     async fn acknowledge(&self, handles: &[AckHandle]) {

@@ -1,0 +1,89 @@
+//! A channel of the log, folded from its beginning: what a rocket's history, a rebuild, a skip and a correction are made of.
+//!
+//! `[stream] ▸ broker/read_back ▸ domain/replay`, a step at a time, until the channel ends or whoever listens has heard
+//! enough. What is malformed was a dead letter when it was delivered, and is passed over.
+
+use std::ops::ControlFlow;
+
+use crate::broker::{BrokerError, LogReader, Stored};
+use crate::domain::reorder::Room;
+use crate::domain::{Channel, Entry, Goal, Replay, Sequence, Turn, Wanted};
+
+/// A channel that is being read.
+pub struct ChannelReplay<S> {
+    /// How far it has come.
+    pub replay: Replay<S>,
+    channel: Channel,
+    read: fn(Stored) -> Option<Entry<S>>,
+    /// The last place that was read since the folds began, malformed bytes included.
+    seen: Sequence,
+}
+
+/// What one step has brought.
+pub struct Read<S> {
+    /// What was read, in the order of the log.
+    pub entries: Vec<Entry<S>>,
+    /// What came of it.
+    pub turn: Turn<S>,
+}
+
+impl ChannelReplay<usize> {
+    /// Begins before the first message; of messages only what they say is kept, not their bytes.
+    pub fn of_what_they_say(channel: Channel, goal: Goal) -> Self {
+        Self::new(channel, Replay::from_start(goal, Room::READING, |size| *size), |stored| stored.read_light())
+    }
+}
+
+impl ChannelReplay<Stored> {
+    /// Begins before the first message, and keeps their bytes.
+    pub fn of_whole_messages(channel: Channel, goal: Goal) -> Self {
+        Self::new(channel, Replay::from_start(goal, Room::READING, Stored::size), |stored| stored.read().ok())
+    }
+}
+
+impl<S> ChannelReplay<S> {
+    fn new(channel: Channel, replay: Replay<S>, read: fn(Stored) -> Option<Entry<S>>) -> Self {
+        Self { replay, channel, read, seen: Sequence(0) }
+    }
+
+    /// Reads a page, or messages whose turn it is; nothing where there is no more.
+    pub async fn step(&mut self, log: &impl LogReader) -> Result<Option<Read<S>>, BrokerError> {
+        let Some(wanted) = self.replay.wanted() else { return Ok(None) };
+        let (messages, next) = match &wanted {
+            Wanted::Page(from) => {
+                let page = log.read_back(&self.channel, *from).await?;
+                (page.messages, page.next)
+            }
+            Wanted::Messages(places) => (log.read_messages(places).await?, None),
+        };
+        let last = messages.last().map_or(Sequence(0), |stored| stored.sequence);
+        let entries: Vec<_> = messages.into_iter().filter_map(self.read).collect();
+        let turn = match wanted {
+            Wanted::Page(_) => self.replay.take(&entries, next),
+            Wanted::Messages(_) => self.replay.supply(&entries),
+        };
+        self.seen = if matches!(turn, Turn::StartOver) { Sequence(0) } else { self.seen.max(last) };
+        Ok(Some(Read { entries, turn }))
+    }
+
+    /// Reads on until there is no more or `hear` breaks off.
+    pub async fn run(
+        &mut self,
+        log: &impl LogReader,
+        mut hear: impl FnMut(&Replay<S>, Read<S>) -> ControlFlow<()>,
+    ) -> Result<(), BrokerError> {
+        while let Some(read) = self.step(log).await? {
+            if hear(&self.replay, read).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether everything was seen that the leader has of the channel at this moment. A replica that lags behind may not
+    /// have shown the newest messages.
+    pub async fn has_seen_all(&self, log: &impl LogReader) -> Result<bool, BrokerError> {
+        let last = log.last_of(&self.channel).await?;
+        Ok(last.is_none_or(|last| self.seen >= last) && self.replay.is_complete())
+    }
+}
