@@ -4,10 +4,22 @@
 //! enough. What is malformed was a dead letter when it was delivered, and is passed over.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
 
 use crate::broker::{BrokerError, LogReader, Stored};
 use crate::domain::reorder::Room;
 use crate::domain::{Channel, Entry, Goal, Replay, Sequence, Turn, Wanted};
+
+/// Channels that are read at once in one process, whoever asks for it: each holds some megabytes while it is read
+/// ([`Room::READING`]). Further ones wait for their turn.
+const READINGS_AT_ONCE: usize = 4;
+
+/// The turns of one process in which channels are read.
+pub fn readings() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(READINGS_AT_ONCE))
+}
 
 /// A channel that is being read.
 pub struct ChannelReplay<S> {

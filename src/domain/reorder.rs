@@ -115,6 +115,11 @@ impl<S> ReorderBuffer<S> {
         })
     }
 
+    /// The messages that are in memory, rising.
+    pub fn into_held(self) -> impl Iterator<Item = Arc<Arrival<S>>> {
+        self.held.into_values()
+    }
+
     /// The lowest number that was dropped for lack of room: from there on the log has to be read again.
     pub fn dropped(&self) -> Option<MessageNumber> {
         self.dropped

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::changes::{Changes, Dead};
 use super::desk::Desk;
@@ -35,6 +36,8 @@ const TOLD_AT_ONCE_MAX: usize = 4_096;
 pub struct ActJob {
     /// The channel.
     pub channel: Channel,
+    /// Without it nothing is read.
+    pub permit: Option<OwnedSemaphorePermit>,
     held: Vec<(Cause, AckHandle)>,
     running: Option<Running>,
     vain_readings: u32,
@@ -82,7 +85,7 @@ pub enum Step {
 impl ActJob {
     /// A job for a channel, to which causes are added.
     pub fn new(channel: Channel) -> Self {
-        Self { channel, held: Vec::new(), running: None, vain_readings: 0 }
+        Self { channel, permit: None, held: Vec::new(), running: None, vain_readings: 0 }
     }
 
     /// Holds one more delivery.

@@ -6,21 +6,25 @@
 
 use std::sync::Arc;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::Counters;
 use super::desk::Desk;
 use super::settle::settle;
 use crate::broker::read_back::Page;
 use crate::broker::{AckHandle, BrokerError, Stored, TrackBroker};
-use crate::domain::parked::Beyond;
-use crate::domain::sequencer::{offer, trim};
-use crate::domain::{Acts, Arrival, Channel, Hand, Parked, Record, Sequence};
+use crate::domain::parked::Waiting;
+use crate::domain::reorder::{ReorderBuffer, Room};
+use crate::domain::sequencer::PLACED_MAX;
+use crate::domain::{Arrival, Channel, MessageNumber, Parked, Record, Sequence};
 use crate::fail_point;
 
-/// Bytes of messages that a drain holds in memory, so that those that lie far apart in the stream can be put in order.
-/// Beyond it those with the highest numbers are let go, and read again on the next pass.
-const HAND_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Passes in a row that found nothing of what is said to wait, before the drain gives up for a while.
-const VAIN_PASSES_MAX: u32 = 3;
+/// Messages that are fetched at once.
+const FETCH_MAX: usize = 256;
+/// Bytes of messages that are applied in one step; the last one may exceed it.
+const STEP_BYTES_MAX: usize = 1024 * 1024;
+/// Steps and readings in a row that brought nothing of what is said to wait, before the drain gives up for a while.
+const VAIN_READINGS_MAX: u32 = 3;
 
 /// One channel that goes on from the stream.
 pub struct Drain {
@@ -28,29 +32,20 @@ pub struct Drain {
     pub channel: Channel,
     /// The deliveries that are held until nothing could move any more, each with its place in the stream.
     pub tokens: Vec<(Sequence, AckHandle)>,
-    pass: Pass,
-    hand: Hand<Stored>,
-    vain_passes: u32,
+    /// Without it nothing is read.
+    pub permit: Option<OwnedSemaphorePermit>,
+    reading: Option<Reading>,
+    vain_readings: u32,
 }
 
-/// One reading of the channel from the lowest sequence that waits to the end.
-#[derive(Default)]
-struct Pass {
-    /// Where the next page begins; none before the first.
+/// One reading of the channel, from the lowest place that waits to the end.
+struct Reading {
+    began_at: Sequence,
+    /// Where the next page begins; none at the end.
     next: Option<Sequence>,
-    /// Whether anything was applied or had to be let go for lack of room.
-    fruitful: bool,
-    /// What waits, where the record does not know it.
-    survey: Option<Survey>,
-}
-
-/// What a reading has found to wait.
-#[derive(Default)]
-struct Survey {
-    parked: Parked,
-    /// Where the reading began, and the last message that it has seen.
-    lowest: Sequence,
-    highest: Sequence,
+    /// The last place that was read, malformed bytes included.
+    seen: Sequence,
+    buffer: ReorderBuffer<Stored>,
 }
 
 /// What a step has come to.
@@ -64,25 +59,19 @@ pub enum Step {
     Vain,
 }
 
-impl Survey {
-    fn of(beyond: Beyond) -> Self {
-        Self { lowest: beyond.lowest, ..Self::default() }
-    }
-}
-
 impl Drain {
     /// A drain of a channel whose record could move, holding nothing yet.
     pub fn new(channel: Channel) -> Self {
-        Self { channel, tokens: Vec::new(), pass: Pass::default(), hand: Hand::new(), vain_passes: 0 }
+        Self { channel, tokens: Vec::new(), permit: None, reading: None, vain_readings: 0 }
     }
 
-    /// What all held deliveries are acknowledged by.
+    /// What the held deliveries are acknowledged by.
     pub fn handles(&self) -> impl Iterator<Item = AckHandle> {
         self.tokens.iter().map(|(_, handle)| handle.clone())
     }
 
-    /// Holds deliveries. Where nothing had been stored of one of them before, nobody else can let go of that one, and it
-    /// is enough: tells what can be let go for it. A delivery that comes again takes the place of itself.
+    /// Holds deliveries. Where nothing had been stored of one of them before, nobody else can acknowledge that one, and it
+    /// is enough: tells which can be acknowledged for it. A delivery that comes again takes the place of itself.
     pub fn hold(
         &mut self,
         deliveries: Vec<(Sequence, AckHandle)>,
@@ -94,7 +83,7 @@ impl Drain {
         self.tokens.extract_if(.., |(sequence, _)| *sequence != enough).collect()
     }
 
-    /// Reads one page and applies what can be applied.
+    /// Reads one page, or applies what can be applied.
     pub async fn step(
         &mut self,
         broker: &impl TrackBroker,
@@ -102,109 +91,175 @@ impl Drain {
         counters: &Counters,
     ) -> Result<Step, BrokerError> {
         let record = desk.known(broker).await?.record.clone();
-        if !record.could_move() {
+        let Some(next) = record.next_number().filter(|_| record.could_move()) else {
             // What is remembered may be old, and the token is all that holds the channel.
-            desk.reload(broker).await?;
-            let moves = desk.known(broker).await?.record.could_move();
+            let moves = desk.reload(broker).await?.record.could_move();
             return Ok(if moves { Step::GoOn } else { Step::Done });
-        }
-        let unknown = record.parked.beyond().filter(|_| record.parked.ranges().is_empty());
-        if unknown.is_some() != self.pass.survey.is_some() {
-            // What a reading is for has changed on the way: begin a new one.
-            self.pass = Pass { survey: unknown.map(Survey::of), ..Pass::default() };
-        }
-        let lowest = match record.parked.ranges().first() {
-            Some(range) => range.sequence,
-            None => unknown.map_or(Sequence(1), |beyond| beyond.lowest),
         };
-        let page = broker.read_back(&self.channel, self.pass.next.unwrap_or(lowest)).await?;
-        match unknown {
-            Some(beyond) => self.survey(broker, desk, record, beyond, page).await,
-            None => self.apply(broker, desk, record, page, counters).await,
+        let mut reading = self.reading_for(&record);
+        reading.take_over(desk, &record);
+        reading.fetch(broker, next).await?;
+        if reading.buffer.holds(next) {
+            return self.apply(broker, desk, reading, &record, counters).await;
         }
+        if let Some(from) = reading.next {
+            let page = broker.read_back(&self.channel, from).await?;
+            reading.take(page, &record);
+            self.reading = Some(reading);
+            return Ok(Step::GoOn);
+        }
+        self.at_the_end(broker, desk, reading, record).await
     }
 
-    /// Applies what the record says to wait and the page has.
+    /// The reading that goes on, or a new one where something waits before the place at which that one began.
+    fn reading_for(&mut self, record: &Record) -> Reading {
+        let lowest = record.parked.lowest().unwrap_or(Sequence(1));
+        let going_on = self.reading.take().filter(|reading| reading.began_at <= lowest);
+        going_on.unwrap_or_else(|| Reading::from(lowest))
+    }
+
     async fn apply(
         &mut self,
         broker: &impl TrackBroker,
         desk: &mut Desk,
-        before: Record,
-        page: Page,
+        mut reading: Reading,
+        before: &Record,
         counters: &Counters,
     ) -> Result<Step, BrokerError> {
-        let waits = |arrival: &Arc<Arrival<Stored>>| before.parked.contains(arrival.message.number);
-        desk.hand.append(&mut self.hand);
-        let no_acts = Acts::none();
-        let waiting = arrivals(page.messages).filter(waits);
-        waiting.for_each(|arrival| offer(&mut desk.hand, &arrival, &before, &no_acts));
-        // Most pages of a channel that arrived in no order only add to what is in the hand.
-        if before.next_number().is_some_and(|next| desk.hand.contains_key(&next)) {
-            settle(broker, desk, &[], counters).await?;
-        }
+        reading.hand_out(desk, before);
+        settle(broker, desk, &[], counters).await?;
         fail_point::reached("track.drain-step");
-        self.hand = std::mem::take(&mut desk.hand);
-        let (_, let_go) = trim(&mut self.hand, Stored::size, HAND_BYTES_MAX);
         let after = &desk.known(broker).await?.record;
-        self.pass.fruitful |= let_go || after.last != before.last;
-        if !after.could_move() {
-            desk.hand = std::mem::take(&mut self.hand);
-            return Ok(Step::Done);
+        self.vain_readings = if after.last == before.last { self.vain_readings + 1 } else { 0 };
+        if after.could_move() {
+            self.reading = Some(reading);
+            return Ok(self.unless_in_vain());
         }
-        Ok(self.turn_page(page.next))
+        // What is in memory may be of use when the next gap closes.
+        let after = after.clone();
+        reading.leave_to(desk, &after);
+        Ok(Step::Done)
     }
 
-    /// Finds out which numbers wait, where the record only knows that some do.
-    async fn survey(
+    /// Everything has been read, and what comes next was not there.
+    async fn at_the_end(
         &mut self,
         broker: &impl TrackBroker,
         desk: &mut Desk,
-        mut record: Record,
-        beyond: Beyond,
-        page: Page,
+        mut reading: Reading,
+        record: Record,
     ) -> Result<Step, BrokerError> {
-        let survey = self.pass.survey.get_or_insert_with(|| Survey::of(beyond));
-        for arrival in arrivals(page.messages) {
-            survey.highest = arrival.sequence;
-            if !record.has_passed(arrival.message.number) {
-                survey.parked.insert(arrival.message.number, arrival.sequence);
-            }
+        if reading.buffer.dropped().is_some() {
+            self.reading = Some(reading.again());
+            return Ok(Step::GoOn);
         }
-        if page.next.is_some() {
-            return Ok(self.turn_page(page.next));
+        let last = broker.last_of(&self.channel).await?;
+        let has_seen_all = last.is_none_or(|last| reading.seen >= last)
+            && record.parked.beyond().is_none_or(|beyond| reading.seen >= beyond.highest);
+        if has_seen_all && record.parked.ranges().is_empty() {
+            return self.list(broker, desk, reading, record).await;
         }
-        // A message from before the beginning may have come again on the way, and a replica that lags behind may not
-        // have shown the last ones.
-        if beyond.lowest < survey.lowest || survey.highest < beyond.highest {
-            return Ok(self.turn_page(None));
-        }
-        record.parked = std::mem::take(&mut survey.parked);
-        if let Some(last) = &record.last {
-            // Some may have been applied while this reading went on.
-            record.parked.remove_through(last.number);
-        }
-        self.pass = Pass::default();
+        self.vain_readings += 1;
+        reading.next = Some(Sequence(reading.seen.0 + 1)).filter(|_| !has_seen_all);
+        self.reading = reading.next.is_some().then_some(reading);
+        Ok(self.unless_in_vain())
+    }
+
+    fn unless_in_vain(&self) -> Step {
+        if self.vain_readings < VAIN_READINGS_MAX { Step::GoOn } else { Step::Vain }
+    }
+
+    /// Writes which numbers wait, where the record only knows that some do.
+    async fn list(
+        &mut self,
+        broker: &impl TrackBroker,
+        desk: &mut Desk,
+        reading: Reading,
+        mut record: Record,
+    ) -> Result<Step, BrokerError> {
+        record.parked = reading.to_parked();
         match desk.write(broker, record, Vec::new()).await {
             Err(BrokerError::Conflict) => drop(desk.reload(broker).await?),
             written => written?,
         }
-        self.vain_passes = 0;
+        self.vain_readings = 0;
+        self.reading = Some(reading);
         Ok(Step::GoOn)
     }
+}
 
-    fn turn_page(&mut self, next: Option<Sequence>) -> Step {
-        if next.is_some() {
-            self.pass.next = next;
-            return Step::GoOn;
+impl Reading {
+    fn from(lowest: Sequence) -> Self {
+        let buffer = ReorderBuffer::new(Room::READING, Stored::size);
+        Self { began_at: lowest, next: Some(lowest), seen: Sequence(0), buffer }
+    }
+
+    /// The same once more from its beginning, for what was dropped.
+    fn again(mut self) -> Self {
+        self.buffer.forget_dropped();
+        self.next = Some(self.began_at);
+        self
+    }
+
+    /// Takes over what is still in memory, and forgets what the record has passed.
+    fn take_over(&mut self, desk: &mut Desk, record: &Record) {
+        let in_memory = std::mem::take(&mut desk.hand).into_values();
+        in_memory.for_each(|arrival| self.insert(arrival, record));
+        if let Some(last) = &record.last {
+            self.buffer.remove_through(last.number);
         }
-        self.vain_passes = if self.pass.fruitful { 0 } else { self.vain_passes + 1 };
-        self.pass = Pass::default();
-        if self.vain_passes < VAIN_PASSES_MAX { Step::GoOn } else { Step::Vain }
+    }
+
+    fn take(&mut self, page: Page, record: &Record) {
+        self.next = page.next;
+        self.seen = page.messages.last().map_or(self.seen, |stored| stored.sequence.max(self.seen));
+        plain(page.messages).for_each(|arrival| self.insert(arrival, record));
+    }
+
+    fn insert(&mut self, arrival: Arc<Arrival<Stored>>, record: &Record) {
+        if !record.has_passed(arrival.message.number) {
+            self.buffer.insert(arrival);
+        }
+    }
+
+    /// Fetches the messages that come next, if they are not in memory.
+    async fn fetch(&mut self, broker: &impl TrackBroker, next: MessageNumber) -> Result<(), BrokerError> {
+        let places = self.buffer.to_fetch(next, FETCH_MAX);
+        if !places.is_empty() {
+            plain(broker.read_messages(&places).await?).for_each(|arrival| self.buffer.supply(arrival));
+        }
+        Ok(())
+    }
+
+    /// Gives the desk what can be applied in one step.
+    fn hand_out(&mut self, desk: &mut Desk, record: &Record) {
+        let (mut next, mut bytes) = (record.next_number(), 0);
+        while let Some(number) = next
+            && desk.hand.len() < PLACED_MAX
+            && bytes < STEP_BYTES_MAX
+            && let Some(arrival) = self.buffer.take(number)
+        {
+            bytes += arrival.stored.size();
+            desk.hand.insert(number, arrival);
+            next = number.next();
+        }
+    }
+
+    /// Gives the desk what is in memory, the lowest numbers first, within the bound of one channel.
+    fn leave_to(self, desk: &mut Desk, record: &Record) {
+        let arrivals = self.buffer.into_held().filter(|arrival| !record.has_passed(arrival.message.number));
+        desk.hand.extend(arrivals.map(|arrival| (arrival.message.number, arrival)));
+    }
+
+    fn to_parked(&self) -> Parked {
+        let mut waiting = Waiting::default();
+        self.buffer.places().for_each(|(number, place)| waiting.insert(number, place));
+        waiting.to_parked()
     }
 }
 
 /// The plain messages of a page; the others were dead letters, or followed, when they were delivered.
-fn arrivals(messages: Vec<Stored>) -> impl Iterator<Item = Arc<Arrival<Stored>>> {
+fn plain(messages: Vec<Stored>) -> impl Iterator<Item = Arc<Arrival<Stored>>> {
     let entries = messages.into_iter().filter_map(|stored| stored.read().ok());
     entries.filter_map(|entry| entry.message().filter(|arrival| !arrival.corrects).cloned())
 }

@@ -41,6 +41,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -97,7 +98,12 @@ pub fn check(broker: &Broker) -> Check {
 
 /// Tracks all partitions until the shutdown. Then it says goodbye, so that others take over at once, and gives back what is
 /// held.
-pub async fn run(broker: Broker, settings: TrackSettings, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(
+    broker: Broker,
+    settings: TrackSettings,
+    readings: Arc<Semaphore>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let counters = Arc::new(Counters::default());
     let outcomes = settings.outcomes.then(|| OutcomeWriter::new(&broker));
     let (standing, peers) = Standing::join(&broker, settings.partitions).await?;
@@ -105,7 +111,7 @@ pub async fn run(broker: Broker, settings: TrackSettings, shutdown: Cancellation
     for partition in 0..settings.partitions {
         let deliveries = Deliveries::new(broker.clone(), partition, standing.places(), peers.clone());
         let nats = NatsPartition::new(&broker, partition, outcomes.clone()).await?;
-        let worker = Worker::new(nats, settings.ack_wait, counters.clone());
+        let worker = Worker::new(nats, settings.ack_wait, counters.clone(), readings.clone());
         partitions.spawn(worker.run(deliveries, stop.clone()));
     }
     tracing::info!(partitions = settings.partitions, "tracking");

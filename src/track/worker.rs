@@ -2,11 +2,12 @@
 //! is settled it tells what became of the messages of this one, and then lets them go. In between it goes on with channels
 //! that drain or are folded anew, a step each.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -37,18 +38,20 @@ pub struct Worker<B> {
     cache: Cache,
     /// The batch before, whose outcomes are told while this one is settled.
     untold: Untold,
-    drains: VecDeque<Drain>,
-    acts: VecDeque<ActJob>,
+    drains: Vec<Drain>,
+    acts: Vec<ActJob>,
+    /// Bounds how many channels are read at once in this process; without a turn of it a drain or an act waits.
+    readings: Arc<Semaphore>,
     /// When the broker was last told that what is held for the drains is still being worked on.
     extended: Instant,
 }
 
 impl<B: TrackBroker> Worker<B> {
     /// A worker that remembers nothing.
-    pub fn new(broker: B, ack_wait: Duration, counters: Arc<Counters>) -> Self {
+    pub fn new(broker: B, ack_wait: Duration, counters: Arc<Counters>, readings: Arc<Semaphore>) -> Self {
         let (broker, extended) = (Arc::new(broker), Instant::now());
-        let (untold, drains, acts) = (Untold::default(), VecDeque::new(), VecDeque::new());
-        Self { broker, ack_wait, counters, cache: Cache::new(), untold, drains, acts, extended }
+        let (untold, drains, acts) = (Untold::default(), Vec::new(), Vec::new());
+        Self { broker, ack_wait, counters, cache: Cache::new(), untold, drains, acts, readings, extended }
     }
 
     /// Works until the shutdown, then gives back what it holds.
@@ -59,6 +62,8 @@ impl<B: TrackBroker> Worker<B> {
                 () = shutdown.cancelled() => break,
                 batch = deliveries.next_batch() => batch,
                 () = std::future::ready(()), if self.has_more_to_do() => Vec::new(),
+                // Given back at once: what it is for takes it in its turn.
+                Ok(_turn) = self.readings.acquire(), if self.has_queued() => Vec::new(),
             };
             let pause = self.turn(batch).await;
             // Time for the broker to come back; a shutdown does not wait for it.
@@ -73,7 +78,15 @@ impl<B: TrackBroker> Worker<B> {
 
     /// Whether something is to be told or a channel goes on from the stream, so that a turn is worth it without any delivery.
     pub fn has_more_to_do(&self) -> bool {
-        !self.untold.is_empty() || !self.drains.is_empty() || !self.acts.is_empty()
+        let is_running = |permit: &Option<_>| permit.is_some() || self.readings.available_permits() > 0;
+        !self.untold.is_empty()
+            || self.drains.iter().any(|drain| is_running(&drain.permit))
+            || self.acts.iter().any(|job| is_running(&job.permit))
+    }
+
+    /// Whether a channel waits for its turn to be read.
+    fn has_queued(&self) -> bool {
+        !self.drains.is_empty() || !self.acts.is_empty()
     }
 
     /// The deliveries that are held over many turns.
@@ -254,7 +267,7 @@ impl<B: TrackBroker> Worker<B> {
 
     fn act_job(&mut self, channel: Channel) -> &mut ActJob {
         let at = self.acts.iter().position(|job| job.channel == channel).unwrap_or_else(|| {
-            self.acts.push_back(ActJob::new(channel));
+            self.acts.push(ActJob::new(channel));
             self.acts.len() - 1
         });
         &mut self.acts[at]
@@ -274,15 +287,16 @@ impl<B: TrackBroker> Worker<B> {
             return let_go;
         }
         let at = self.drains.iter().position(|drain| drain.channel == channel).unwrap_or_else(|| {
-            self.drains.push_back(Drain::new(channel));
+            self.drains.push(Drain::new(channel));
             self.drains.len() - 1
         });
         self.drains[at].hold(deliveries, enough)
     }
 
     async fn step_drains(&mut self, answers: &mut Answers) -> Duration {
-        let count = self.drains.len().min(DRAINS_AT_ONCE);
-        let round: Vec<_> = self.drains.drain(..count).collect();
+        let readings = &self.readings;
+        let has_turn = |drain: &mut Drain| takes_turn(&mut drain.permit, readings);
+        let round: Vec<_> = self.drains.extract_if(.., has_turn).take(DRAINS_AT_ONCE).collect();
         let (broker, counters, cache) = (&*self.broker, &*self.counters, &mut self.cache);
         let steps = round.into_iter().map(|mut drain| {
             let mut desk = cache.take(drain.channel);
@@ -311,7 +325,7 @@ impl<B: TrackBroker> Worker<B> {
         };
         let channel = drain.channel;
         match step {
-            Ok(Step::GoOn) => self.drains.push_back(drain),
+            Ok(Step::GoOn) => self.drains.push(drain),
             Ok(Step::Done) => answers.acknowledge.extend(drain.handles()),
             Ok(Step::Vain) => {
                 let pause = told_in_vain(channel);
@@ -329,8 +343,9 @@ impl<B: TrackBroker> Worker<B> {
     }
 
     async fn step_acts(&mut self, answers: &mut Answers) -> Duration {
-        let count = self.acts.len().min(ACTS_AT_ONCE);
-        let round: Vec<_> = self.acts.drain(..count).collect();
+        let readings = &self.readings;
+        let has_turn = |job: &mut ActJob| takes_turn(&mut job.permit, readings);
+        let round: Vec<_> = self.acts.extract_if(.., has_turn).take(ACTS_AT_ONCE).collect();
         let (broker, cache) = (&*self.broker, &mut self.cache);
         let steps = round.into_iter().map(|mut job| {
             let mut desk = cache.take(job.channel);
@@ -352,11 +367,11 @@ impl<B: TrackBroker> Worker<B> {
     ) -> Duration {
         let channel = job.channel;
         match step {
-            Ok(act::Step::GoOn) => self.acts.push_back(job),
+            Ok(act::Step::GoOn) => self.acts.push(job),
             Ok(act::Step::Done(handles)) => {
                 answers.acknowledge.extend(handles);
                 if !job.is_over() {
-                    self.acts.push_back(job);
+                    self.acts.push(job);
                 }
             }
             Ok(act::Step::Vain) => {
@@ -372,6 +387,14 @@ impl<B: TrackBroker> Worker<B> {
         self.cache.put(desk);
         Duration::ZERO
     }
+}
+
+/// Whether a channel may be read: it has its turn already, or gets one.
+fn takes_turn(permit: &mut Option<OwnedSemaphorePermit>, readings: &Arc<Semaphore>) -> bool {
+    if permit.is_none() {
+        *permit = readings.clone().try_acquire_owned().ok();
+    }
+    permit.is_some()
 }
 
 /// Says that the stream does not have what it should, and for how long to leave it alone.

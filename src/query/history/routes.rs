@@ -16,8 +16,6 @@ use crate::domain::Channel;
 use crate::http::{Answer, Routes, is_read};
 use crate::logging::Limit;
 
-/// Histories that are read at once: each is a whole channel, and holds some megabytes while it is read.
-const AT_ONCE_MAX: usize = 4;
 /// How long a request waits for its turn. Together with one question to the broker that is not answered it is less than 5 s.
 const TURN_MAX: Duration = Duration::from_secs(2);
 
@@ -25,13 +23,13 @@ const TURN_MAX: Duration = Duration::from_secs(2);
 struct Desk {
     broker: Broker,
     histories: Histories,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
 }
 
-/// `/rockets/{channel}/history`.
-pub fn routes(broker: &Broker, partitions: u16) -> Routes {
+/// `/rockets/{channel}/history`; each reads a whole channel, when it is its turn.
+pub fn routes(broker: &Broker, partitions: u16, turns: Arc<Semaphore>) -> Routes {
     let histories = Histories::new(broker.clone(), partitions);
-    let desk = Arc::new(Desk { broker: broker.clone(), histories, turns: Semaphore::new(AT_ONCE_MAX) });
+    let desk = Arc::new(Desk { broker: broker.clone(), histories, turns });
     let route = warp::path!("rockets" / String / "history").and(warp::method()).and(query());
     let route = route.then(move |channel: String, method: Method, query: String| {
         let desk = desk.clone();

@@ -17,6 +17,7 @@ use super::random::Random;
 use super::tap::{Shared, Tap};
 use super::verdict;
 use super::world::World;
+use crate::replay::readings;
 use crate::track::Counters;
 use crate::track::worker::Worker;
 
@@ -106,7 +107,7 @@ impl Run {
     fn begin(&mut self, at: usize) {
         let tap = Tap::new(self.shared.clone(), at);
         let life = Box::pin(async move {
-            let mut worker = Worker::new(tap.clone(), ACK_WAIT, Arc::new(Counters::default()));
+            let mut worker = Worker::new(tap.clone(), ACK_WAIT, Arc::new(Counters::default()), readings());
             loop {
                 let batch = tap.next_batch(!worker.has_more_to_do()).await;
                 worker.turn(batch).await;

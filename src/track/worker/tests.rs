@@ -3,13 +3,14 @@
 use super::super::testing::{ModelBroker, payload};
 use super::*;
 use crate::domain::{MessageNumber, Owed, Record};
+use crate::replay::readings;
 
 fn channel(number: u8) -> Channel {
     Channel::parse(&format!("00000000-0000-4000-8000-0000000000{number:02x}")).unwrap()
 }
 
 fn worker(broker: &ModelBroker) -> Worker<ModelBroker> {
-    Worker::new(broker.clone(), Duration::from_secs(5), Arc::new(Counters::default()))
+    Worker::new(broker.clone(), Duration::from_secs(5), Arc::new(Counters::default()), readings())
 }
 
 fn run<F: Future>(test: F) -> F::Output {
