@@ -42,6 +42,14 @@ pub async fn overview(broker: &Broker) -> Result<Overview, BrokerError> {
     }
 }
 
+/// Whether nothing was ever removed from the stream: it begins with the first message, and has no holes.
+pub async fn is_whole(broker: &Broker) -> Result<bool, BrokerError> {
+    let look = broker.jetstream().get_stream(STREAM);
+    let found = within(PUBLISH_TIMEOUT, "looking at the stream", look).await?;
+    let state = &found.cached_info().state;
+    Ok(state.first_sequence <= 1 && state.deleted_count.unwrap_or(0) == 0)
+}
+
 /// Where the last message of a channel lies, malformed bytes included; none if there is none.
 pub async fn last_of(broker: &Broker, partition: u16, channel: &Channel) -> Result<Option<Sequence>, BrokerError> {
     let (stream, subject) = (stream(broker).await?, stored_subject(partition, channel));

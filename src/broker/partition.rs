@@ -10,7 +10,7 @@ use super::consumer::answer;
 use super::dead_letters::{DeadLetter, DeadLetters, Reason};
 use super::letter_box::{LetterPage, letters_of, remove_letter};
 use super::outcomes::OutcomeWriter;
-use super::overview::last_of;
+use super::overview::{is_whole, last_of};
 use super::read_back::{Page, read_back, read_messages};
 use super::store::{Store, Versioned};
 use super::{AckHandle, Broker, BrokerError, Stored};
@@ -22,6 +22,8 @@ pub trait LogReader: Send + Sync {
     fn read_back(&self, channel: &Channel, from: Sequence) -> impl Future<Output = Result<Page, BrokerError>> + Send;
     /// Reads the messages at these places, in their order.
     fn read_messages(&self, places: &[Sequence]) -> impl Future<Output = Result<Vec<Stored>, BrokerError>> + Send;
+    /// Whether nothing was ever removed from the log, as the leader has it.
+    fn is_whole(&self) -> impl Future<Output = Result<bool, BrokerError>> + Send;
     /// Where the last message of a channel lies, as the leader has it; none if there is none.
     fn last_of(&self, channel: &Channel) -> impl Future<Output = Result<Option<Sequence>, BrokerError>> + Send;
 }
@@ -41,6 +43,10 @@ impl LogReader for NatsLog<'_> {
 
     async fn read_messages(&self, places: &[Sequence]) -> Result<Vec<Stored>, BrokerError> {
         read_messages(self.broker, places).await
+    }
+
+    async fn is_whole(&self) -> Result<bool, BrokerError> {
+        is_whole(self.broker).await
     }
 
     async fn last_of(&self, channel: &Channel) -> Result<Option<Sequence>, BrokerError> {
@@ -118,6 +124,10 @@ impl LogReader for NatsPartition {
 
     async fn read_messages(&self, places: &[Sequence]) -> Result<Vec<Stored>, BrokerError> {
         self.log().read_messages(places).await
+    }
+
+    async fn is_whole(&self) -> Result<bool, BrokerError> {
+        self.log().is_whole().await
     }
 
     async fn last_of(&self, channel: &Channel) -> Result<Option<Sequence>, BrokerError> {

@@ -65,6 +65,25 @@ impl Survey {
         self.last_act
     }
 
+    /// Whether a message of any of these numbers has arrived.
+    fn has_seen_any(&self, first: u64, last: u64) -> bool {
+        first <= last && self.arrived.range(..=last).next_back().is_some_and(|(_, end)| *end >= first)
+    }
+
+    /// The ranges of these numbers of which no message has arrived.
+    fn unseen(&self, first: u64, last: u64) -> impl Iterator<Item = (MessageNumber, MessageNumber)> + '_ {
+        let mut next = first;
+        std::iter::from_fn(move || {
+            while let Some(end) = covering(&self.arrived, next, |end| *end) {
+                next = end.checked_add(1)?;
+            }
+            let begin = MessageNumber::new(next).filter(|begin| begin.get() <= last)?;
+            let arrived = self.arrived.range(next..).next().map_or(last, |(first, _)| first - 1);
+            next = arrived.min(last) + 1;
+            MessageNumber::new(arrived.min(last)).map(|end| (begin, end))
+        })
+    }
+
     /// Every number up to this one that has neither arrived nor been skipped before.
     fn skip_what_is_missing(&mut self, up_to: u64) {
         let up_to = up_to.min(self.arrived.last_key_value().map_or(0, |(_, last)| *last));
@@ -131,6 +150,12 @@ impl Acts {
         skips.filter(move |sequence| since < *sequence && *sequence <= self.through)
     }
 
+    /// Where acts lie behind this place.
+    pub fn after(&self, since: Sequence) -> impl Iterator<Item = Sequence> + '_ {
+        let corrections = self.survey.corrections.values().flatten().copied();
+        corrections.filter(move |act| *act > since).chain(self.skips_after(since))
+    }
+
     /// Where corrections lie behind this place that were overtaken by another one of their number.
     pub fn overtaken_after(&self, since: Sequence) -> impl Iterator<Item = Sequence> {
         let corrections = self.survey.corrections.iter();
@@ -158,6 +183,39 @@ impl Acts {
     pub fn skip_at(&self, sequence: Sequence) -> Option<&Skip> {
         let skips = &self.survey.skips;
         skips.binary_search_by_key(&sequence, |(sequence, _)| *sequence).ok().map(|at| &skips[at].1)
+    }
+
+    /// Ranges of numbers up to this one that are skipped, and of which the reading has seen no message.
+    pub fn skipped_and_unseen(
+        &self,
+        through: MessageNumber,
+    ) -> impl Iterator<Item = (MessageNumber, MessageNumber)> + '_ {
+        let ranges = self.survey.skipped.range(..=through.get());
+        let of_acts = ranges.filter(|(_, (_, skip))| self.survey.skips[*skip].0 <= self.through);
+        of_acts.flat_map(move |(first, (last, _))| self.survey.unseen(*first, (*last).min(through.get())))
+    }
+
+    /// The first number from the first to the last of which the reading has seen no message.
+    pub fn first_unseen(&self, first: MessageNumber, last: MessageNumber) -> Option<MessageNumber> {
+        self.survey.unseen(first.get(), last.get()).next().map(|(first, _)| first)
+    }
+
+    /// Whether acts behind a place change what a record has made of the numbers up to this one: they correct one, or skip
+    /// one whose message came after the skip.
+    pub fn touch(&self, since: Sequence, through: u64) -> bool {
+        self.touching(since, through).next().is_some()
+    }
+
+    /// Where those acts lie.
+    pub fn touching(&self, since: Sequence, through: u64) -> impl Iterator<Item = Sequence> + '_ {
+        let Survey { corrections, skipped, skips, .. } = &*self.survey;
+        let corrected = corrections.iter().take_while(move |(number, _)| number.get() <= through);
+        let seen_skipped = skipped.range(..=through).filter(move |(first, (last, _))| {
+            let last = (*last).min(through);
+            self.survey.has_seen_any(**first, last)
+        });
+        let acts = corrected.flat_map(|(_, acts)| acts.iter().copied());
+        acts.chain(seen_skipped.map(|(_, (_, skip))| skips[*skip].0)).filter(move |act| *act > since)
     }
 
     /// The end of the range of skipped numbers that holds this one, corrected or not, and the skip.

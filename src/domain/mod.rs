@@ -6,7 +6,8 @@
 //!
 //! Read in this order: [`channel`] and [`message`] (what arrives), [`wire`] and [`entry`] (how it is read), [`rocket`]
 //! (what it does), [`parked`], [`skipped`] and [`record`] (what is remembered), [`sequencer`] (how all of it becomes one
-//! state, in order), [`acts`] (what operators said of that order), [`reorder`] and [`replay`] (a channel from its beginning), [`outcome`]
+//! state, in order), [`acts`] (what operators said of that order), [`reorder`] and [`replay`] (a channel from its beginning), [`mod@shortfall`] (whether that
+//! may take the place of a record), [`outcome`]
 //! (what became of each message).
 
 pub mod acts;
@@ -20,6 +21,7 @@ pub mod reorder;
 pub mod replay;
 pub mod rocket;
 pub mod sequencer;
+pub mod shortfall;
 pub mod skipped;
 mod strict_json;
 #[cfg(test)]
@@ -37,5 +39,6 @@ pub use record::Record;
 pub use replay::{Fold, Goal, Replay, Turn, Wanted};
 pub use rocket::{Refusal, Rocket, Status};
 pub use sequencer::{Hand, Placed, Verdict, take_up};
+pub use shortfall::{Shortfall, shortfall};
 pub use skipped::Skipped;
 pub use time::MessageTime;

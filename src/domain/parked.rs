@@ -135,6 +135,13 @@ impl Parked {
         self.ranges.get(at).is_some_and(|range| range.first <= first && last <= range.last)
     }
 
+    /// The first number from the first to the last that is not known to wait.
+    pub fn first_missing(&self, first: MessageNumber, last: MessageNumber) -> Option<MessageNumber> {
+        let at = self.ranges.partition_point(|range| range.last < first);
+        let covering = self.ranges.get(at).filter(|range| range.first <= first);
+        covering.map_or(Some(first), |range| range.last.next()).filter(|missing| *missing <= last)
+    }
+
     /// Whether what waits could be applied, if `next` is the number to come: it waits itself, or it is not known what
     /// waits.
     pub fn could_follow(&self, next: MessageNumber) -> bool {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::parked::Waiting;
 use super::reorder::{ReorderBuffer, Room};
 use super::sequencer::{Placed, counts, place_in_order};
-use super::{Acts, Arrival, Entry, MessageNumber, Record, Sequence, Survey};
+use super::{Acts, Arrival, Entry, MessageNumber, Parked, Record, Sequence, Survey};
 
 /// Messages that are fetched at once.
 const FETCH_MAX: usize = 256;
@@ -43,6 +43,13 @@ impl<S> Fold<S> {
             highest_correction: None,
             replaced: BTreeMap::new(),
         }
+    }
+
+    /// Goes on from a record, with these acts: what it has applied and skipped stays.
+    pub fn resume(record: &Record, acts: Acts, room: Room, size: fn(&S) -> usize) -> Self {
+        let (parked, acts_through) = (Parked::default(), acts.last());
+        let record = Record { parked, acts: acts_through, corrections_wait: false, ..record.clone() };
+        Self { record, ..Self::from_start(acts, room, size) }
     }
 
     /// How far it has come, without what waits.
@@ -140,14 +147,25 @@ impl<S> Fold<S> {
 }
 
 /// What is to be found out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Goal {
     /// The state with all acts: one fold.
     State,
-    /// What the acts behind this place have changed: one fold without them, and one with all.
+    /// What the acts behind this place have changed: one fold without them, and one with all, from the beginning.
     Change {
         /// The last act that was folded in before.
         since: Sequence,
+    },
+    /// The same, from a record on where the acts change nothing that it has applied: it needs what waits, and no more.
+    Onward {
+        /// The last act that was folded in before.
+        since: Sequence,
+        /// The last number that had been passed then.
+        passed: u64,
+        /// What is gone on from.
+        record: Box<Record>,
+        /// Whether it is gone on from there in any case, because the log does not have what came before.
+        only: bool,
     },
 }
 
@@ -172,6 +190,8 @@ pub struct Replay<S> {
     next: Option<Sequence>,
     /// The last place that the folds have seen.
     folded: Sequence,
+    /// Whether the folds have gone on from a record.
+    resumed: bool,
 }
 
 /// What has been read has brought.
@@ -187,9 +207,9 @@ impl<S> Replay<S> {
     /// Begins at the beginning of the log; `size` tells what a carrier takes in memory, in bytes.
     pub fn from_start(goal: Goal, room: Room, size: fn(&S) -> usize) -> Self {
         let none = || Fold::from_start(Acts::none(), room, size);
-        let folds = if goal == Goal::State { vec![none()] } else { Vec::new() };
+        let folds = if matches!(goal, Goal::State) { vec![none()] } else { Vec::new() };
         let (survey, folded) = (Arc::default(), Sequence(0));
-        Self { goal, room, size, survey, surveyed: false, folds, next: Some(Sequence(1)), folded }
+        Self { goal, room, size, survey, surveyed: false, folds, next: Some(Sequence(1)), folded, resumed: false }
     }
 
     /// What is to be read next; nothing at the end.
@@ -204,6 +224,11 @@ impl<S> Replay<S> {
             return Some(Wanted::Messages(places));
         }
         self.folds.iter().any(Fold::needs_another_pass).then_some(Wanted::Page(Sequence(1)))
+    }
+
+    /// Whether the folds have gone on from a record, and not from the beginning of the log.
+    pub fn is_resumed(&self) -> bool {
+        self.resumed
     }
 
     /// Whether the whole channel has been read once. Before, what was told may have to be forgotten.
@@ -261,14 +286,24 @@ impl<S> Replay<S> {
         if !self.folds.is_empty() {
             return Turn::Placed(placed);
         }
-        let fold = |acts| Fold::from_start(acts, self.room, self.size);
-        let all = Acts::all(&self.survey);
-        self.folds = match self.goal {
-            Goal::State => vec![fold(all)],
-            Goal::Change { since } => vec![fold(Acts::through(&self.survey, since)), fold(all)],
-        };
+        self.begin_folds();
         (self.next, self.folded) = (Some(Sequence(1)), Sequence(0));
         Turn::StartOver
+    }
+
+    /// Begins the folds, now that it is known what operators said.
+    fn begin_folds(&mut self) {
+        let from_start = |acts| Fold::from_start(acts, self.room, self.size);
+        let (all, until) = (Acts::all(&self.survey), |since| Acts::through(&self.survey, since));
+        self.folds = match &self.goal {
+            Goal::State => vec![from_start(all)],
+            Goal::Onward { since, passed, record, only } if *only || !all.touch(*since, *passed) => {
+                self.resumed = true;
+                let resume = |acts| Fold::resume(record, acts, self.room, self.size);
+                vec![resume(until(*since)), resume(all)]
+            }
+            Goal::Change { since } | Goal::Onward { since, .. } => vec![from_start(until(*since)), from_start(all)],
+        };
     }
 
     fn fold(&mut self, entries: &[Entry<S>]) -> Vec<Vec<Placed<S>>> {

@@ -21,7 +21,10 @@ use crate::broker::{Broker, BrokerError, LogReader as _, NatsLog};
 use crate::domain::outcome::Since;
 use crate::domain::parked::{Range, Waiting};
 use crate::domain::record::Unreadable;
-use crate::domain::{Channel, Entry, Goal, Parked, Placed, Record, Refusal, Replay, Sequence, Turn};
+use crate::domain::shortfall::Base;
+use crate::domain::{
+    Channel, Entry, Goal, MessageNumber, Parked, Placed, Record, Refusal, Replay, Sequence, Turn, shortfall,
+};
 use crate::replay::ChannelReplay;
 
 /// What a look has found.
@@ -94,12 +97,34 @@ pub async fn look(
     if should_be == Record::default() && held.record.is_some() {
         return Ok(stray(&held));
     }
+    if let Some(why) = out_of_reach(&log, &fold, &held, &record, &should_be).await? {
+        return Ok(Finding::NotOurs(why));
+    }
     let act_to_come = Some(should_be.acts).filter(|act| *act > floor.max(record.acts));
     let differences = in_lines(&held, &record, damage, &should_be);
     let Reading { untold, untold_late, .. } = reading;
     let (revision, since) = (held.revision, held.owed.since);
     let wrong = Wrong { differences, should_be, revision, since, act_to_come, is_settled, untold, untold_late };
     Ok(Finding::Wrong(Box::new(wrong)))
+}
+
+/// Why the log cannot tell what the record should be, if messages are gone that it needs.
+async fn out_of_reach(
+    log: &NatsLog<'_>,
+    fold: &ChannelReplay<usize>,
+    held: &Versioned,
+    record: &Record,
+    should_be: &Record,
+) -> Result<Option<String>, BrokerError> {
+    let (acts, is_whole) = (fold.replay.acts(), log.is_whole().await?);
+    if let Some(shortfall) = shortfall(record, should_be, &acts, Base::Log { is_whole }) {
+        return Ok(Some(format!("record: is left as it is, {shortfall}")));
+    }
+    let is_legible = held.record.is_some() && *record != Record::default();
+    let has_beginning = is_whole || acts.first_unseen(MessageNumber::FIRST, MessageNumber::FIRST).is_none();
+    let lost = "record: is missing or damaged, and the log does not reach back far enough to fold it: message number 1 is \
+                not there";
+    Ok((!is_legible && !has_beginning).then(|| lost.to_owned()))
 }
 
 /// The same without reading the channel, where it was folded already, has had no message since, and everything of it is
@@ -123,6 +148,11 @@ pub async fn look_quickly(
     let should_be = folded.record.clone();
     if damage.is_none() && held.record.is_some() && agree(&record, &should_be) {
         return Ok(Some(Finding::Right));
+    }
+    // Where the log has less than the record, or not its beginning, only a close look tells why.
+    let goes_back = should_be.next_number().is_some_and(|next| record.has_passed(next));
+    if goes_back || should_be.last.is_none() {
+        return Ok(None);
     }
     let wrong = Wrong {
         differences: in_lines(&held, &record, damage, &should_be),

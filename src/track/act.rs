@@ -14,13 +14,16 @@ use std::sync::Arc;
 use futures_util::future::try_join_all;
 use tokio::sync::OwnedSemaphorePermit;
 
+use time::OffsetDateTime;
+
 use super::changes::{Changes, Dead};
 use super::desk::Desk;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Reason, Stored, TrackBroker};
-use crate::domain::outcome::{LATE, Since};
-use crate::domain::parked::Range;
+use crate::domain::outcome::{LATE, OWED_MAX, Since};
+use crate::domain::shortfall::Base;
 use crate::domain::{
-    Acts, Arrival, Became, Channel, Entry, Goal, MessageNumber, Outcome, Owed, Placed, Record, Sequence, Turn,
+    Acts, Arrival, Became, Channel, Entry, Goal, MessageNumber, Outcome, Owed, Placed, Record, Sequence, Shortfall,
+    Turn, shortfall,
 };
 use crate::fail_point;
 use crate::replay::{ChannelReplay, Read};
@@ -32,6 +35,15 @@ const REMOVALS_AT_ONCE: usize = 16;
 /// Outcomes that are told in one go.
 const TOLD_AT_ONCE_MAX: usize = 4_096;
 
+/// What a fold lacks to take the place of the record.
+enum Lacks {
+    Nothing,
+    /// Not everything was shown that there is: a replica or a leader was late.
+    Reading,
+    /// It is not in the log any more.
+    Log(Shortfall),
+}
+
 /// One channel that is folded anew, and the deliveries that are held for it.
 pub struct ActJob {
     /// The channel.
@@ -40,6 +52,8 @@ pub struct ActJob {
     pub permit: Option<OwnedSemaphorePermit>,
     held: Vec<(Cause, AckHandle)>,
     running: Option<Running>,
+    /// What the log lacks to fold the channel from its beginning.
+    lacks: Option<Shortfall>,
     vain_readings: u32,
 }
 
@@ -57,6 +71,8 @@ pub enum Cause {
 /// A folding anew that is under way.
 struct Running {
     reading: ChannelReplay<Stored>,
+    /// The state from which the fold goes on in any case, because the log does not have what came before.
+    only_from: Option<Since>,
     /// The record's last act when it began.
     begun_at: Sequence,
     changes: Changes,
@@ -85,7 +101,7 @@ pub enum Step {
 impl ActJob {
     /// A job for a channel, to which causes are added.
     pub fn new(channel: Channel) -> Self {
-        Self { channel, permit: None, held: Vec::new(), running: None, vain_readings: 0 }
+        Self { channel, permit: None, held: Vec::new(), running: None, lacks: None, vain_readings: 0 }
     }
 
     /// Holds one more delivery.
@@ -123,8 +139,15 @@ impl ActJob {
         }
         let now = Since { acts: known.record.acts, passed: passed(&known.record) };
         let since = known.owed.since.unwrap_or(now);
+        let (acts, only) = (since.acts, self.lacks.is_some());
+        let goal = match known.owed.since.filter(|_| !only) {
+            // What has been changed since is found out by the fold that has changed it.
+            Some(_) => Goal::Change { since: acts },
+            None => Goal::Onward { since: acts, passed: since.passed, record: Box::new(known.record.clone()), only },
+        };
         self.running = Some(Running {
-            reading: ChannelReplay::of_whole_messages(self.channel, Goal::Change { since: since.acts }),
+            reading: ChannelReplay::of_whole_messages(self.channel, goal),
+            only_from: only.then_some(since),
             begun_at: known.record.acts,
             changes: Changes::since(since),
             late: BTreeMap::new(),
@@ -148,48 +171,81 @@ impl ActJob {
         let Some(record) = running.reading.replay.folds().last().map(|fold| fold.state()) else {
             return Ok(Step::GoOn);
         };
-        let has_seen_all = running.reading.has_seen_all(broker).await? && running.has_seen(&known.record);
-        if !has_seen_all || !covers(&record, &known.record) {
-            self.vain_readings += 1;
-            return Ok(if self.vain_readings < VAIN_READINGS_MAX { Step::GoOn } else { Step::Vain });
+        let has_seen_all = running.reading.has_seen_all(broker).await? && record.acts >= known.record.acts;
+        let lacks = match has_seen_all {
+            true => running.lacks(broker, &known.record, &record).await?,
+            false => Lacks::Reading,
+        };
+        match lacks {
+            Lacks::Nothing => {}
+            Lacks::Reading => {
+                self.vain_readings += 1;
+                return Ok(if self.vain_readings < VAIN_READINGS_MAX { Step::GoOn } else { Step::Vain });
+            }
+            Lacks::Log(shortfall) => return self.fall_short(broker, shortfall).await,
         }
         running.read_letters_to_the_end(broker, &self.channel).await?;
         // What others have passed meanwhile, they have told; but not what was passed by a record that owes it still.
         let now = Since { acts: running.changes.acts(), passed: passed(&known.record) };
         let since = known.owed.since.unwrap_or(now);
         running.changes.passed_before(since.passed);
-        if record != known.record {
-            let owed = Owed { since: Some(since), ..known.owed };
+        if !running.changes_nothing(&record, &known.record) {
+            let owed = running.owed(since, known.owed);
             match desk.write_owing(broker, record, owed).await {
                 Err(BrokerError::Conflict) => return Ok(Step::GoOn),
                 written => written?,
             }
             fail_point::reached("track.acts-written");
         }
-        self.tell(broker, desk).await?;
-        Ok(Step::Done(self.let_go(desk)))
+        let failed = self.tell(broker, desk).await?;
+        Ok(Step::Done(self.let_go(desk, &failed)))
+    }
+
+    /// The log does not have what a fold from its beginning takes: goes on from the record, as far as that does. Where the
+    /// log lacks even what waits, what operators asked for cannot be done.
+    async fn fall_short(&mut self, broker: &impl TrackBroker, shortfall: Shortfall) -> Result<Step, BrokerError> {
+        let Some(running) = self.running.take() else { return Ok(Step::GoOn) };
+        if self.lacks.replace(shortfall).is_none() && !running.reading.replay.is_resumed() {
+            return Ok(Step::GoOn);
+        }
+        let (at, channel) = (broker.now(), self.channel);
+        let after_acts = running.reading.replay.acts().last();
+        tracing::error!(%channel, %shortfall, "what an operator asked for cannot be done");
+        let acts = self.held.extract_if(.., |(cause, _)| matches!(cause, Cause::Act(_)));
+        let (acts, handles): (Vec<_>, Vec<_>) = acts.unzip();
+        let failed = acts.iter().filter_map(Cause::act).map(|event| failed(event, shortfall, at, after_acts));
+        broker.tell(failed.collect()).await?;
+        Ok(if handles.is_empty() { Step::Vain } else { Step::Done(handles) })
     }
 
     /// Lets everything go that is followed now; an act that came while the channel was read may not be.
-    fn let_go(&mut self, desk: &Desk) -> Vec<AckHandle> {
+    fn let_go(&mut self, desk: &Desk, failed: &BTreeSet<Sequence>) -> Vec<AckHandle> {
         let Some(known) = &desk.known else { return Vec::new() };
-        let is_done = |cause: &Cause| matches!(cause, Cause::Passed(_)) || cause.is_followed(&known.record);
+        let is_done = |cause: &Cause| {
+            let has_failed = cause.act().is_some_and(|act| failed.contains(&act));
+            has_failed || matches!(cause, Cause::Passed(_)) || cause.is_followed(&known.record)
+        };
         self.held.extract_if(.., |(cause, _)| is_done(cause)).map(|(_, handle)| handle).collect()
     }
 
     /// Tells what was changed, when the record is written; then the record owes nothing any more.
-    async fn tell(&mut self, broker: &impl TrackBroker, desk: &mut Desk) -> Result<(), BrokerError> {
-        let Some(running) = self.running.take() else { return Ok(()) };
+    /// Gives the acts that could not be followed.
+    async fn tell(&mut self, broker: &impl TrackBroker, desk: &mut Desk) -> Result<BTreeSet<Sequence>, BrokerError> {
+        let Some(running) = self.running.take() else { return Ok(BTreeSet::new()) };
         let (acts, at) = (running.reading.replay.acts(), broker.now());
+        let failed_acts = running.acts_out_of_reach();
         self.bury_late(broker, &acts).await?;
         let changed = running.changes.outcomes(at, acts.last());
         let judged = self.held.iter().filter_map(|(cause, _)| match cause {
             Cause::Passed(arrival) => Some((arrival.sequence, judge(arrival, &acts))),
             Cause::Act(_) | Cause::CouldMove => None,
         });
-        let of_acts = running.outcomes_of_acts(&acts).into_iter().chain(judged);
+        let of_acts = running.outcomes_of_acts(&acts).into_iter().filter(|(event, _)| !failed_acts.contains(event));
+        let of_acts = of_acts.chain(judged);
         let of_acts = of_acts.map(|(event, became)| Outcome { event, became, at, after_acts: acts.last() });
-        let outcomes: Vec<_> = desk.outcomes().into_iter().chain(changed).chain(of_acts).collect();
+        let (lacks, after_acts) = (self.lacks.take(), acts.last());
+        let out_of_reach = failed_acts.iter().filter_map(|act| Some(failed(*act, lacks?, at, after_acts)));
+        let outcomes: Vec<_> = desk.outcomes().into_iter().chain(changed).chain(of_acts).chain(out_of_reach).collect();
         for outcomes in outcomes.chunks(TOLD_AT_ONCE_MAX) {
             broker.tell(outcomes.to_vec()).await?;
         }
@@ -208,7 +264,7 @@ impl ActJob {
         {
             desk.write_owing(broker, record, Owed::default()).await?;
         }
-        Ok(())
+        Ok(failed_acts)
     }
 
     /// Keeps messages of which a record did not remember that their number was skipped.
@@ -232,7 +288,20 @@ async fn bury_late(broker: &impl TrackBroker, late: impl Iterator<Item = &Stored
     try_join_all(letters.map(|letter| async move { broker.bury(&letter).await })).await.map(drop)
 }
 
+/// What becomes of an act that cannot be followed.
+fn failed(event: Sequence, lacks: Shortfall, at: OffsetDateTime, after_acts: Sequence) -> Outcome {
+    Outcome { event, became: Became::Failed(lacks.to_string()), at, after_acts }
+}
+
 impl Cause {
+    /// The operator's word, if it is one.
+    fn act(&self) -> Option<Sequence> {
+        match self {
+            Self::Act(sequence) => Some(*sequence),
+            Self::Passed(_) | Self::CouldMove => None,
+        }
+    }
+
     /// Whether a record has what was asked for. Of a message whose number was passed, a record does not know.
     fn is_followed(&self, record: &Record) -> bool {
         match self {
@@ -254,18 +323,6 @@ fn judge(arrival: &Arrival<Stored>, acts: &Acts) -> Became {
 /// The last number that a record has passed; 0 before the first.
 fn passed(record: &Record) -> u64 {
     record.last.as_ref().map_or(0, |last| last.number.get())
-}
-
-/// Whether a folded record has everything that a written one knows of; otherwise the reading was not complete: a replica
-/// that lags behind does not show the newest messages.
-fn covers(folded: &Record, written: &Record) -> bool {
-    let has_all = |range: &Range| match folded.last.as_ref().map_or(Some(range.first), |last| last.number.next()) {
-        Some(next) if next <= range.last => folded.parked.contains_all(range.first.max(next), range.last),
-        _ => true,
-    };
-    let is_listed = folded.parked.beyond().is_some() || written.parked.ranges().iter().all(has_all);
-    let last = written.last.as_ref().map(|last| last.number);
-    is_listed && folded.acts >= written.acts && last.is_none_or(|number| folded.has_passed(number))
 }
 
 impl Running {
@@ -323,13 +380,60 @@ impl Running {
         Ok(true)
     }
 
-    /// Whether the reading has shown all acts, and all messages that a record says to wait and that turn out to have come too
-    /// late: nobody else will keep and tell of those.
-    fn has_seen(&self, written: &Record) -> bool {
+    /// What the fold lacks. A log of which nothing was ever removed has everything, so that it was not shown.
+    async fn lacks(&self, broker: &impl TrackBroker, written: &Record, folded: &Record) -> Result<Lacks, BrokerError> {
+        let acts = self.reading.replay.acts();
+        if !self.has_seen_late(written) {
+            return Ok(Lacks::Reading);
+        }
+        let of = |is_whole| match self.reading.replay.is_resumed() {
+            true => shortfall(written, folded, &acts, Base::Record),
+            false => shortfall(written, folded, &acts, Base::Log { is_whole }),
+        };
+        let Some(lacks) = of(false) else { return Ok(Lacks::Nothing) };
+        match broker.is_whole().await? {
+            false => Ok(Lacks::Log(lacks)),
+            true => Ok(of(true).map_or(Lacks::Nothing, |_| Lacks::Reading)),
+        }
+    }
+
+    /// Whether all messages were shown that the record says to wait and that turn out to have come too late: nobody else
+    /// will keep and tell of those.
+    fn has_seen_late(&self, written: &Record) -> bool {
         let (acts, late): (_, BTreeSet<_>) = (self.reading.replay.acts(), self.late.values().collect());
         let waiting = written.parked.ranges().iter().flat_map(|range| range.first.get()..=range.last.get());
         let mut skipped = waiting.filter_map(MessageNumber::new).filter(|number| acts.skipped_from(*number).is_some());
-        skipped.all(|number| late.contains(&number))
+        let is_seen = |number: MessageNumber| late.contains(&number) || acts.first_unseen(number, number).is_some();
+        skipped.all(is_seen)
+    }
+
+    /// The acts that change what lies before the record from which the fold has gone on: they cannot be followed.
+    fn acts_out_of_reach(&self) -> BTreeSet<Sequence> {
+        match self.only_from {
+            Some(Since { acts, passed }) => self.reading.replay.acts().touching(acts, passed).collect(),
+            None => BTreeSet::new(),
+        }
+    }
+
+    /// Whether there is nothing to write: all acts that are new cannot be followed, and nothing else has changed.
+    fn changes_nothing(&self, folded: &Record, written: &Record) -> bool {
+        let out_of_reach = self.acts_out_of_reach();
+        let is_followed = |act: &Sequence| !out_of_reach.contains(act);
+        let acts = match self.reading.replay.acts().after(written.acts).any(|act| is_followed(&act)) {
+            true => folded.acts,
+            false => written.acts,
+        };
+        Record { acts, ..folded.clone() } == *written
+    }
+
+    /// What the new record owes. Where the fold went on from a record, what it placed is listed, if there is room: then it
+    /// need not be found out again.
+    fn owed(&self, since: Since, mut owed: Owed) -> Owed {
+        let placed = self.changes.placed();
+        if self.reading.replay.is_resumed() && owed.placed.len() + placed.len() <= OWED_MAX {
+            owed.placed.extend(placed);
+        }
+        Owed { since: Some(since), ..owed }
     }
 
     /// Notes what applies with all acts and is a dead letter.

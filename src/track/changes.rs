@@ -102,6 +102,11 @@ impl Changes {
         self.to_tell().map(outcome).collect()
     }
 
+    /// What is to be told and has a place: the event, and why it is refused, if it is.
+    pub fn placed(&self) -> Vec<(Sequence, Option<Refusal>)> {
+        self.to_tell().map(|change| change.now).collect()
+    }
+
     /// Events that were refused and are applied now.
     pub fn applied(&self) -> impl Iterator<Item = Sequence> {
         self.to_tell().filter_map(|change| match (change.before, change.now) {

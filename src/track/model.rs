@@ -21,6 +21,8 @@ pub struct Model {
     pub stream: Vec<Stored>,
     /// Where the messages of each subject's token lie.
     places: HashMap<String, Vec<Sequence>>,
+    /// How many messages were removed from it.
+    removed: u64,
     /// All that was ever written under each key; the last counts.
     versions: HashMap<Channel, Vec<Version>>,
     revision: u64,
@@ -197,6 +199,21 @@ impl Model {
     /// The messages at these places.
     pub fn read_messages(&self, places: &[Sequence]) -> Vec<Stored> {
         places.iter().map(|place| self.stored(*place)).collect()
+    }
+
+    /// Whether nothing was ever removed from the stream.
+    pub fn is_whole(&self) -> bool {
+        self.removed == 0
+    }
+
+    /// Removes a message from the stream, as an operator would.
+    #[cfg(test)]
+    pub fn remove(&mut self, sequence: Sequence) {
+        let token = self.stored(sequence).channel_token;
+        if let Some(places) = self.places.get_mut(&token) {
+            places.retain(|place| *place != sequence);
+        }
+        self.removed += 1;
     }
 
     /// Where the last message of a channel lies.

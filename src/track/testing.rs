@@ -155,6 +155,10 @@ impl LogReader for ModelBroker {
         Ok(self.state().model.read_messages(places))
     }
 
+    async fn is_whole(&self) -> Result<bool, BrokerError> {
+        Ok(self.state().model.is_whole())
+    }
+
     async fn last_of(&self, channel: &Channel) -> Result<Option<Sequence>, BrokerError> {
         Ok(self.state().model.last_of(channel))
     }

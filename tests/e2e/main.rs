@@ -40,3 +40,4 @@ mod restart;
 mod scale;
 mod shutdown;
 mod tools;
+mod trimmed;

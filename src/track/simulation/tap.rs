@@ -164,6 +164,10 @@ impl LogReader for Tap {
         .await
     }
 
+    async fn is_whole(&self) -> Result<bool, BrokerError> {
+        self.read(|world| world.model.is_whole()).await
+    }
+
     async fn last_of(&self, channel: &Channel) -> Result<Option<Sequence>, BrokerError> {
         self.read(|world| world.model.last_of(channel)).await
     }

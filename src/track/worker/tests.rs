@@ -259,3 +259,78 @@ fn a_correction_changes_what_comes_after_it() {
         );
     });
 }
+
+const OUT_OF_REACH: &str = "the log does not reach back far enough: message number";
+
+/// A channel with the numbers 1 to 4 applied, of which these are gone from the log, and 6 and 7 waiting behind 5.
+async fn trimmed(gone: &[u64]) -> (ModelBroker, Worker<ModelBroker>) {
+    let broker = ModelBroker::default();
+    let sent: Vec<_> = [1, 2, 3, 4, 6, 7].map(|number| broker.publish(channel(0), number)).into();
+    work_until_idle(&mut worker(&broker), broker.deliver(sent)).await;
+    gone.iter().for_each(|sequence| broker.state().model.remove(Sequence(*sequence)));
+    // One that remembers nothing.
+    let worker = worker(&broker);
+    (broker, worker)
+}
+
+#[test]
+fn a_skip_goes_on_from_the_record_where_the_log_was_trimmed() {
+    for gone in [&[1, 2, 3, 4][..], &[1], &[3]] {
+        run(async {
+            let (broker, mut worker) = trimmed(gone).await;
+            let skip = broker.skip(channel(0), 5);
+            work_until_idle(&mut worker, broker.deliver([skip])).await;
+            let record = broker.record(channel(0));
+            let mut expected = expected(4, channel(0));
+            expected.skip(MessageNumber::new(5).unwrap(), &record.last.clone().unwrap().time);
+            assert_eq!(record.rocket.clone().unwrap().speed, 500 + 2 + 3 + 4 + 6 + 7, "{gone:?}");
+            assert_eq!((record.next_number(), record.parked.count()), (MessageNumber::new(8), 0));
+            assert_eq!((record.skipped, record.acts), (expected.skipped, Sequence(skip)), "only 5 is skipped");
+            let state = broker.state();
+            assert!([skip, 5, 6].iter().all(|event| state.became(*event) == Some(&Became::Processed)), "{gone:?}");
+            assert_eq!(state.model.unacknowledged.len(), 0);
+        });
+    }
+}
+
+#[test]
+fn a_correction_of_what_the_log_does_not_have_fails_and_changes_nothing() {
+    for (gone, corrected) in [(&[1, 2, 3, 4][..], 2), (&[1], 3), (&[3], 2), (&[4], 4)] {
+        run(async {
+            let (broker, mut worker) = trimmed(gone).await;
+            let (before, revision) = (broker.record(channel(0)), broker.revision(channel(0)));
+            let correction = broker.correct(channel(0), corrected);
+            work_until_idle(&mut worker, broker.deliver([correction])).await;
+            let whole = gone == [4] && corrected == 4;
+            let became = broker.state().became(correction).cloned();
+            if whole {
+                assert_eq!(became, Some(Became::Processed), "it stands in for what is gone");
+                return;
+            }
+            let Some(Became::Failed(why)) = became else { panic!("{gone:?} {corrected}: {became:?}") };
+            assert!(why.starts_with(OUT_OF_REACH), "{why}");
+            assert_eq!((broker.record(channel(0)), broker.revision(channel(0))), (before, revision));
+            assert_eq!(broker.unacknowledged(), [] as [u64; 0]);
+
+            // A skip that comes later is not held up by it.
+            let skip = broker.skip(channel(0), 5);
+            work_until_idle(&mut worker, broker.deliver([skip])).await;
+            assert_eq!(broker.record(channel(0)).next_number(), MessageNumber::new(8));
+            assert_eq!(broker.state().became(skip), Some(&Became::Processed));
+        });
+    }
+}
+
+#[test]
+fn a_skip_fails_where_what_waits_is_gone() {
+    run(async {
+        let (broker, mut worker) = trimmed(&[6]).await;
+        let before = broker.record(channel(0));
+        let skip = broker.skip(channel(0), 5);
+        work_until_idle(&mut worker, broker.deliver([skip])).await;
+        assert_eq!(broker.record(channel(0)), before);
+        let became = broker.state().became(skip).cloned();
+        let Some(Became::Failed(why)) = became else { panic!("{became:?}") };
+        assert_eq!(why, format!("{OUT_OF_REACH} 7 waits and is not there any more"));
+    });
+}
