@@ -96,6 +96,11 @@ impl Broker {
         self.client.server_info().server_name
     }
 
+    /// Its version, as it says itself.
+    pub fn server_version(&self) -> String {
+        self.client.server_info().version
+    }
+
     /// Waits until the broker has seen everything that was sent on this connection so far, or is away.
     pub async fn flush(&self) -> Result<(), BrokerError> {
         within(PUBLISH_TIMEOUT, "flushing", self.client.flush()).await
@@ -249,9 +254,14 @@ impl EventLog {
 
 /// Whether a server of this version may be used.
 pub fn is_supported(version: &str) -> bool {
+    is_at_least(version, SERVER_VERSION_FLOOR)
+}
+
+/// Whether a version is this one or a newer one.
+pub(super) fn is_at_least(version: &str, floor: [u64; 3]) -> bool {
     let release = version.split(['-', '+']).next().unwrap_or_default();
     let parts: Vec<u64> = release.split('.').map_while(|part| part.parse().ok()).collect();
-    parts.len() == 3 && parts[..] >= SERVER_VERSION_FLOOR[..]
+    parts.len() == 3 && parts[..] >= floor[..]
 }
 
 /// Bounds a call that has no deadline of its own.

@@ -59,6 +59,8 @@ pub const FORMAT: &str = "1";
 pub const METADATA_FORMAT: &str = "rockets.format";
 /// Metadata key of the number of partitions.
 pub const METADATA_PARTITIONS: &str = "rockets.partitions";
+/// Metadata key of a stream that a restore has not finished: who restores it.
+pub const METADATA_RESTORING: &str = "rockets.restoring";
 
 /// Header: the id of the request that brought a message.
 pub const HEADER_REQUEST_ID: &str = "Rockets-Request-Id";
@@ -208,6 +210,11 @@ pub fn pull_subject(partition: u16) -> String {
     format!("$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{}", durable_name(partition))
 }
 
+/// The subject of a stream that is being restored. Nobody publishes there.
+pub fn restoring_subject(stream: &str, by: &str) -> String {
+    format!("rockets_restoring.{by}.{stream}")
+}
+
 /// The durable of one partition.
 pub fn durable_name(partition: u16) -> String {
     format!("rockets-p{partition:02}")
@@ -217,6 +224,14 @@ impl Topology {
     /// The streams, in the order in which they are made.
     pub fn streams(&self) -> [Config; 4] {
         [self.stream(), self.dead_letter_stream(), self.outcome_stream(), self.bucket_stream()]
+    }
+
+    /// Their names, in the order in which they are saved and come back: what tells of messages before the messages, so that
+    /// none of it ever knows of a message that [`STREAM`] has not.
+    pub fn stream_names(&self) -> Vec<String> {
+        let (messages, others): (Vec<_>, Vec<_>) =
+            self.streams().into_iter().map(|stream| stream.name).partition(|name| name == STREAM);
+        [others, messages].concat()
     }
 
     fn stream(&self) -> Config {
