@@ -1,5 +1,6 @@
 //! The command line: what can be said, and where it leads. What an operator's tools do is in the modules below.
 
+mod backup;
 mod dlq;
 mod gaps;
 mod health;
@@ -69,6 +70,10 @@ enum Command {
     History(history::Options),
     /// Fold every rocket from the stream, compare with the bucket, and repair it if asked to
     Rebuild(rebuild::Options),
+    /// Save everything that the service has stored into a new folder
+    Backup(backup::BackupOptions),
+    /// Bring a backup back, at a broker that has none of its streams
+    Restore(backup::RestoreOptions),
     /// Send the messages of many rockets, as the field's sender does, and verify the result
     Launch(launch::Options),
 }
@@ -153,6 +158,8 @@ async fn run(command: Command) -> ExitCode {
         Command::Dlq(command) => return dlq::run(command).await,
         Command::History(options) => return history::run(options).await,
         Command::Rebuild(options) => return rebuild::run(options).await,
+        Command::Backup(options) => return backup::backup(options).await,
+        Command::Restore(options) => return backup::restore(options).await,
         Command::Init(settings) => return with_config(settings, init).await,
         Command::Partitions(options) => return partitions::run(options).await,
         Command::Health(options) => return health::run(options).await,

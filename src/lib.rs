@@ -12,12 +12,14 @@
 //! - [`dlq`] is what an operator does about what went wrong, over HTTP beside the roles, and from the command line.
 //! - [`roles`] runs some of them in one process, [`up`] runs all of them and a broker of its own.
 //! - [`rebuild`] compares the bucket with the stream, and repairs it.
+//! - [`backup`] saves all that is stored into a folder, and brings it back.
 //! - [`replay`] folds one channel from its beginning in the log, for its history, a rebuild, a skip and a correction.
 //! - [`launch`] is the load generator: a user like any other, which shares nothing with the rest.
 //! - [`cli`] and [`config`] are what an operator touches; [`logging`] is what an operator reads.
 //!
 //! `tests/tidy.rs` keeps these directions true.
 
+pub mod backup;
 pub mod broker;
 pub mod cli;
 pub mod config;

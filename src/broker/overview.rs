@@ -6,7 +6,7 @@ use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 
 use super::connection::{PUBLISH_TIMEOUT, within};
-use super::topology::{FORMAT, METADATA_FORMAT, METADATA_PARTITIONS, STREAM, stored_subject};
+use super::topology::{FORMAT, METADATA_FORMAT, METADATA_PARTITIONS, METADATA_RESTORING, STREAM, stored_subject};
 use super::{Broker, BrokerError};
 use crate::domain::{Channel, Sequence};
 
@@ -31,6 +31,11 @@ pub async fn overview(broker: &Broker) -> Result<Overview, BrokerError> {
     })?;
     let info = stream.cached_info();
     let stated = |key| info.config.metadata.get(key).map_or("none", String::as_str);
+    if info.config.metadata.contains_key(METADATA_RESTORING) {
+        return Err(BrokerError::Misconfigured(format!(
+            "stream {STREAM} is what a restore that was not finished left behind (`rockets restore` again removes it)"
+        )));
+    }
     match (stated(METADATA_FORMAT), stated(METADATA_PARTITIONS).parse()) {
         (FORMAT, Ok(partitions)) => Ok(Overview { partitions, messages: info.state.messages }),
         (FORMAT, Err(_)) => {

@@ -16,7 +16,7 @@ use async_nats::jetstream::{ErrorCode, stream};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep};
 
-use super::topology::{METADATA_FORMAT, METADATA_PARTITIONS, STREAM, Topology, durable_name};
+use super::topology::{METADATA_FORMAT, METADATA_PARTITIONS, METADATA_RESTORING, STREAM, Topology, durable_name};
 use super::{Broker, BrokerError};
 
 /// Fields that are an operator's to set, or the server's to note.
@@ -108,6 +108,12 @@ pub enum ProvisionError {
         /// The configuration's.
         configured: u16,
     },
+    /// A restore that was not finished left it behind.
+    #[error(
+        "the stream {0} is what a restore that was not finished left behind; run `rockets restore` again, with --yes, which \
+         removes it, or remove it yourself (`nats stream rm {0}`)"
+    )]
+    HalfRestored(String),
     /// The stream was made by a program with another format.
     #[error("the stream ROCKETS has format {0}, which this program does not know")]
     Format(String),
@@ -118,6 +124,10 @@ pub enum ProvisionError {
 
 /// Makes what is missing and changes what differs; tells what it did, object by object.
 pub async fn provision(broker: &Broker, topology: &Topology) -> Result<Vec<Step>, ProvisionError> {
+    // Before anything is made: a restore needs a broker that has none of the streams.
+    for desired in topology.streams() {
+        patiently(async || refuse_half_restored(found_stream(broker, &desired.name).await?.as_ref())).await?;
+    }
     let mut steps = Vec::new();
     for desired in topology.streams() {
         steps.push(patiently(async || provision_stream(broker, desired.clone(), topology).await).await?);
@@ -156,6 +166,7 @@ pub async fn verify(broker: &Broker, topology: &Topology) -> Result<(), Provisio
         match found_stream(broker, &desired.name).await? {
             None => lines.push(format!("{object}: is missing")),
             Some(found) => {
+                refuse_half_restored(Some(&found))?;
                 refuse_other_partitions(&found, topology)?;
                 lines.extend(differences(&desired, &found).iter().map(|difference| format!("{object}: {difference}")));
             }
@@ -269,6 +280,15 @@ async fn found_durable(broker: &Broker, partition: u16) -> Result<Option<consume
 fn consumer_config(config: pull::Config) -> consumer::Config {
     use async_nats::jetstream::consumer::IntoConsumerConfig as _;
     config.into_consumer_config()
+}
+
+fn refuse_half_restored(found: Option<&stream::Config>) -> Result<(), ProvisionError> {
+    match found {
+        Some(found) if found.metadata.contains_key(METADATA_RESTORING) => {
+            Err(ProvisionError::HalfRestored(found.name.clone()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn refuse_other_partitions(found: &stream::Config, topology: &Topology) -> Result<(), ProvisionError> {

@@ -38,6 +38,19 @@ pub(super) async fn at_broker(
     settings: Settings,
     tool: impl AsyncFnOnce(Broker, u16) -> anyhow::Result<ExitCode>,
 ) -> ExitCode {
+    configured(settings, async |_, connection| {
+        let broker = Broker::connect(&connection, "tool").await?;
+        let partitions = overview(&broker).await?.partitions;
+        tool(broker, partitions).await
+    })
+    .await
+}
+
+/// Runs a tool that knows where the broker is, and tells how the process ends.
+pub(super) async fn configured(
+    settings: Settings,
+    tool: impl AsyncFnOnce(Config, ConnectionSettings) -> anyhow::Result<ExitCode>,
+) -> ExitCode {
     let config = match loaded(settings) {
         Ok(config) => config,
         Err(code) => return code,
@@ -46,16 +59,11 @@ pub(super) async fn at_broker(
     let Some(connection) = connection(&config) else {
         return wrong_usage("broker.port: is 0, so that it is not known where the broker is; name it with nats.url");
     };
-    let done = async {
-        let broker = Broker::connect(&connection, "tool").await?;
-        let partitions = overview(&broker).await?.partitions;
-        tool(broker, partitions).await
-    };
-    done.await.unwrap_or_else(|error| ended(&error))
+    tool(config, connection).await.unwrap_or_else(|error| ended(&error))
 }
 
 /// The configured broker, or the one that `rockets up` with the same settings starts.
-fn connection(config: &Config) -> Option<ConnectionSettings> {
+pub(super) fn connection(config: &Config) -> Option<ConnectionSettings> {
     let urls = match (config.nats.urls.as_slice(), config.broker.port) {
         ([], 0) => return None,
         ([], port) => vec![format!("nats://127.0.0.1:{port}")],
@@ -65,7 +73,7 @@ fn connection(config: &Config) -> Option<ConnectionSettings> {
 }
 
 /// How a tool ends that could not do what it was asked.
-fn ended(error: &anyhow::Error) -> ExitCode {
+pub(super) fn ended(error: &anyhow::Error) -> ExitCode {
     let is_closed = |error: &std::io::Error| error.kind() == ErrorKind::BrokenPipe;
     if error.downcast_ref().is_some_and(is_closed) {
         // Whoever reads the output (`head`) has seen enough.
@@ -84,10 +92,15 @@ pub(super) fn channel(text: &str) -> Result<Channel, &'static str> {
 
 /// Refuses at once what will have to be asked where nobody can be asked.
 pub(super) fn can_ask(yes: bool) -> Result<(), ExitCode> {
-    if yes || (stdin().is_terminal() && stderr().is_terminal()) {
+    if yes || has_terminal() {
         return Ok(());
     }
     Err(wrong_usage(CANNOT_ASK))
+}
+
+/// Whether there is somebody to ask.
+pub(super) fn has_terminal() -> bool {
+    stdin().is_terminal() && stderr().is_terminal()
 }
 
 /// Asks on the terminal whether this is to be done; anything but a yes is a no.

@@ -1,6 +1,7 @@
 //! A stream taken away and brought back, as `nats stream backup` and `nats stream restore` do: the same questions of the
-//! JetStream API.
+//! JetStream API. And all that a stream has, read message by message.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_nats::Client;
@@ -9,6 +10,9 @@ use serde_json::{Value, json};
 
 /// Longest pause between two pieces.
 const PIECE_WITHIN: Duration = Duration::from_secs(20);
+
+/// Messages that are asked for at once.
+const READS_AT_ONCE: usize = 64;
 
 /// A stream with its durables, as the broker gives it out.
 pub struct Backup {
@@ -65,4 +69,21 @@ async fn ask_with(client: &Client, subject: &str, question: Vec<u8>) -> Value {
     let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
     assert!(answer["error"].is_null(), "{subject}: {answer}");
     answer
+}
+
+/// All that a stream has, by place: subject, time, headers and payload as they are stored.
+pub async fn stored(client: &Client, stream: &str) -> BTreeMap<u64, Value> {
+    let info = ask(client, &format!("$JS.API.STREAM.INFO.{stream}"), &json!({})).await;
+    let state = &info["state"];
+    let (first, last) = (state["first_seq"].as_u64().unwrap(), state["last_seq"].as_u64().unwrap());
+    let read = async |sequence: u64| {
+        let question = json!({ "seq": sequence }).to_string();
+        let subject = format!("$JS.API.STREAM.MSG.GET.{stream}");
+        let answer = client.request(subject, question.into()).await.unwrap();
+        let mut answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+        let is_there = answer["error"].is_null();
+        is_there.then(|| (sequence, answer["message"].take()))
+    };
+    let read = futures_util::stream::iter(first.max(1)..=last).map(read).buffer_unordered(READS_AT_ONCE);
+    read.filter_map(std::future::ready).collect().await
 }
