@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::provision::{provision, verify_patiently};
+use crate::broker::provision::{Means, provision_as, verify_patiently};
 use crate::broker::{Broker, ConnectionSettings};
 use crate::config::{self, Config};
 use crate::roles::{self, Role};
@@ -54,7 +54,13 @@ enum Command {
     /// Answer questions about rockets: GET /rockets
     Query(Settings),
     /// Make the broker's streams, durables and bucket, or change what differs
-    Init(Settings),
+    Init {
+        /// Also have fewer copies of streams and durables than there are
+        #[arg(long)]
+        lower_replicas: bool,
+        #[command(flatten)]
+        settings: Settings,
+    },
     /// Show who works on what, what waits to be taken up, and whether more trackers would help
     Partitions(partitions::Options),
     /// Ask a running role whether it is ready
@@ -160,7 +166,9 @@ async fn run(command: Command) -> ExitCode {
         Command::Rebuild(options) => return rebuild::run(options).await,
         Command::Backup(options) => return backup::backup(options).await,
         Command::Restore(options) => return backup::restore(options).await,
-        Command::Init(settings) => return with_config(settings, init).await,
+        Command::Init { lower_replicas, settings } => {
+            return with_config(settings, async |config| init(config, Means::Change { lower_replicas }).await).await;
+        }
         Command::Partitions(options) => return partitions::run(options).await,
         Command::Health(options) => return health::run(options).await,
         Command::Gaps(options) => return gaps::run(options).await,
@@ -205,11 +213,11 @@ async fn run_launch(options: launch::Options) -> ExitCode {
     }
 }
 
-async fn init(config: Config) -> anyhow::Result<()> {
+async fn init(config: Config, means: Means) -> anyhow::Result<()> {
     use std::io::Write as _;
     let broker = Broker::connect(&connection(&config), "init").await?;
     let mut output = std::io::stdout();
-    for step in provision(&broker, &roles::topology(&config)).await? {
+    for step in provision_as(&broker, &roles::topology(&config), means).await? {
         writeln!(output, "{step}")?;
     }
     Ok(())

@@ -62,14 +62,19 @@ impl BrokerError {
 
     /// Sorts what any call of the client returned: the server's answer, if one is among the causes.
     pub fn from_causes(error: &(dyn Error + 'static)) -> Self {
+        Self::answer_among_causes(error).map_or_else(|| Self::unavailable(error), Self::from_server)
+    }
+
+    /// The server's answer, if one is among the causes of what a call of the client returned.
+    pub fn answer_among_causes<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a jetstream::Error> {
         let mut cause = Some(error);
         while let Some(error) = cause {
             if let Some(answer) = error.downcast_ref::<jetstream::Error>() {
-                return Self::from_server(answer);
+                return Some(answer);
             }
             cause = error.source();
         }
-        Self::unavailable(error)
+        None
     }
 }
 

@@ -15,6 +15,7 @@ pub mod backlog;
 pub mod connection;
 pub mod consumer;
 pub mod dead_letters;
+pub mod differences;
 mod direct;
 pub mod error;
 pub mod letter_box;

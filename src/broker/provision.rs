@@ -1,10 +1,12 @@
 //! Makes the broker's objects, or verifies that they are as [`super::topology`] has them.
 //!
+//! What is there already is changed only by whoever was asked to ([`Means`]), and gets fewer copies only where just that
+//! was asked for. An object that cannot become what is needed is named, with what to do about it.
+//!
 //! Bounds that belong to an operator (`max_bytes`, `max_msgs`, placement, compression, descriptions) may differ and are
 //! never changed. The number of partitions is fixed for the life of the stream: most channels would move, and one whose
 //! messages lie in two partitions has no order any more.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -12,28 +14,16 @@ use async_nats::jetstream::consumer::{self, pull};
 use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind, RequestError, RequestErrorKind};
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind};
-use async_nats::jetstream::{ErrorCode, stream};
-use serde_json::{Map, Value};
+use async_nats::jetstream::{self, ErrorCode, stream};
 use tokio::time::{Instant, sleep};
 
-use super::topology::{METADATA_FORMAT, METADATA_PARTITIONS, METADATA_RESTORING, STREAM, Topology, durable_name};
+use super::differences::{
+    Difference, differences, keeping_the_operators_fields, keeping_the_operators_fields_of_a_durable,
+};
+use super::topology::{
+    BUCKET_STREAM, METADATA_FORMAT, METADATA_PARTITIONS, METADATA_RESTORING, STREAM, Topology, durable_name,
+};
 use super::{Broker, BrokerError};
-
-/// Fields that are an operator's to set, or the server's to note.
-const OPERATOR_FIELDS: [&str; 12] = [
-    "description",
-    "max_bytes",
-    "max_msgs",
-    "max_consumers",
-    "placement",
-    "compression",
-    "consumer_limits",
-    "first_seq",
-    "template_owner",
-    "sample_freq",
-    "republish",
-    "pause_until",
-];
 
 /// For how long a program that has just been started asks a broker that does not answer: longer than an election lasts.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -43,6 +33,18 @@ const PAUSE: Duration = Duration::from_millis(500);
 const GROW_MAX: Duration = Duration::from_secs(15);
 /// Pause before its durables are told again.
 const GROW_PAUSE: Duration = Duration::from_millis(100);
+
+/// What may be done about objects that are there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Means {
+    /// Nothing: only what is missing is made, with as many copies as the log has.
+    MakeMissing,
+    /// What differs is changed.
+    Change {
+        /// Whether there may be fewer copies than before.
+        lower_replicas: bool,
+    },
+}
 
 /// What was done about one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,34 +62,52 @@ pub enum Outcome {
     Made,
     /// These fields differed and were set.
     Changed(Vec<Difference>),
+    /// These fields differ and were left as they are.
+    Left(Vec<Difference>),
     /// It was there, as it should be.
     Found,
 }
 
-/// One field that is not as it should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
-    field: String,
-    is: Value,
-    should_be: Value,
+impl Step {
+    /// A line of the log for what was made, changed, or left as it is though it differs.
+    pub fn log(&self) {
+        let object = &self.object;
+        match &self.outcome {
+            Outcome::Made => tracing::info!(object, "made an object of the broker that was missing"),
+            Outcome::Changed(fields) => {
+                tracing::info!(object, fields = told(fields), "changed an object of the broker")
+            }
+            Outcome::Left(fields) => tracing::warn!(
+                object,
+                fields = told(fields),
+                "an object of the broker is not as configured and is left as it is (`rockets init` changes it)"
+            ),
+            Outcome::Found => tracing::debug!(object, "found an object of the broker"),
+        }
+    }
+
+    /// A line for each field that was left though the roles cannot work with it: any but the number of copies.
+    fn refused(&self) -> impl Iterator<Item = String> {
+        let left = if let Outcome::Left(differences) = &self.outcome { &differences[..] } else { &[] };
+        let unfit = left.iter().filter(|difference| !difference.is_of_replicas());
+        unfit.map(|difference| format!("{}: {difference}", self.object))
+    }
 }
 
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: is {}, should be {}", self.field, self.is, self.should_be)
-    }
+fn told(differences: &[Difference]) -> String {
+    differences.iter().map(Difference::to_string).collect::<Vec<_>>().join("; ")
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.outcome {
-            Outcome::Made => write!(f, "made     {}", self.object),
-            Outcome::Found => write!(f, "found    {}", self.object),
-            Outcome::Changed(differences) => {
-                write!(f, "changed  {}", self.object)?;
-                differences.iter().try_for_each(|difference| write!(f, "\n         {difference}"))
-            }
-        }
+        let (done, differences) = match &self.outcome {
+            Outcome::Made => ("made", &[][..]),
+            Outcome::Found => ("found", &[][..]),
+            Outcome::Changed(differences) => ("changed", &differences[..]),
+            Outcome::Left(differences) => ("left", &differences[..]),
+        };
+        write!(f, "{done:9}{}", self.object)?;
+        differences.iter().try_for_each(|difference| write!(f, "\n         {difference}"))
     }
 }
 
@@ -117,26 +137,120 @@ pub enum ProvisionError {
     /// The stream was made by a program with another format.
     #[error("the stream ROCKETS has format {0}, which this program does not know")]
     Format(String),
+    /// There would be fewer copies than there are, and nobody asked for that.
+    #[error(
+        "{object} has {is} replicas, the configuration says {should_be}: fewer copies are made only when asked for; set \
+         stream.replicas = {is} (ROCKETS_STREAM__REPLICAS={is}), or run `rockets init --lower-replicas`"
+    )]
+    FewerReplicas {
+        /// The object, such as `stream ROCKETS`.
+        object: String,
+        /// How many it has.
+        is: u64,
+        /// How many the configuration says.
+        should_be: u64,
+    },
+    /// What is there cannot become what is needed.
+    #[error(
+        "{object}: it cannot be changed into what is needed, the broker says: {why}\n  {}\n{}",
+        .differences.join("\n  "),
+        remedy(.object)
+    )]
+    Unchangeable {
+        /// The object, such as `stream KV_rockets`.
+        object: String,
+        /// What the broker says.
+        why: String,
+        /// The fields that differ, a line each.
+        differences: Vec<String>,
+    },
     /// The broker could not be asked.
     #[error(transparent)]
     Broker(#[from] BrokerError),
 }
 
-/// Makes what is missing and changes what differs; tells what it did, object by object.
+/// What to do about an object that is in the place of ours and cannot become it.
+fn remedy(object: &str) -> String {
+    let (name, is_durable) = (object.rsplit(' ').next().unwrap_or(object), object.starts_with("durable "));
+    match name {
+        _ if is_durable => format!(
+            "It only says how far messages have been taken up: remove it (`nats consumer rm {STREAM} {name}`), then run \
+             `rockets init`; what has been applied comes again, and changes nothing."
+        ),
+        BUCKET_STREAM => format!(
+            "The bucket is made from the log: remove it (`nats stream rm {name}`), then run `rockets init`, and `rockets \
+             rebuild --apply` if there were rockets in it."
+        ),
+        STREAM => format!(
+            "If nothing in it is needed, remove it (`nats stream rm {name}`), then run `rockets init`. It is the log of all \
+             messages: what is in it is lost then, unless it was backed up (README, \"Back up, and come back\")."
+        ),
+        _ => format!(
+            "If nothing in it is needed, remove it (`nats stream rm {name}`), then run `rockets init`; what is to be kept \
+             of it has to be backed up before."
+        ),
+    }
+}
+
+/// Makes what is missing and changes what differs, but for fewer copies; tells what it did, object by object.
 pub async fn provision(broker: &Broker, topology: &Topology) -> Result<Vec<Step>, ProvisionError> {
-    // Before anything is made: a restore needs a broker that has none of the streams.
-    for desired in topology.streams() {
-        patiently(async || refuse_half_restored(found_stream(broker, &desired.name).await?.as_ref())).await?;
+    provision_as(broker, topology, Means::Change { lower_replicas: false }).await
+}
+
+/// Makes what is missing, and does about the rest what it may; tells what it did, object by object.
+pub async fn provision_as(broker: &Broker, topology: &Topology, means: Means) -> Result<Vec<Step>, ProvisionError> {
+    let found = found_streams(broker, topology).await?;
+    let made_as = match means {
+        Means::MakeMissing => Topology { replicas: replicas_of_log(&found).unwrap_or(topology.replicas), ..*topology },
+        Means::Change { .. } => *topology,
+    };
+    // Before anything is changed.
+    for (desired, found) in topology.streams().iter().zip(&found) {
+        let differences = found.as_ref().map(|found| differences(desired, found)).unwrap_or_default();
+        refuse_fewer_replicas(&stream_object(&desired.name), &differences, means)?;
     }
     let mut steps = Vec::new();
-    for desired in topology.streams() {
-        steps.push(patiently(async || provision_stream(broker, desired.clone(), topology).await).await?);
+    for (desired, made) in topology.streams().into_iter().zip(made_as.streams()) {
+        steps.push(patiently(async || provision_stream(broker, desired.clone(), made.clone(), means).await).await?);
     }
     for partition in 0..topology.partitions {
-        let desired = topology.durable(partition);
-        steps.push(patiently(async || provision_durable(broker, desired.clone(), partition).await).await?);
+        let [desired, made] = [topology, &made_as].map(|topology| topology.durable(partition));
+        let step = async || provision_durable(broker, desired.clone(), made.clone(), means).await;
+        steps.push(patiently(step).await?);
     }
     Ok(steps)
+}
+
+/// Refuses objects that were left and are not as the roles need them. Another number of copies is no matter to them.
+pub fn refuse_unfit(steps: &[Step]) -> Result<(), ProvisionError> {
+    let lines: Vec<_> = steps.iter().flat_map(Step::refused).collect();
+    if lines.is_empty() { Ok(()) } else { Err(ProvisionError::Differs(lines)) }
+}
+
+/// The streams as they are, in the topology's order; refuses a log that is another program's.
+async fn found_streams(broker: &Broker, topology: &Topology) -> Result<Vec<Option<stream::Config>>, ProvisionError> {
+    let mut all = Vec::new();
+    for desired in topology.streams() {
+        let found = patiently(async || Ok(found_stream(broker, &desired.name).await?)).await?;
+        refuse_half_restored(found.as_ref())?;
+        found.as_ref().map_or(Ok(()), |found| refuse_other_partitions(found, topology))?;
+        all.push(found);
+    }
+    Ok(all)
+}
+
+fn replicas_of_log(found: &[Option<stream::Config>]) -> Option<usize> {
+    found.iter().flatten().find(|found| found.name == STREAM).map(|log| log.num_replicas)
+}
+
+fn refuse_fewer_replicas(object: &str, differences: &[Difference], means: Means) -> Result<(), ProvisionError> {
+    let fewer = differences.iter().find_map(Difference::fewer_replicas);
+    match (means, fewer) {
+        (Means::Change { lower_replicas: false }, Some((is, should_be))) => {
+            Err(ProvisionError::FewerReplicas { object: object.to_owned(), is, should_be })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Verifies as [`verify`] does, and is patient.
@@ -177,7 +291,7 @@ pub async fn verify(broker: &Broker, topology: &Topology) -> Result<(), Provisio
     }
     for partition in 0..topology.partitions {
         let object = format!("durable {}", durable_name(partition));
-        match found_durable(broker, partition).await? {
+        match found_durable(broker, &durable_name(partition)).await? {
             None => lines.push(format!("{object}: is missing")),
             Some(found) => {
                 let desired = consumer_config(topology.durable(partition));
@@ -191,36 +305,51 @@ pub async fn verify(broker: &Broker, topology: &Topology) -> Result<(), Provisio
 async fn provision_stream(
     broker: &Broker,
     desired: stream::Config,
-    topology: &Topology,
+    made: stream::Config,
+    means: Means,
 ) -> Result<Step, ProvisionError> {
-    let object = format!("stream {}", desired.name);
+    let object = stream_object(&desired.name);
     let Some(found) = found_stream(broker, &desired.name).await? else {
-        broker.changing().create_stream(desired).await.map_err(|error| cannot_change(&object, &error))?;
+        broker.changing().create_stream(made).await.map_err(|error| cannot_make(&object, &error))?;
         return Ok(Step { object, outcome: Outcome::Made });
     };
-    refuse_other_partitions(&found, topology)?;
     let differences = differences(&desired, &found);
-    if differences.is_empty() {
-        return Ok(Step { object, outcome: Outcome::Found });
-    }
-    let update = keeping_the_operators_fields(desired, found);
-    broker.changing().update_stream(update).await.map_err(|error| cannot_change(&object, &error))?;
-    Ok(Step { object, outcome: Outcome::Changed(differences) })
-}
-
-async fn provision_durable(broker: &Broker, desired: pull::Config, partition: u16) -> Result<Step, ProvisionError> {
-    let object = format!("durable {}", durable_name(partition));
-    let (desired, outcome) = match found_durable(broker, partition).await? {
-        None => (desired, Outcome::Made),
-        Some(found) => {
-            let differences = differences(&consumer_config(desired.clone()), &found);
-            if differences.is_empty() {
-                return Ok(Step { object, outcome: Outcome::Found });
-            }
-            (keeping_the_operators_fields_of_a_durable(desired, found), Outcome::Changed(differences))
+    let outcome = match means {
+        _ if differences.is_empty() => Outcome::Found,
+        Means::MakeMissing => Outcome::Left(differences),
+        Means::Change { .. } => {
+            let update = keeping_the_operators_fields(desired, found);
+            let updated = broker.changing().update_stream(update).await;
+            updated.map_err(|error| cannot_change(&object, &differences, &error))?;
+            Outcome::Changed(differences)
         }
     };
-    make_durable(broker, desired).await.map_err(|error| cannot_change(&object, &error))?;
+    Ok(Step { object, outcome })
+}
+
+async fn provision_durable(
+    broker: &Broker,
+    desired: pull::Config,
+    made: pull::Config,
+    means: Means,
+) -> Result<Step, ProvisionError> {
+    let name = desired.durable_name.clone().unwrap_or_default();
+    let object = format!("durable {name}");
+    let Some(found) = found_durable(broker, &name).await? else {
+        make_durable(broker, made).await.map_err(|error| cannot_make(&object, &error))?;
+        return Ok(Step { object, outcome: Outcome::Made });
+    };
+    let differences = differences(&consumer_config(desired.clone()), &found);
+    refuse_fewer_replicas(&object, &differences, means)?;
+    let outcome = match means {
+        _ if differences.is_empty() => Outcome::Found,
+        Means::MakeMissing => Outcome::Left(differences),
+        Means::Change { .. } => {
+            let update = keeping_the_operators_fields_of_a_durable(desired, found);
+            make_durable(broker, update).await.map_err(|error| cannot_change(&object, &differences, &error))?;
+            Outcome::Changed(differences)
+        }
+    };
     Ok(Step { object, outcome })
 }
 
@@ -240,16 +369,57 @@ fn has_more_than_its_stream(error: &ConsumerError) -> bool {
     answer.error_code() == ErrorCode::CONSUMER_REPLICAS_EXCEEDS_STREAM
 }
 
-fn cannot_change(object: &str, error: &(dyn std::error::Error + 'static)) -> BrokerError {
-    match BrokerError::from_causes(error) {
-        BrokerError::Unavailable(why) => BrokerError::Misconfigured(format!("{object}: {why}")),
-        other => other,
+/// What the broker says against something, where it does not only ask for time.
+fn refusal(error: &(dyn std::error::Error + 'static)) -> Result<jetstream::Error, BrokerError> {
+    const NOT_NOW: usize = 503;
+    match BrokerError::answer_among_causes(error) {
+        Some(answer) if answer.code() != NOT_NOW => Ok(answer.clone()),
+        _ => Err(BrokerError::from_causes(error)),
     }
 }
 
+fn cannot_make(object: &str, error: &(dyn std::error::Error + 'static)) -> BrokerError {
+    let answer = match refusal(error) {
+        Ok(answer) => answer,
+        Err(error) => return error,
+    };
+    let advice = match answer.error_code() {
+        ErrorCode::STREAM_SUBJECT_OVERLAP => {
+            "; another stream takes these subjects (`nats stream ls` shows all): remove it or give it others"
+        }
+        ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED => "; a broker that is alone keeps one copy: set stream.replicas = 1",
+        _ => "",
+    };
+    BrokerError::Misconfigured(format!("{object}: {answer}{advice}"))
+}
+
+fn cannot_change(
+    object: &str,
+    differences: &[Difference],
+    error: &(dyn std::error::Error + 'static),
+) -> ProvisionError {
+    match refusal(error) {
+        Ok(answer) => ProvisionError::Unchangeable {
+            object: object.to_owned(),
+            why: answer.to_string(),
+            differences: differences.iter().map(Difference::to_string).collect(),
+        },
+        Err(error) => error.into(),
+    }
+}
+
+fn stream_object(name: &str) -> String {
+    format!("stream {name}")
+}
+
 async fn found_stream(broker: &Broker, name: &str) -> Result<Option<stream::Config>, BrokerError> {
+    Ok(stream_info(broker, name).await?.map(|info| info.config))
+}
+
+/// What the broker says of a stream; none where there is none.
+pub(super) async fn stream_info(broker: &Broker, name: &str) -> Result<Option<stream::Info>, BrokerError> {
     match broker.jetstream().get_stream(name).await {
-        Ok(stream) => Ok(Some(stream.cached_info().config.clone())),
+        Ok(stream) => Ok(Some(stream.cached_info().clone())),
         Err(error) => match error.kind() {
             GetStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
             GetStreamErrorKind::JetStream(answer) => Err(BrokerError::from_server(&answer)),
@@ -268,8 +438,8 @@ fn unanswered(error: &GetStreamError) -> BrokerError {
     }
 }
 
-async fn found_durable(broker: &Broker, partition: u16) -> Result<Option<consumer::Config>, BrokerError> {
-    let question = format!("CONSUMER.INFO.{STREAM}.{}", durable_name(partition));
+async fn found_durable(broker: &Broker, name: &str) -> Result<Option<consumer::Config>, BrokerError> {
+    let question = format!("CONSUMER.INFO.{STREAM}.{name}");
     match broker.jetstream().request(question, &serde_json::json!({})).await.map_err(BrokerError::unavailable)? {
         Response::Ok(consumer::Info { config, .. }) => Ok(Some(config)),
         Response::Err { error } if error.error_code() == ErrorCode::CONSUMER_NOT_FOUND => Ok(None),
@@ -277,7 +447,7 @@ async fn found_durable(broker: &Broker, partition: u16) -> Result<Option<consume
     }
 }
 
-fn consumer_config(config: pull::Config) -> consumer::Config {
+pub(super) fn consumer_config(config: pull::Config) -> consumer::Config {
     use async_nats::jetstream::consumer::IntoConsumerConfig as _;
     config.into_consumer_config()
 }
@@ -304,75 +474,4 @@ fn refuse_other_partitions(found: &stream::Config, topology: &Topology) -> Resul
         return Err(ProvisionError::Format(format));
     }
     Ok(())
-}
-
-fn keeping_the_operators_fields(desired: stream::Config, found: stream::Config) -> stream::Config {
-    stream::Config {
-        description: found.description,
-        max_bytes: found.max_bytes,
-        max_messages: found.max_messages,
-        max_consumers: found.max_consumers,
-        placement: found.placement,
-        compression: found.compression,
-        consumer_limits: found.consumer_limits,
-        republish: found.republish,
-        metadata: keeping_others_metadata(desired.metadata, found.metadata),
-        ..desired
-    }
-}
-
-fn keeping_the_operators_fields_of_a_durable(desired: pull::Config, found: consumer::Config) -> pull::Config {
-    pull::Config {
-        description: found.description,
-        sample_frequency: found.sample_frequency,
-        pause_until: found.pause_until,
-        metadata: keeping_others_metadata(desired.metadata, found.metadata),
-        ..desired
-    }
-}
-
-/// What others have noted stays, but for what the server notes by itself.
-fn keeping_others_metadata(
-    desired: HashMap<String, String>,
-    found: HashMap<String, String>,
-) -> HashMap<String, String> {
-    let of_others = |(key, _): &(String, String)| !key.starts_with("rockets.") && !key.starts_with("_nats.");
-    found.into_iter().filter(of_others).chain(desired).collect()
-}
-
-/// The fields in which an object differs, but for those that are an operator's.
-fn differences(desired: &impl serde::Serialize, found: &impl serde::Serialize) -> Vec<Difference> {
-    let (desired, found) = (fields(desired), fields(found));
-    let mut names: Vec<_> = desired.keys().chain(found.keys()).collect();
-    names.sort_unstable();
-    names.dedup();
-    let differing = names.into_iter().filter(|name| !OPERATOR_FIELDS.contains(&name.as_str()));
-    differing
-        .filter_map(|name| {
-            let (should_be, is) = (field(&desired, name), field(&found, name));
-            (is != should_be).then(|| Difference { field: name.clone(), is, should_be })
-        })
-        .collect()
-}
-
-fn fields(config: &impl serde::Serialize) -> Map<String, Value> {
-    match serde_json::to_value(config) {
-        Ok(Value::Object(fields)) => fields,
-        _ => Map::new(),
-    }
-}
-
-/// A field's value; one that is left out, empty or off is the same as none. Metadata of others is not looked at.
-fn field(fields: &Map<String, Value>, name: &str) -> Value {
-    let empty = [Value::Bool(false), Value::from(0), Value::from(""), Value::Array(Vec::new())];
-    match fields.get(name) {
-        Some(Value::Object(metadata)) if name == "metadata" => metadata
-            .iter()
-            .filter(|(key, _)| key.starts_with("rockets."))
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect(),
-        Some(value) if !empty.contains(value) => value.clone(),
-        _ if name == "metadata" => Value::Object(Map::new()),
-        _ => Value::Null,
-    }
 }

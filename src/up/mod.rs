@@ -1,5 +1,6 @@
 //! `rockets up`: every role in one process, and a broker of its own where none is configured.
 //!
+//! At its own broker it makes and changes what it needs; at one of others it only makes what is missing.
 //! [`store_lock`] sees to it that one program at a time works on a store; [`server`] starts the broker there, watches it,
 //! and ends it last.
 
@@ -9,6 +10,7 @@ pub mod store_lock;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::broker::provision::{Means, Step};
 use crate::broker::{Broker, ConnectionSettings, provision};
 use crate::config::Config;
 use crate::roles::{self, Role};
@@ -65,8 +67,10 @@ async fn provision(
             connection.told()
         );
     }
-    for step in provision::provision(&broker, &roles::topology(config)).await? {
-        tracing::debug!(%step, "the broker's objects");
-    }
-    Ok(())
+    // What others have set up is theirs.
+    let is_own = expected_name.is_some();
+    let means = if is_own { Means::Change { lower_replicas: false } } else { Means::MakeMissing };
+    let steps = provision::provision_as(&broker, &roles::topology(config), means).await?;
+    steps.iter().for_each(Step::log);
+    Ok(provision::refuse_unfit(&steps)?)
 }

@@ -10,6 +10,9 @@ mod acknowledgements;
 mod alike;
 mod backup;
 mod cli;
+#[allow(dead_code, reason = "shared with the drill, which uses all of it")]
+#[path = "../drill/cluster.rs"]
+mod cluster;
 mod contract_http;
 mod contract_ingest;
 mod contract_rockets;
@@ -36,6 +39,7 @@ mod poison;
 mod provision;
 mod raw_http;
 mod rebuild;
+mod replicas;
 mod restart;
 mod scale;
 mod shutdown;

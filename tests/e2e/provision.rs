@@ -223,6 +223,49 @@ async fn what_cannot_be_repaired_is_named() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_repaired_says_how_to_go_on() {
+    let broker = Broker::start().await;
+    let jetstream = broker.jetstream().await;
+    // As `nats kv add rockets` makes it.
+    let bucket = jetstream::kv::Config { bucket: "rockets".into(), ..jetstream::kv::Config::default() };
+    jetstream.create_key_value(bucket).await.unwrap();
+    let (code, _, log) = run("init", &broker).await;
+    assert!(
+        code == Some(1) && log.contains("error: stream KV_rockets: ") && log.contains("deny_delete: is true"),
+        "{log}"
+    );
+    assert!(log.contains("nats stream rm KV_rockets") && log.contains("rockets rebuild --apply"), "{log}");
+    // So it is done.
+    jetstream.delete_stream("KV_rockets").await.unwrap();
+    init(&broker).await;
+
+    let mut config = durable_config(&jetstream, "rockets-p01").await;
+    jetstream.delete_consumer_from_stream("rockets-p01", "ROCKETS").await.unwrap();
+    config.deliver_policy = DeliverPolicy::New;
+    jetstream.create_consumer_on_stream(config, "ROCKETS").await.unwrap();
+    let (code, _, log) = run("init", &broker).await;
+    assert!(code == Some(1) && log.contains("nats consumer rm ROCKETS rockets-p01"), "{log}");
+}
+
+#[tokio::test]
+async fn up_at_a_broker_of_others_makes_what_is_missing_and_changes_nothing() {
+    let broker = Broker::start().await;
+    init(&broker).await;
+    let jetstream = broker.jetstream().await;
+    jetstream.delete_stream("ROCKETS_DLQ").await.unwrap();
+    let mut up = Program::of(&["up", "--stream-partitions", PARTITIONS]).broker(&broker).start();
+    up.ready().await;
+    let made = |up: &Program| up.log_lines().iter().any(|line| line["object"] == "stream ROCKETS_DLQ");
+    assert!(made(&up), "{}", up.log());
+    drop(up);
+
+    change_stream(&jetstream, "KV_rockets", |config| config.max_messages_per_subject = 5).await;
+    let (code, _, log) = run("up", &broker).await;
+    assert!(code == Some(1) && log.contains("stream KV_rockets: max_msgs_per_subject: is 5, should be 1"), "{log}");
+    assert_eq!(stream_config(&jetstream, "KV_rockets").await.max_messages_per_subject, 5);
+}
+
+#[tokio::test]
 async fn a_foreign_stream_in_the_place_of_ours_is_named() {
     let broker = Broker::start().await;
     let jetstream = broker.jetstream().await;

@@ -1,0 +1,59 @@
+//! Copies at three brokers: they become fewer only where just that was asked for.
+
+use async_nats::jetstream;
+use futures_util::StreamExt as _;
+
+use super::cluster::Cluster;
+use super::harness::Program;
+use super::harness::broker::server_program;
+use super::harness::program::Start;
+
+const STREAMS: [&str; 4] = ["ROCKETS", "ROCKETS_DLQ", "ROCKETS_OUTCOMES", "KV_rockets"];
+const PARTITIONS: &str = "2";
+
+/// A program at the cluster; without a number of replicas it has the default, 1.
+fn at(cluster: &Cluster, arguments: &[&str], replicas: Option<&str>) -> Start {
+    let start = Program::of(arguments).env("ROCKETS_NATS__URL", &cluster.urls());
+    let start = start.env("ROCKETS_STREAM__PARTITIONS", PARTITIONS);
+    replicas.into_iter().fold(start, |start, replicas| start.env("ROCKETS_STREAM__REPLICAS", replicas))
+}
+
+/// How many copies there are of each stream, and then of each durable.
+async fn replicas(jetstream: &jetstream::Context) -> Vec<usize> {
+    let mut all = Vec::new();
+    for name in STREAMS {
+        all.push(jetstream.get_stream(name).await.unwrap().cached_info().config.num_replicas);
+    }
+    let log = jetstream.get_stream("ROCKETS").await.unwrap();
+    let durables: Vec<_> = log.consumers().map(|info| info.unwrap().config.num_replicas).collect().await;
+    all.into_iter().chain(durables).collect()
+}
+
+#[tokio::test]
+async fn copies_become_fewer_only_on_request() {
+    let cluster = Cluster::start(server_program().to_owned()).await;
+    at(&cluster, &["init"], Some("3")).ends().await.says(0);
+    let jetstream = cluster.jetstream().await;
+
+    // What is missing is made like the rest.
+    jetstream.delete_stream("ROCKETS_DLQ").await.unwrap();
+    jetstream.delete_consumer_from_stream("rockets-p01", "ROCKETS").await.unwrap();
+    let mut up = at(&cluster, &["up"], None).start();
+    up.ready().await;
+    assert_eq!(replicas(&jetstream).await, [3; 6]);
+    let lines = up.log_lines();
+    let of = |level: &str, object: &str| lines.iter().any(|line| line["level"] == level && line["object"] == object);
+    assert!(of("WARN", "stream ROCKETS") && of("WARN", "durable rockets-p00"), "{}", up.log());
+    assert!(of("INFO", "stream ROCKETS_DLQ") && of("INFO", "durable rockets-p01"), "{}", up.log());
+    drop(up);
+
+    let ended = at(&cluster, &["init"], None).ends().await;
+    let error = ended.fails(1);
+    assert!(error.contains("stream ROCKETS has 3 replicas, the configuration says 1"), "{error}");
+    assert!(error.contains("ROCKETS_STREAM__REPLICAS=3") && error.contains("rockets init --lower-replicas"), "{error}");
+    assert_eq!((ended.output.as_str(), replicas(&jetstream).await), ("", vec![3; 6]));
+
+    let ended = at(&cluster, &["init", "--lower-replicas"], None).ends().await;
+    assert!(ended.says(0).contains("changed  stream ROCKETS\n         num_replicas: is 3, should be 1\n"), "{ended:?}");
+    assert_eq!(replicas(&jetstream).await, [1; 6]);
+}
