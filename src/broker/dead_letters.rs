@@ -57,14 +57,16 @@ pub struct DeadLetter<'a> {
 }
 
 impl DeadLetter<'_> {
-    /// What a dead letter is recognised by, however often it is told. One that came too late may be one already that was
-    /// refused, by somebody who had not seen the skip.
+    /// What a dead letter is recognised by, however often it is told: its message's place and its time, because another
+    /// message may have lain at that place. One that came too late may be one already that was refused, by somebody who
+    /// had not seen the skip.
     pub(crate) fn id(&self) -> String {
-        let (sequence, acts) = (self.stored.sequence, self.after_acts);
+        let Stored { sequence, time, .. } = self.stored;
+        let (message, acts) = (format!("{sequence}-{}", time.unix_timestamp_nanos()), self.after_acts);
         match self.reason {
-            Reason::Skipped => format!("{sequence}-skipped"),
-            _ if acts == Sequence(0) => sequence.to_string(),
-            _ => format!("{sequence}-{acts}"),
+            Reason::Skipped => format!("{message}-skipped"),
+            _ if acts == Sequence(0) => message,
+            _ => format!("{message}-{acts}"),
         }
     }
 }

@@ -15,7 +15,7 @@ use super::topology::{
     dead_letter_filter, reason_of_letter, token_of_letter,
 };
 use super::{Broker, BrokerError};
-use crate::domain::{Channel, Sequence};
+use crate::domain::{Channel, Event, Sequence};
 
 /// Letters of one page.
 const PAGE_LETTERS_MAX: usize = 500;
@@ -46,6 +46,13 @@ pub struct Letter {
     pub request_id: Option<String>,
     /// The bytes of the message.
     pub payload: Bytes,
+}
+
+impl Letter {
+    /// The message's place and its time, if the letter says both: its place alone may be that of another message by now.
+    pub fn event(&self) -> Option<Event> {
+        Some(Event::new(self.event?, self.received_at?))
+    }
 }
 
 /// Some dead letters, oldest first, and where the next page begins, if this one did not reach the end.

@@ -24,7 +24,7 @@ use super::topology::{
     OUTCOME_STREAM, OUTCOME_SUBJECTS, SEGMENT_EVENTS, WIDE_SEGMENT_EVENTS, outcome_subject, wide_outcome_subject,
 };
 use super::{Broker, BrokerError};
-use crate::domain::{Became, Outcome, Sequence};
+use crate::domain::{Became, Event, Outcome, Sequence, StoredAt};
 
 /// Messages under way at once; further ones wait for their turn.
 const WRITES_IN_FLIGHT_MAX: usize = 1_024;
@@ -57,16 +57,42 @@ struct Told {
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Group {
     at: String,
+    /// When the earliest of their messages was stored, in milliseconds since 1970; the times of all are counted from it.
+    since: i64,
     /// The last act that was known; left out before the first.
     #[serde(default, skip_serializing_if = "is_none")]
     after_acts: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    processed: Vec<(u64, u64)>,
+    processed: Vec<Events>,
     /// By reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    failed: BTreeMap<String, Vec<(u64, u64)>>,
+    failed: BTreeMap<String, Vec<Events>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    duplicate: Vec<(u64, u64)>,
+    duplicate: Vec<Events>,
+}
+
+/// Events with one outcome, each by its place and its time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Events {
+    /// `[place, time]`.
+    One(u64, i64),
+    /// `[first place, last place, earliest time, latest time]`: places in a row, whose times do not fall. Only a message
+    /// between those times is meant: what lies there in another life of the stream was stored after all of them.
+    Run(u64, u64, i64, i64),
+}
+
+/// Events in a row of which it is reported what became of them, and between which times they were stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReportedRange {
+    /// The lowest place.
+    pub first: u64,
+    /// The highest place.
+    pub last: u64,
+    /// When the first of them was stored.
+    pub earliest: StoredAt,
+    /// When the last of them was stored.
+    pub latest: StoredAt,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "this is how it is called")]
@@ -115,11 +141,11 @@ async fn write_all(context: &jetstream::Context, batch: Vec<Told>) {
 }
 
 fn segment(outcome: &Outcome) -> u64 {
-    outcome.event.0 / SEGMENT_EVENTS
+    outcome.event.sequence.0 / SEGMENT_EVENTS
 }
 
 fn of_one(segment_events: u64) -> impl Fn(&Outcome, &Outcome) -> bool {
-    move |a, b| a.event.0 / segment_events == b.event.0 / segment_events
+    move |a, b| a.event.sequence.0 / segment_events == b.event.sequence.0 / segment_events
 }
 
 /// The outcomes of one wide segment by message, with its subject.
@@ -130,7 +156,7 @@ fn messages(outcomes: &[Outcome]) -> Vec<(String, &[Outcome])> {
         false => (SEGMENT_EVENTS, outcome_subject),
     };
     let pieces = outcomes.chunk_by(of_one(segment_events)).flat_map(that_fit_a_message);
-    pieces.map(|piece| (subject(piece[0].event.0), piece)).collect()
+    pieces.map(|piece| (subject(piece[0].event.sequence.0), piece)).collect()
 }
 
 /// Cuts outcomes into pieces of which each fits a message: mostly all of a segment do.
@@ -165,8 +191,8 @@ async fn write(context: &jetstream::Context, subject: String, outcomes: &[Outcom
 /// Any replica answers, and one that lags behind does not show what was told; the two subjects may be read from different
 /// ones. Where nothing is found, or only that it is a duplicate, which does not count beside another outcome, it is read
 /// again until the answer has everything that the leader has.
-pub async fn outcome_of(broker: &Broker, event: Sequence) -> Result<Option<Outcome>, BrokerError> {
-    let subjects = [outcome_subject(event.0), wide_outcome_subject(event.0)];
+pub async fn outcome_of(broker: &Broker, event: Event) -> Result<Option<Outcome>, BrokerError> {
+    let subjects = [outcome_subject(event.sequence.0), wide_outcome_subject(event.sequence.0)];
     let read = || try_join_all(subjects.iter().map(|subject| told_of(broker, subject, event)));
     let mut readings = read().await?;
     if !is_certain(&readings) {
@@ -189,7 +215,7 @@ fn is_certain(readings: &[Reading]) -> bool {
 }
 
 /// Whether a message with outcomes, as it is published, says something of an event.
-pub(super) fn mentions(payload: &[u8], event: Sequence) -> bool {
+pub(super) fn mentions(payload: &[u8], event: Event) -> bool {
     find(payload, event).is_some()
 }
 
@@ -200,7 +226,7 @@ struct Reading {
     through: u64,
 }
 
-async fn told_of(broker: &Broker, subjects: &str, event: Sequence) -> Result<Reading, BrokerError> {
+async fn told_of(broker: &Broker, subjects: &str, event: Event) -> Result<Reading, BrokerError> {
     let (mut from, mut reading) = (Some(1), Reading::default());
     while let Some(first) = from {
         let question = Question { stream: OUTCOME_STREAM, subjects, from: first, messages_max: PAGE_MESSAGES_MAX };
@@ -229,51 +255,98 @@ async fn last_place(broker: &Broker, subject: &str) -> Result<u64, BrokerError> 
 
 /// Some of the events of which it is told that they were processed or failed: ranges, and where the next page begins, if
 /// this one did not reach the end.
-pub async fn told_events(broker: &Broker, from: u64) -> Result<(Vec<(u64, u64)>, Option<u64>), BrokerError> {
+pub async fn told_events(broker: &Broker, from: u64) -> Result<(Vec<ReportedRange>, Option<u64>), BrokerError> {
     let (stream, subjects, messages_max) = (OUTCOME_STREAM, OUTCOME_SUBJECTS, PAGE_MESSAGES_MAX);
     let page = ask(broker, Question { stream, subjects, from, messages_max }).await?;
     let groups =
         page.found.iter().filter_map(|found| serde_json::from_slice::<Vec<Group>>(&found.message.payload).ok());
-    let told = groups.flatten().flat_map(|group| group.failed.into_values().chain([group.processed]).flatten());
+    let told = groups.flatten().flat_map(|group| {
+        let Group { since, failed, processed, .. } = group;
+        failed.into_values().chain([processed]).flatten().filter_map(move |events| events.range(since))
+    });
     Ok((told.collect(), page.next))
 }
 
 fn to_bytes(outcomes: &[Outcome]) -> Vec<u8> {
-    let mut groups: Vec<Group> = Vec::new();
+    let mut groups: Vec<Vec<&Outcome>> = Vec::new();
     let mut places = HashMap::new();
     for outcome in outcomes {
         let place = *places.entry((outcome.at, outcome.after_acts)).or_insert_with(|| {
-            let at = outcome.at.format(&Rfc3339).unwrap_or_default();
-            groups.push(Group { at, after_acts: outcome.after_acts.0, ..Group::default() });
+            groups.push(Vec::new());
             groups.len() - 1
         });
-        let group = &mut groups[place];
-        let events = match &outcome.became {
-            Became::Processed => &mut group.processed,
-            Became::Failed(why) => group.failed.entry(why.clone()).or_default(),
-            Became::Duplicate => &mut group.duplicate,
-        };
-        add(events, outcome.event.0);
+        groups[place].push(outcome);
     }
+    let groups: Vec<_> = groups.iter().map(|outcomes| Group::of(outcomes)).collect();
     serde_json::to_vec(&groups).unwrap_or_default()
 }
 
-fn add(ranges: &mut Vec<(u64, u64)>, event: u64) {
-    match ranges.last_mut() {
-        Some((_, last)) if *last + 1 == event => *last = event,
-        _ => ranges.push((event, event)),
+/// Adds an event to a list in which those that follow each other are one entry.
+fn add(list: &mut Vec<Events>, place: u64, time: i64) {
+    match list.last_mut() {
+        Some(Events::Run(_, last, _, latest)) if *last + 1 == place && *latest <= time => {
+            (*last, *latest) = (place, time);
+        }
+        Some(one @ Events::One(..)) => match *one {
+            Events::One(first, earliest) if first + 1 == place && earliest <= time => {
+                *one = Events::Run(first, place, earliest, time);
+            }
+            _ => list.push(Events::One(place, time)),
+        },
+        _ => list.push(Events::One(place, time)),
     }
 }
 
 /// What a message says of an event. One that nobody here wrote says nothing.
-fn find(payload: &[u8], event: Sequence) -> Option<Outcome> {
+fn find(payload: &[u8], event: Event) -> Option<Outcome> {
     let groups: Vec<Group> = serde_json::from_slice(payload).ok()?;
     groups.iter().filter_map(|group| group.find(event)).reduce(Outcome::or)
 }
 
+impl Events {
+    /// Whether the message is among them that was stored at this place at this time.
+    fn contains(self, place: u64, time: i64) -> bool {
+        match self {
+            Self::One(at, stored) => at == place && stored == time,
+            Self::Run(first, last, earliest, latest) => {
+                (first..=last).contains(&place) && (earliest..=latest).contains(&time)
+            }
+        }
+    }
+
+    /// The same with times that are not counted from the group's; none where nobody here wrote that.
+    fn range(self, since: i64) -> Option<ReportedRange> {
+        let (first, last, earliest, latest) = match self {
+            Self::One(at, stored) => (at, at, stored, stored),
+            Self::Run(first, last, earliest, latest) => (first, last, earliest, latest),
+        };
+        let time = |from: i64| since.checked_add(from).map(StoredAt);
+        Some(ReportedRange { first, last, earliest: time(earliest)?, latest: time(latest)? })
+    }
+}
+
 impl Group {
-    fn find(&self, event: Sequence) -> Option<Outcome> {
-        let has = |ranges: &[(u64, u64)]| ranges.iter().any(|(first, last)| (*first..=*last).contains(&event.0));
+    /// Outcomes of one time, after one act.
+    fn of(outcomes: &[&Outcome]) -> Self {
+        let since = outcomes.iter().map(|outcome| outcome.event.stored_at.0).min().unwrap_or_default();
+        let (at, after_acts) = outcomes
+            .first()
+            .map_or_else(Default::default, |first| (first.at.format(&Rfc3339).unwrap_or_default(), first.after_acts.0));
+        let mut group = Self { at, since, after_acts, ..Self::default() };
+        for Outcome { event: Event { sequence, stored_at }, became, .. } in outcomes {
+            let events = match became {
+                Became::Processed => &mut group.processed,
+                Became::Failed(why) => group.failed.entry(why.clone()).or_default(),
+                Became::Duplicate => &mut group.duplicate,
+            };
+            add(events, sequence.0, stored_at.0 - since);
+        }
+        group
+    }
+
+    fn find(&self, event: Event) -> Option<Outcome> {
+        let time = event.stored_at.0.checked_sub(self.since)?;
+        let has = |list: &[Events]| list.iter().any(|events| events.contains(event.sequence.0, time));
         let failed = self.failed.iter().find(|(_, events)| has(events)).map(|(why, _)| Became::Failed(why.clone()));
         let processed = has(&self.processed).then_some(Became::Processed);
         let duplicate = has(&self.duplicate).then_some(Became::Duplicate);
@@ -287,9 +360,14 @@ impl Group {
 mod tests {
     use super::*;
 
-    fn outcome(event: u64, became: Became, second: i64) -> Outcome {
+    /// The message at this place, where each was stored ten milliseconds after the one before it.
+    fn event(sequence: u64) -> Event {
+        Event { sequence: Sequence(sequence), stored_at: StoredAt(1_700_000_000_000 + 10 * sequence as i64) }
+    }
+
+    fn outcome(sequence: u64, became: Became, second: i64) -> Outcome {
         let at = OffsetDateTime::from_unix_timestamp(second).unwrap();
-        Outcome { event: Sequence(event), became, at, after_acts: Sequence(0) }
+        Outcome { event: event(sequence), became, at, after_acts: Sequence(0) }
     }
 
     #[test]
@@ -299,14 +377,61 @@ mod tests {
             outcome(5, Became::Processed, 0),
             outcome(6, Became::Processed, 0),
             outcome(7, failed(), 0),
+            outcome(8, Became::Processed, 0),
             outcome(9, Became::Duplicate, 1),
             Outcome { after_acts: Sequence(8), ..outcome(10, Became::Processed, 1) },
         ];
         let bytes = to_bytes(&told);
-        let expected = r#"[{"at":"1970-01-01T00:00:00Z","processed":[[5,6]],"failed":{"why":[[7,7]]}},{"at":"1970-01-01T00:00:01Z","duplicate":[[9,9]]},{"at":"1970-01-01T00:00:01Z","after_acts":8,"processed":[[10,10]]}]"#;
+        let expected = r#"[{"at":"1970-01-01T00:00:00Z","since":1700000000050,"processed":[[5,6,0,10],[8,30]],"failed":{"why":[[7,20]]}},{"at":"1970-01-01T00:00:01Z","since":1700000000090,"duplicate":[[9,0]]},{"at":"1970-01-01T00:00:01Z","since":1700000000100,"after_acts":8,"processed":[[10,0]]}]"#;
         assert_eq!(String::from_utf8(bytes.clone()).unwrap(), expected);
         assert!(told.iter().all(|outcome| find(&bytes, outcome.event).as_ref() == Some(outcome)));
-        assert_eq!((find(&bytes, Sequence(8)), find(b"garbage", Sequence(5))), (None, None));
+        assert_eq!(find(&bytes, event(11)), None);
+    }
+
+    #[test]
+    fn what_was_told_of_another_message_at_that_place_says_nothing() {
+        let told: Vec<_> = [5, 6, 7, 9].map(|at| outcome(at, Became::Processed, 0)).into();
+        let bytes = to_bytes(&told);
+        let at = |Event { sequence, stored_at: StoredAt(time) }: Event, later| Event {
+            sequence,
+            stored_at: StoredAt(time + later),
+        };
+        for told in &told {
+            for later in [-1_000, 1_000, i64::MAX / 2, i64::MIN / 2] {
+                assert_eq!(find(&bytes, at(told.event, later)), None, "{} {later}", told.event);
+            }
+        }
+        assert_eq!((find(&bytes, at(event(9), 1)), find(&bytes, at(event(9), -1))), (None, None));
+    }
+
+    #[test]
+    fn what_nobody_here_wrote_says_nothing() {
+        let with = |since: &str, processed: &str| {
+            format!(r#"[{{"at":"1970-01-01T00:00:00Z","since":{since},"processed":{processed}}}]"#)
+        };
+        let foreign = [
+            "garbage".to_owned(),
+            r#"[{"at":"1970-01-01T00:00:00Z","processed":[[5,9]]}]"#.to_owned(),
+            with("0", "[[5]]"),
+            with("0", "[[5,9,1]]"),
+            with("-9223372036854775808", "[[5,0]]"),
+            with("9223372036854775807", "[[5,5,0,9223372036854775807]]"),
+        ];
+        for payload in foreign {
+            assert_eq!(find(payload.as_bytes(), event(5)), None, "{payload}");
+        }
+    }
+
+    #[test]
+    fn messages_in_a_row_are_one_entry_while_time_does_not_go_back() {
+        let row = |events: &[(u64, i64)]| {
+            let mut list = Vec::new();
+            events.iter().for_each(|(place, time)| add(&mut list, *place, *time));
+            list
+        };
+        assert_eq!(row(&[(1, 5), (2, 5), (3, 9)]), [Events::Run(1, 3, 5, 9)]);
+        assert_eq!(row(&[(1, 5), (2, 4), (3, 9)]), [Events::One(1, 5), Events::Run(2, 3, 4, 9)]);
+        assert_eq!(row(&[(1, 5), (1, 5), (3, 9)]), [Events::One(1, 5), Events::One(1, 5), Events::One(3, 9)]);
     }
 
     #[test]
@@ -347,8 +472,8 @@ mod tests {
     #[test]
     fn a_duplicate_that_is_told_beside_what_was_applied_is_none() {
         let told = [outcome(5, Became::Processed, 0), outcome(5, Became::Duplicate, 1)];
-        assert_eq!(find(&to_bytes(&told), Sequence(5)), Some(told[0].clone()));
+        assert_eq!(find(&to_bytes(&told), event(5)), Some(told[0].clone()));
         let again = [outcome(5, Became::Failed("why".into()), 0), outcome(5, Became::Processed, 1)];
-        assert_eq!(find(&to_bytes(&again), Sequence(5)), Some(again[1].clone()));
+        assert_eq!(find(&to_bytes(&again), event(5)), Some(again[1].clone()));
     }
 }

@@ -11,20 +11,20 @@ use super::connection::{PUBLISH_TIMEOUT, within};
 use super::outcomes::mentions;
 use super::topology::{outcome_subject, record_subject, wide_outcome_subject};
 use super::{Broker, BrokerError};
-use crate::domain::{Channel, Sequence};
+use crate::domain::{Channel, Event};
 
 /// What is published about one event and its channel's record, from the moment of the subscription on.
 pub struct Signals {
-    event: Sequence,
+    event: Event,
     outcomes: SelectAll<Subscriber>,
     records: Option<Subscriber>,
 }
 
 impl Signals {
     /// Subscribes. What is asked on the same connection from now on is answered after the subscription stands.
-    pub async fn subscribe(broker: &Broker, event: Sequence, channel: Option<Channel>) -> Result<Self, BrokerError> {
+    pub async fn subscribe(broker: &Broker, event: Event, channel: Option<Channel>) -> Result<Self, BrokerError> {
         let subscribe = |subject| within(PUBLISH_TIMEOUT, "subscribing", broker.client().subscribe(subject));
-        let (narrow, wide) = (outcome_subject(event.0), wide_outcome_subject(event.0));
+        let (narrow, wide) = (outcome_subject(event.sequence.0), wide_outcome_subject(event.sequence.0));
         let outcomes = select_all([subscribe(narrow).await?, subscribe(wide).await?]);
         let records = match channel {
             Some(channel) => Some(subscribe(record_subject(&channel)).await?),

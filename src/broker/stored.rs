@@ -6,7 +6,7 @@ use bytes::Bytes;
 use time::OffsetDateTime;
 
 use super::topology::{HEADER_ATTEMPTS, HEADER_CORRECTS, HEADER_REQUEST_ID, channel_token};
-use crate::domain::{Entry, Raw, Sequence};
+use crate::domain::{Entry, Event, Raw, Sequence};
 
 /// Longest id of a request that is taken over from a message, in bytes; a longer one is as if there were none.
 const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -70,9 +70,7 @@ impl Stored {
 
     /// Reads the bytes as a message or an operator's word of the channel in their subject.
     pub fn read(self) -> Result<Entry<Self>, Box<Malformed>> {
-        let Self { sequence, channel_token, corrects, payload, .. } = &self;
-        let raw = Raw { sequence: *sequence, channel_token, corrects: corrects.as_deref(), payload };
-        match raw.read(|| self.clone()) {
+        match self.raw().read(|| self.clone()) {
             Ok(entry) => Ok(entry),
             Err(error) => Err(Box::new(Malformed { stored: self, error })),
         }
@@ -81,9 +79,18 @@ impl Stored {
     /// The same, for whoever has no use for the bytes afterwards: what is kept beside the message is roughly what it takes
     /// in memory, in bytes.
     pub fn read_light(&self) -> Option<Entry<usize>> {
+        self.raw().read(|| self.payload.len().min(TEXTS_BYTES_MAX) + OVERHEAD_BYTES).ok()
+    }
+
+    /// Its place and its time.
+    pub fn event(&self) -> Event {
+        Event::new(self.sequence, self.time)
+    }
+
+    fn raw(&self) -> Raw<'_> {
         let Self { sequence, channel_token, corrects, payload, .. } = self;
-        let raw = Raw { sequence: *sequence, channel_token, corrects: corrects.as_deref(), payload };
-        raw.read(|| payload.len().min(TEXTS_BYTES_MAX) + OVERHEAD_BYTES).ok()
+        let stored_at = self.time.into();
+        Raw { sequence: *sequence, stored_at, channel_token, corrects: corrects.as_deref(), payload }
     }
 
     /// Roughly what it takes in memory, in bytes.

@@ -9,15 +9,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Entry, MessageNumber, Sequence, Skip};
+use super::{Entry, Event, MessageNumber, Sequence, Skip};
 
 /// Everything that a reading has found.
 #[derive(Debug, Default)]
 pub struct Survey {
     /// Ranges of the numbers that have arrived so far, first to last.
     arrived: BTreeMap<u64, u64>,
-    corrections: BTreeMap<MessageNumber, Vec<Sequence>>,
-    skips: Vec<(Sequence, Skip)>,
+    corrections: BTreeMap<MessageNumber, Vec<Event>>,
+    skips: Vec<(Event, Skip)>,
     /// Ranges of numbers that are skipped: first to last, and by which skip.
     skipped: BTreeMap<u64, (u64, usize)>,
     last_act: Sequence,
@@ -47,14 +47,14 @@ impl Survey {
         match entry {
             Entry::Message(arrival) => {
                 if arrival.corrects {
-                    self.corrections.entry(arrival.message.number).or_default().push(arrival.sequence);
+                    self.corrections.entry(arrival.message.number).or_default().push(arrival.event());
                     self.last_act = arrival.sequence;
                 }
                 insert(&mut self.arrived, arrival.message.number.get());
             }
             Entry::Skip(arrived) => {
                 self.last_act = arrived.sequence;
-                self.skips.push((arrived.sequence, arrived.skip.clone()));
+                self.skips.push((entry.event(), arrived.skip.clone()));
                 self.skip_what_is_missing(arrived.skip.up_to.get());
             }
         }
@@ -144,45 +144,45 @@ impl Acts {
         self.through
     }
 
-    /// Where the skips lie behind this place.
-    pub fn skips_after(&self, since: Sequence) -> impl Iterator<Item = Sequence> {
-        let skips = self.survey.skips.iter().map(|(sequence, _)| *sequence);
-        skips.filter(move |sequence| since < *sequence && *sequence <= self.through)
+    /// The skips behind this place.
+    pub fn skips_after(&self, since: Sequence) -> impl Iterator<Item = Event> {
+        let skips = self.survey.skips.iter().map(|(event, _)| *event);
+        skips.filter(move |event| since < event.sequence && event.sequence <= self.through)
     }
 
-    /// Where acts lie behind this place.
-    pub fn after(&self, since: Sequence) -> impl Iterator<Item = Sequence> + '_ {
+    /// The acts behind this place.
+    pub fn after(&self, since: Sequence) -> impl Iterator<Item = Event> + '_ {
         let corrections = self.survey.corrections.values().flatten().copied();
-        corrections.filter(move |act| *act > since).chain(self.skips_after(since))
+        corrections.filter(move |act| act.sequence > since).chain(self.skips_after(since))
     }
 
-    /// Where corrections lie behind this place that were overtaken by another one of their number.
-    pub fn overtaken_after(&self, since: Sequence) -> impl Iterator<Item = Sequence> {
+    /// The corrections behind this place that were overtaken by another one of their number.
+    pub fn overtaken_after(&self, since: Sequence) -> impl Iterator<Item = Event> {
         let corrections = self.survey.corrections.iter();
         corrections.flat_map(move |(number, of_number)| {
             let counts = self.correction_of(*number);
-            let overtaken = of_number.iter().copied().filter(move |sequence| Some(*sequence) < counts);
-            overtaken.filter(move |sequence| *sequence > since)
+            let overtaken = of_number.iter().copied().filter(move |event| Some(event.sequence) < counts);
+            overtaken.filter(move |event| event.sequence > since)
         })
     }
 
     /// Where the correction lies that takes the place of this number.
     pub fn correction_of(&self, number: MessageNumber) -> Option<Sequence> {
         let corrections = self.survey.corrections.get(&number)?;
-        corrections.iter().rev().copied().find(|sequence| *sequence <= self.through)
+        corrections.iter().rev().map(|event| event.sequence).find(|sequence| *sequence <= self.through)
     }
 
     /// What a correction of this number stands in for, among the acts: the correction before it, else the skip.
     pub fn stands_in_for(&self, number: MessageNumber, correction: Sequence) -> Option<Sequence> {
         let corrections = self.survey.corrections.get(&number).into_iter().flatten();
-        let before = corrections.copied().filter(|sequence| *sequence < correction).max();
-        before.or_else(|| self.covering(number).map(|(_, (sequence, _))| *sequence))
+        let before = corrections.map(|event| event.sequence).filter(|sequence| *sequence < correction).max();
+        before.or_else(|| self.covering(number).map(|(_, (event, _))| event.sequence))
     }
 
     /// The skip that lies at this place.
     pub fn skip_at(&self, sequence: Sequence) -> Option<&Skip> {
         let skips = &self.survey.skips;
-        skips.binary_search_by_key(&sequence, |(sequence, _)| *sequence).ok().map(|at| &skips[at].1)
+        skips.binary_search_by_key(&sequence, |(event, _)| event.sequence).ok().map(|at| &skips[at].1)
     }
 
     /// Ranges of numbers up to this one that are skipped, and of which the reading has seen no message.
@@ -191,7 +191,7 @@ impl Acts {
         through: MessageNumber,
     ) -> impl Iterator<Item = (MessageNumber, MessageNumber)> + '_ {
         let ranges = self.survey.skipped.range(..=through.get());
-        let of_acts = ranges.filter(|(_, (_, skip))| self.survey.skips[*skip].0 <= self.through);
+        let of_acts = ranges.filter(|(_, (_, skip))| self.survey.skips[*skip].0.sequence <= self.through);
         of_acts.flat_map(move |(first, (last, _))| self.survey.unseen(*first, (*last).min(through.get())))
     }
 
@@ -206,8 +206,8 @@ impl Acts {
         self.touching(since, through).next().is_some()
     }
 
-    /// Where those acts lie.
-    pub fn touching(&self, since: Sequence, through: u64) -> impl Iterator<Item = Sequence> + '_ {
+    /// Those acts.
+    pub fn touching(&self, since: Sequence, through: u64) -> impl Iterator<Item = Event> + '_ {
         let Survey { corrections, skipped, skips, .. } = &*self.survey;
         let corrected = corrections.iter().take_while(move |(number, _)| number.get() <= through);
         let seen_skipped = skipped.range(..=through).filter(move |(first, (last, _))| {
@@ -215,33 +215,33 @@ impl Acts {
             self.survey.has_seen_any(**first, last)
         });
         let acts = corrected.flat_map(|(_, acts)| acts.iter().copied());
-        acts.chain(seen_skipped.map(|(_, (_, skip))| skips[*skip].0)).filter(move |act| *act > since)
+        acts.chain(seen_skipped.map(|(_, (_, skip))| skips[*skip].0)).filter(move |act| act.sequence > since)
     }
 
     /// The end of the range of skipped numbers that holds this one, corrected or not, and the skip.
-    fn covering(&self, number: MessageNumber) -> Option<(u64, &(Sequence, Skip))> {
+    fn covering(&self, number: MessageNumber) -> Option<(u64, &(Event, Skip))> {
         let (_, (last, skip)) = self.survey.skipped.range(..=number.get()).next_back()?;
         let skip = &self.survey.skips[*skip];
-        (*last >= number.get() && skip.0 <= self.through).then_some((*last, skip))
+        (*last >= number.get() && skip.0.sequence <= self.through).then_some((*last, skip))
     }
 
     /// The numbers from this one on that are skipped, up to the next that is not; corrected ones end them.
     pub fn skipped_from(&self, number: MessageNumber) -> Option<SkippedRange<'_>> {
-        let (last, (sequence, skip)) = self.covering(number)?;
+        let (last, (event, skip)) = self.covering(number)?;
         if self.correction_of(number).is_some() {
             return None;
         }
         let within = self.survey.corrections.range(number..).map(|(corrected, _)| *corrected);
         let corrected = within.take_while(|corrected| corrected.get() <= last);
         let end = corrected.filter(|corrected| self.correction_of(*corrected).is_some()).map(|at| at.get() - 1).next();
-        MessageNumber::new(end.unwrap_or(last)).map(|last| SkippedRange { last, sequence: *sequence, skip })
+        MessageNumber::new(end.unwrap_or(last)).map(|last| SkippedRange { last, sequence: event.sequence, skip })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::testing::{channel, message};
-    use super::super::{Arrival, ArrivedSkip, Kind, MessageTime};
+    use super::super::{Arrival, ArrivedSkip, Kind, MessageTime, StoredAt};
     use super::*;
 
     fn number(number: u64) -> MessageNumber {
@@ -250,13 +250,19 @@ mod tests {
 
     fn arrival(of: u64, corrects: bool, sequence: u64) -> Entry<()> {
         let message = message(of, Kind::SpeedIncreased(1));
-        Entry::Message(Arc::new(Arrival { sequence: Sequence(sequence), message, corrects, stored: () }))
+        Entry::Message(Arc::new(Arrival {
+            sequence: Sequence(sequence),
+            stored_at: StoredAt(0),
+            message,
+            corrects,
+            stored: (),
+        }))
     }
 
     fn skip(up_to: u64, sequence: u64) -> Entry<()> {
         let time = MessageTime::parse("2022-02-02T19:39:05Z").unwrap();
         let skip = Skip { channel: channel(), up_to: number(up_to), time, reason: "lost".into() };
-        Entry::Skip(ArrivedSkip { sequence: Sequence(sequence), skip, stored: () })
+        Entry::Skip(ArrivedSkip { sequence: Sequence(sequence), stored_at: StoredAt(0), skip, stored: () })
     }
 
     fn acts(entries: &[Entry<()>], through: u64) -> Acts {

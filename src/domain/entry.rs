@@ -6,13 +6,15 @@
 use std::sync::Arc;
 
 use super::wire::{self, Body};
-use super::{Channel, Message, Sequence, Skip};
+use super::{Channel, Event, Message, Sequence, Skip, StoredAt};
 
 /// A message that arrived, with whatever its carrier needs to know of it later (`S`).
 #[derive(Debug)]
 pub struct Arrival<S> {
     /// Its place in the stream.
     pub sequence: Sequence,
+    /// When it was stored there.
+    pub stored_at: StoredAt,
     /// What it says.
     pub message: Message,
     /// Whether it takes the place of another message with its number.
@@ -26,6 +28,8 @@ pub struct Arrival<S> {
 pub struct ArrivedSkip<S> {
     /// Its place in the stream.
     pub sequence: Sequence,
+    /// When it was stored there.
+    pub stored_at: StoredAt,
     /// What it says.
     pub skip: Skip,
     /// The carrier's own.
@@ -46,6 +50,8 @@ pub enum Entry<S> {
 pub struct Raw<'a> {
     /// The place.
     pub sequence: Sequence,
+    /// When it was stored there; this is the broker's.
+    pub stored_at: StoredAt,
     /// The channel's token of the subject.
     pub channel_token: &'a str,
     /// What the header says that marks a correction: the number that it takes the place of.
@@ -68,18 +74,25 @@ impl Raw<'_> {
         if of != channel {
             return Err("metadata.channel: is not the channel of the subject".into());
         }
-        let sequence = self.sequence;
+        let Self { sequence, stored_at, .. } = self;
         match (body, self.corrects) {
             (Body::Message(message), corrects) => {
                 if corrects.is_some_and(|number| number != message.number.to_string()) {
                     return Err("the header of a correction does not name the message's own number".into());
                 }
                 let corrects = corrects.is_some();
-                Ok(Entry::Message(Arc::new(Arrival { sequence, message, corrects, stored: stored() })))
+                Ok(Entry::Message(Arc::new(Arrival { sequence, stored_at, message, corrects, stored: stored() })))
             }
             (Body::Skip(_), Some(_)) => Err("a skip corrects nothing".into()),
-            (Body::Skip(skip), None) => Ok(Entry::Skip(ArrivedSkip { sequence, skip, stored: stored() })),
+            (Body::Skip(skip), None) => Ok(Entry::Skip(ArrivedSkip { sequence, stored_at, skip, stored: stored() })),
         }
+    }
+}
+
+impl<S> Arrival<S> {
+    /// Its place and its time.
+    pub fn event(&self) -> Event {
+        Event { sequence: self.sequence, stored_at: self.stored_at }
     }
 }
 
@@ -116,6 +129,14 @@ impl<S> Entry<S> {
         }
     }
 
+    /// Its place and its time.
+    pub fn event(&self) -> Event {
+        match self {
+            Self::Message(arrival) => arrival.event(),
+            Self::Skip(skip) => Event { sequence: skip.sequence, stored_at: skip.stored_at },
+        }
+    }
+
     /// The carrier's own.
     pub fn stored(&self) -> &S {
         match self {
@@ -139,7 +160,8 @@ mod tests {
     }
 
     fn read(channel_token: &str, corrects: Option<&str>, payload: &str) -> Result<bool, String> {
-        let raw = Raw { sequence: Sequence(1), channel_token, corrects, payload: payload.as_bytes() };
+        let raw =
+            Raw { sequence: Sequence(1), stored_at: StoredAt(0), channel_token, corrects, payload: payload.as_bytes() };
         raw.read(|| ()).map(|entry| entry.is_act())
     }
 

@@ -4,7 +4,8 @@
 //! Deliberately not here: tasks, clocks, logs, randomness, the environment, the broker, HTTP. Times come in as values.
 //! (`tests/tidy.rs` keeps it so.)
 //!
-//! Read in this order: [`channel`] and [`message`] (what arrives), [`wire`] and [`entry`] (how it is read), [`rocket`]
+//! Read in this order: [`channel`] and [`message`] (what arrives), [`wire`] and [`entry`] (how it is read), [`event`] (how it is told from
+//! all others), [`rocket`]
 //! (what it does), [`parked`], [`skipped`] and [`record`] (what is remembered), [`sequencer`] (how all of it becomes one
 //! state, in order), [`acts`] (what operators said of that order), [`reorder`] and [`replay`] (a channel from its beginning), [`mod@shortfall`] (whether that
 //! may take the place of a record), [`outcome`]
@@ -13,6 +14,7 @@
 pub mod acts;
 pub mod channel;
 pub mod entry;
+pub mod event;
 pub mod message;
 pub mod outcome;
 pub mod parked;
@@ -32,6 +34,7 @@ pub mod wire;
 pub use acts::{Acts, Survey};
 pub use channel::Channel;
 pub use entry::{Arrival, ArrivedSkip, Entry, Raw};
+pub use event::{Event, StoredAt};
 pub use message::{Kind, Message, MessageNumber, Sequence, Skip};
 pub use outcome::{Became, Outcome, Owed};
 pub use parked::Parked;

@@ -9,12 +9,16 @@
 
 use ::time::OffsetDateTime;
 
-use super::{Refusal, Sequence};
+use super::{Event, Refusal, Sequence, StoredAt};
 
 /// Why a message has no effect whose number was skipped.
 pub const LATE: &str = "its number was skipped before it arrived";
-/// Messages that a record may owe in its header.
-pub const OWED_MAX: usize = 4_096;
+/// Messages that a record may owe in its header. Their text is below the 64 KiB that the server allows of all headers.
+pub const OWED_MAX: usize = 2_048;
+/// Longest text of one of them: two distances with their signs, a letter and what lies between. Ten thousand million
+/// messages and thirty years have no more digits.
+const OWED_CHARS_MAX: usize = (1 + 11) + (1 + 12) + 3;
+const _: () = assert!(OWED_MAX * OWED_CHARS_MAX < 60 * 1024);
 
 /// What became of one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +34,8 @@ pub enum Became {
 /// What became of one event, and when that was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// The event: the message's place in the stream.
-    pub event: Sequence,
+    /// The event: the message's place in the stream and its time.
+    pub event: Event,
     /// What became of it.
     pub became: Became,
     /// When the state was stored in which it is so.
@@ -63,7 +67,7 @@ impl Outcome {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Owed {
     /// Messages that took their place, each with why it was refused, if it was.
-    pub placed: Vec<(Sequence, Option<Refusal>)>,
+    pub placed: Vec<(Event, Option<Refusal>)>,
     /// Everything that acts have changed since this state: too much to list, found out by folding again.
     pub since: Option<Since>,
 }
@@ -83,17 +87,21 @@ impl Owed {
         self.placed.is_empty() && self.since.is_none()
     }
 
-    /// The text of it in a record's header: each event as its distance from the one before, with the letter of a refusal;
-    /// behind a `|` the state before acts.
+    /// The text of it in a record's header: each event as its distance from the one before, that of its time in
+    /// milliseconds behind a `:` unless it is 0, and the letter of a refusal; behind a `|` the state before acts.
     pub fn to_text(&self) -> String {
         use std::fmt::Write as _;
-        let (mut text, mut before) = (String::new(), 0);
+        let (mut text, mut before) = (String::new(), (0, 0));
         for (event, refusal) in &self.placed {
-            let distance = i128::from(event.0) - before;
-            before = i128::from(event.0);
+            let now = (i128::from(event.sequence.0), i128::from(event.stored_at.0));
+            let (places, milliseconds) = (now.0 - before.0, now.1 - before.1);
+            before = now;
             let letter = refusal.map_or("", |refusal| LETTERS[refusal as usize].1);
             let space = if text.is_empty() { "" } else { " " };
-            let _ = write!(text, "{space}{distance}{letter}");
+            let _ = match milliseconds {
+                0 => write!(text, "{space}{places}{letter}"),
+                _ => write!(text, "{space}{places}:{milliseconds}{letter}"),
+            };
         }
         if let Some(Since { acts, passed }) = self.since {
             let _ = write!(text, "|{acts} {passed}");
@@ -107,13 +115,16 @@ impl Owed {
             Some((placed, since)) => (placed, Some(since_of(since)?)),
             None => (text, None),
         };
-        let mut before = 0;
+        let mut before = (0_i128, 0_i128);
         let event = |text: &str| {
             let (letter, refusal) =
                 LETTERS.iter().find(|(_, letter)| text.ends_with(letter)).map_or(("", None), |it| (it.1, Some(it.0)));
-            let distance: i128 = text.strip_suffix(letter)?.parse().ok()?;
-            before += distance;
-            Some((Sequence(u64::try_from(before).ok()?), refusal))
+            let distances = text.strip_suffix(letter)?;
+            let (places, milliseconds) = distances.split_once(':').unwrap_or((distances, "0"));
+            let distance = |text: &str| text.parse::<i64>().ok().map(i128::from);
+            before = (before.0 + distance(places)?, before.1 + distance(milliseconds)?);
+            let (sequence, stored_at) = (u64::try_from(before.0).ok()?, i64::try_from(before.1).ok()?);
+            Some((Event { sequence: Sequence(sequence), stored_at: StoredAt(stored_at) }, refusal))
         };
         let placed = placed.split(' ').filter(|text| !text.is_empty()).map(event).collect::<Option<_>>()?;
         Some(Self { placed, since })
@@ -140,7 +151,9 @@ mod tests {
     #[test]
     fn what_is_owed_is_written_and_read() {
         let all = LETTERS.map(|(refusal, _)| Some(refusal)).into_iter().chain([None, None]);
-        let placed: Vec<_> = [90, 17, 18, 4_000, 3, u64::MAX].map(Sequence).into_iter().zip(all).collect();
+        let event = |(sequence, at)| Event { sequence: Sequence(sequence), stored_at: StoredAt(at) };
+        let events = [(90, 5), (17, 1), (18, 1), (4_000, 9), (3, -4), (i64::MAX as u64, 1 << 40)].map(event);
+        let placed: Vec<_> = events.into_iter().zip(all).collect();
         let since = Some(Since { acts: Sequence(7), passed: 12 });
         for owed in [
             Owed::default(),
@@ -151,12 +164,12 @@ mod tests {
             assert_eq!(Owed::from_text(&owed.to_text()), Some(owed.clone()), "{}", owed.to_text());
         }
         let owed = Owed { placed, since: None };
-        assert!(owed.to_text().starts_with("90n -73l 1e 3982o"), "{}", owed.to_text());
+        assert!(owed.to_text().starts_with("90:5n -73:-4l 1e 3982:8o -3997:-13 "), "{}", owed.to_text());
     }
 
     #[test]
     fn what_nobody_wrote_is_refused() {
-        for text in ["x", "1 x", "-1", "1|", "1|2", "1|2 x", "1n n", "|1 2|"] {
+        for text in ["x", "1 x", "-1", "1|", "1|2", "1|2 x", "1n n", "|1 2|", "1:", ":1", "1:n", "1:1:1"] {
             assert_eq!(Owed::from_text(text), None, "{text}");
         }
     }
@@ -169,7 +182,7 @@ mod tests {
     #[test]
     fn of_two_outcomes_one_counts() {
         let outcome = |became: &Became, acts| {
-            let (event, at) = (Sequence(1), OffsetDateTime::UNIX_EPOCH);
+            let (event, at) = (Event::default(), OffsetDateTime::UNIX_EPOCH);
             Outcome { event, became: became.clone(), at, after_acts: Sequence(acts) }
         };
         let (processed, failed, duplicate) = (Became::Processed, Became::Failed("why".into()), Became::Duplicate);

@@ -161,13 +161,13 @@ impl<S> ReorderBuffer<S> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Kind;
     use super::super::testing::message;
+    use super::super::{Kind, StoredAt};
     use super::*;
 
     fn arrival(number: u64, sequence: u64) -> Arc<Arrival<()>> {
         let message = message(number, Kind::SpeedIncreased(1));
-        Arc::new(Arrival { sequence: Sequence(sequence), message, corrects: false, stored: () })
+        Arc::new(Arrival { sequence: Sequence(sequence), message, corrects: false, stored_at: StoredAt(0), stored: () })
     }
 
     fn number(number: u64) -> MessageNumber {

@@ -15,7 +15,7 @@ pub type Hand<S> = BTreeMap<MessageNumber, Arc<Arrival<S>>>;
 
 /// Messages that are placed in one go; the rest waits for the next one. What is placed in one go has to be told of in the
 /// header of one record.
-pub const PLACED_MAX: usize = 4_096;
+pub const PLACED_MAX: usize = super::outcome::OWED_MAX;
 
 /// What became of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,7 +172,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::testing::message;
-    use super::super::{Kind, Message};
+    use super::super::{Kind, Message, StoredAt};
     use super::*;
 
     fn arrival(number: u64, sequence: u64) -> Arc<Arrival<()>> {
@@ -180,7 +180,8 @@ mod tests {
             1 => Kind::Launched { rocket_type: "T".into(), speed: 500, mission: "M".into() },
             _ => Kind::SpeedIncreased(1),
         };
-        Arc::new(Arrival { sequence: Sequence(sequence), message: message(number, kind), corrects: false, stored: () })
+        let (sequence, stored_at) = (Sequence(sequence), StoredAt(0));
+        Arc::new(Arrival { sequence, stored_at, message: message(number, kind), corrects: false, stored: () })
     }
 
     fn verdicts_of(record: &mut Record, hand: &mut Hand<()>, numbers: &[(u64, u64)]) -> Vec<(u64, Verdict)> {
@@ -259,6 +260,7 @@ mod tests {
         let arrival = |(&at, sequence): (&usize, u64)| {
             Arc::new(Arrival {
                 sequence: Sequence(sequence),
+                stored_at: StoredAt(0),
                 message: messages[at].clone(),
                 corrects: false,
                 stored: (),

@@ -79,7 +79,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::super::testing::{channel, message};
-    use super::super::{Arrival, ArrivedSkip, Entry, Kind, MessageTime, Sequence, Skip, Survey};
+    use super::super::{Arrival, ArrivedSkip, Entry, Kind, MessageTime, Sequence, Skip, StoredAt, Survey};
     use super::*;
 
     fn number(number: u64) -> MessageNumber {
@@ -108,10 +108,21 @@ mod tests {
         let mut survey = Survey::default();
         for (at, sequence) in seen.iter().zip(1..) {
             let (message, sequence) = (message(*at, Kind::SpeedIncreased(1)), Sequence(sequence));
-            survey.see(&Entry::Message(Arc::new(Arrival { sequence, message, corrects: false, stored: () })));
+            survey.see(&Entry::Message(Arc::new(Arrival {
+                sequence,
+                message,
+                corrects: false,
+                stored_at: StoredAt(0),
+                stored: (),
+            })));
         }
         let skip = Skip { channel: channel(), up_to: number(up_to), time: time(), reason: "lost".into() };
-        survey.see::<()>(&Entry::Skip(ArrivedSkip { sequence: Sequence(99), skip, stored: () }));
+        survey.see::<()>(&Entry::Skip(ArrivedSkip {
+            sequence: Sequence(99),
+            skip,
+            stored_at: StoredAt(0),
+            stored: (),
+        }));
         Acts::all(&Arc::new(survey))
     }
 

@@ -25,7 +25,7 @@ use crate::broker::read_back::locate;
 use crate::broker::signals::Signals;
 use crate::broker::store::{Store, Versioned};
 use crate::broker::{Broker, BrokerError, Stored};
-use crate::domain::{Became, Channel, Entry, MessageNumber, Record, Sequence, Skip};
+use crate::domain::{self, Became, Channel, Entry, MessageNumber, Record, Sequence, Skip};
 use crate::http::{Answer, RequestId, Routes, is_read};
 use crate::logging::Limit;
 
@@ -136,7 +136,7 @@ impl Events {
     }
 
     async fn look_until_known(&self, event: &Event, deadline: Instant) -> Result<Look, BrokerError> {
-        let mut signals = Signals::subscribe(&self.broker, event.id, event.in_sequence_of()).await?;
+        let mut signals = Signals::subscribe(&self.broker, event.identity(), event.in_sequence_of()).await?;
         let mut pause = LOOK_PAUSE_MIN;
         loop {
             let over = self.shutdown.is_cancelled() || Instant::now() >= deadline;
@@ -155,12 +155,12 @@ impl Events {
     async fn look(&self, event: &Event) -> Result<Look, BrokerError> {
         let (mut seen, mut revision) = in_time(self.read(event)).await?;
         for _ in 1..READINGS_MAX {
-            if seen.outcome.is_none() || seen.has_effect(event.id, event.asked) {
+            if seen.outcome.is_none() || seen.has_effect(event.identity(), event.asked) {
                 break;
             }
             (seen, revision) = in_time(self.read(event)).await?;
         }
-        Ok(Look { status: seen.status(event.id, event.asked), revision })
+        Ok(Look { status: seen.status(event.identity(), event.asked), revision })
     }
 
     /// Reads what is stored, in the order on which a status relies.
@@ -179,8 +179,8 @@ impl Events {
             Some(Err(_)) => Record::to_be_read_back(),
         };
         let mut seen = Seen { record, owed: found.owed, at: found.at, progress, outcome: None };
-        if seen.may_be_told(event.id, event.asked) {
-            seen.outcome = outcome_of(&self.broker, event.id).await?;
+        if seen.may_be_told(event.identity(), event.asked) {
+            seen.outcome = outcome_of(&self.broker, event.identity()).await?;
         }
         Ok((seen, found.revision))
     }
@@ -198,6 +198,11 @@ impl Event {
         };
         let asked = entry.as_ref().map_or(Asked::Unreadable, Asked::of);
         Self { id, partition, channel: of_subject, number, message_type, asked, received_at }
+    }
+
+    /// What tells it from a message that lay at its place before, or will.
+    fn identity(&self) -> domain::Event {
+        domain::Event::new(self.id, self.received_at)
     }
 
     /// The channel whose record tells of it; none where it cannot be read.

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use crate::broker::Stored;
 use crate::broker::progress::Progress;
-use crate::domain::{Became, Entry, MessageNumber, Outcome, Owed, Record, Sequence};
+use crate::domain::{Became, Entry, Event, MessageNumber, Outcome, Owed, Record};
 
 /// What an event is, as far as its status depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,22 +82,25 @@ impl Status {
 
 impl Seen {
     /// What is to be said of an event.
-    pub fn status(&self, event: Sequence, asked: Asked) -> Status {
-        if let Some(Outcome { became, at, .. }) = self.owed_outcome(event).or_else(|| self.outcome.clone()) {
+    pub fn status(&self, event: Event, asked: Asked) -> Status {
+        let told = || self.outcome.clone().filter(|_| self.may_be_so(asked));
+        if let Some(Outcome { became, at, .. }) = self.owed_outcome(event).or_else(told) {
             return Status::Final(became, Some(at));
         }
         if let Some(missing) = self.missing_before(event, asked) {
             return Status::Waiting(missing);
         }
         match self.progress {
-            Some(progress) if event <= progress.acknowledged && self.owed.since.is_none() => self.settled(event, asked),
-            Some(progress) if event <= progress.delivered => Status::Processing,
+            Some(progress) if event.sequence <= progress.acknowledged && self.owed.since.is_none() => {
+                self.settled(event, asked)
+            }
+            Some(progress) if event.sequence <= progress.delivered => Status::Processing,
             _ => Status::Pending,
         }
     }
 
     /// What an event is of which nothing was told, though it was let go and nothing is owed: its outcome is lost.
-    fn settled(&self, event: Sequence, asked: Asked) -> Status {
+    fn settled(&self, event: Event, asked: Asked) -> Status {
         match asked {
             Asked::Skip if self.is_followed(event) => Status::Final(Became::Processed, None),
             asked if self.is_placed_otherwise(event, asked) => Status::Final(Became::Duplicate, None),
@@ -107,7 +110,7 @@ impl Seen {
 
     /// Whether the record has what an outcome tells of. One that was read before has not: an outcome of that kind may be
     /// another one's a moment later, and a view that is like that record does not show the effect.
-    pub fn has_effect(&self, event: Sequence, asked: Asked) -> bool {
+    pub fn has_effect(&self, event: Event, asked: Asked) -> bool {
         match asked {
             Asked::Message(number) => self.record.has_passed(number),
             Asked::Correction(_) | Asked::Skip => self.is_followed(event),
@@ -115,22 +118,31 @@ impl Seen {
         }
     }
 
+    /// Whether what was told of a message can be so: not where the record has not come to its number. Then the record is
+    /// another one than that of which it was told: older, restored or folded anew.
+    fn may_be_so(&self, asked: Asked) -> bool {
+        match asked {
+            Asked::Message(number) => self.record.has_passed(number),
+            Asked::Correction(_) | Asked::Skip | Asked::Unreadable => true,
+        }
+    }
+
     /// Whether an outcome may have been told that could be relied on: not of what no record shows, as long as it is held
     /// unacknowledged. (What was acknowledged and is in no record was in one that is lost.)
-    pub fn may_be_told(&self, event: Sequence, asked: Asked) -> bool {
-        let is_acknowledged = self.progress.is_some_and(|progress| event <= progress.acknowledged);
+    pub fn may_be_told(&self, event: Event, asked: Asked) -> bool {
+        let is_acknowledged = self.progress.is_some_and(|progress| event.sequence <= progress.acknowledged);
         self.owed_outcome(event).is_none() && (is_acknowledged || self.has_effect(event, asked))
     }
 
     /// What the record says itself. While changes of acts are being told, what it lists may be one of them.
-    fn owed_outcome(&self, event: Sequence) -> Option<Outcome> {
+    fn owed_outcome(&self, event: Event) -> Option<Outcome> {
         let placed = self.owed.placed.iter().rev().filter(|_| self.owed.since.is_none());
         let (_, refusal) = placed.copied().find(|(placed, _)| *placed == event)?;
         Some(Outcome { event, became: Became::placed(refusal), at: self.at, after_acts: self.record.acts })
     }
 
     /// The number that a message waits for. A record that could move is on its way, and it is not known up to where.
-    fn missing_before(&self, event: Sequence, asked: Asked) -> Option<MessageNumber> {
+    fn missing_before(&self, event: Event, asked: Asked) -> Option<MessageNumber> {
         let number = self.number_taken_up(event, asked)?;
         let parked = &self.record.parked;
         let is_beyond = || parked.beyond().is_some() && parked.ranges().last().is_some_and(|last| last.last < number);
@@ -140,13 +152,13 @@ impl Seen {
 
     /// Whether the number was passed by something else. Its own outcome would have been told, and it was not skipped:
     /// what is skipped did not arrive before, and is a dead letter.
-    fn is_placed_otherwise(&self, event: Sequence, asked: Asked) -> bool {
+    fn is_placed_otherwise(&self, event: Event, asked: Asked) -> bool {
         let passed = |number| self.record.has_passed(number) && self.record.skipped.contains(number) != Some(true);
         self.number_taken_up(event, asked).is_some_and(passed)
     }
 
     /// The number of a message; of a correction once it was taken up.
-    fn number_taken_up(&self, event: Sequence, asked: Asked) -> Option<MessageNumber> {
+    fn number_taken_up(&self, event: Event, asked: Asked) -> Option<MessageNumber> {
         match asked {
             Asked::Message(number) => Some(number),
             Asked::Correction(number) => Some(number).filter(|_| self.is_followed(event)),
@@ -154,8 +166,8 @@ impl Seen {
         }
     }
 
-    fn is_followed(&self, act: Sequence) -> bool {
-        act <= self.record.acts
+    fn is_followed(&self, act: Event) -> bool {
+        act.sequence <= self.record.acts
     }
 }
 
@@ -164,9 +176,9 @@ mod tests {
     use super::*;
     use crate::domain::outcome::Since;
     use crate::domain::record::Last;
-    use crate::domain::{MessageTime, Parked, Refusal};
+    use crate::domain::{MessageTime, Parked, Refusal, Sequence, StoredAt};
 
-    const EVENT: Sequence = Sequence(50);
+    const EVENT: Event = Event { sequence: Sequence(50), stored_at: StoredAt(7) };
     const AT: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
     const SINCE: Option<Since> = Some(Since { acts: Sequence(1), passed: 3 });
 
@@ -189,7 +201,8 @@ mod tests {
     }
 
     fn owing(refusal: Option<Refusal>, since: Option<Since>) -> Seen {
-        let placed = vec![(Sequence(49), None), (EVENT, refusal), (Sequence(51), None)];
+        let at = |sequence| Event { sequence: Sequence(sequence), ..EVENT };
+        let placed = vec![(at(49), None), (EVENT, refusal), (at(51), None)];
         Seen { owed: Owed { placed, since }, ..seen(60, 60) }
     }
 
@@ -222,6 +235,24 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_final_that_another_life_of_the_stream_says() {
+        // The record owes the outcome of a message that lay there before.
+        let before = Event { stored_at: StoredAt(6), ..EVENT };
+        let owed = Owed { placed: vec![(before, None)], since: None };
+        let owing_before = |seen: Seen| Seen { owed: owed.clone(), ..seen };
+        // The record was restored, and does not have what was told.
+        let (next, seven) = (Asked::Message(number(5)), Asked::Message(number(7)));
+        check([
+            (owing_before(seen(60, 49)), next, Status::Processing),
+            (owing_before(seen(60, 60)), seven, Status::Waiting(number(5))),
+            (told(Became::Processed), next, Status::Processing),
+            (told(Became::Failed("why".into())), seven, Status::Waiting(number(5))),
+            (Seen { progress: None, ..told(Became::Processed) }, next, Status::Pending),
+        ]);
+        assert!(owing_before(seen(60, 60)).may_be_told(EVENT, seven));
+    }
+
+    #[test]
     fn what_waits_says_for_which_number() {
         let waiting = Status::Waiting(number(5));
         let beyond = |mut seen: Seen| {
@@ -238,7 +269,7 @@ mod tests {
             seen
         };
         let following = |mut seen: Seen| {
-            seen.record.acts = EVENT;
+            seen.record.acts = EVENT.sequence;
             seen
         };
         let without_durable = |seen: Seen| Seen { progress: None, ..seen };
@@ -268,7 +299,7 @@ mod tests {
         let passed = Asked::Message(number(4));
         let corrected = Asked::Correction(number(4));
         let following = |mut seen: Seen| {
-            seen.record.acts = EVENT;
+            seen.record.acts = EVENT.sequence;
             seen
         };
         let skipping = |mut seen: Seen| {
@@ -317,7 +348,7 @@ mod tests {
 
     #[test]
     fn an_outcome_whose_effect_the_record_lacks_is_not_relied_on() {
-        let following = Seen { record: Record { acts: EVENT, ..seen(60, 60).record }, ..seen(60, 60) };
+        let following = Seen { record: Record { acts: EVENT.sequence, ..seen(60, 60).record }, ..seen(60, 60) };
         let rows = [
             (Asked::Message(number(4)), true, true),
             (Asked::Message(number(5)), false, false),

@@ -23,7 +23,7 @@ use crate::domain::parked::{Range, Waiting};
 use crate::domain::record::Unreadable;
 use crate::domain::shortfall::Base;
 use crate::domain::{
-    Channel, Entry, Goal, MessageNumber, Parked, Placed, Record, Refusal, Replay, Sequence, Turn, shortfall,
+    Channel, Entry, Event, Goal, MessageNumber, Parked, Placed, Record, Refusal, Replay, Sequence, Turn, shortfall,
 };
 use crate::replay::ChannelReplay;
 
@@ -56,9 +56,9 @@ pub struct Wrong {
     /// Whether all messages of the channel were acknowledged.
     pub is_settled: bool,
     /// Messages that took their place, and of which nobody was told.
-    pub untold: Vec<(Sequence, Option<Refusal>)>,
+    pub untold: Vec<(Event, Option<Refusal>)>,
     /// The same of messages whose number had been skipped before they arrived.
-    pub untold_late: BTreeSet<Sequence>,
+    pub untold_late: BTreeSet<Event>,
 }
 
 /// Looks at one channel. What was told is needed only by who means to write.
@@ -208,8 +208,8 @@ struct Reading<'a> {
     corrections_wait: bool,
     /// Whether the record knows of everything that was acknowledged.
     accounted: bool,
-    untold: Vec<(Sequence, Option<Refusal>)>,
-    untold_late: BTreeSet<Sequence>,
+    untold: Vec<(Event, Option<Refusal>)>,
+    untold_late: BTreeSet<Event>,
 }
 
 impl<'a> Reading<'a> {
@@ -277,9 +277,9 @@ impl<'a> Reading<'a> {
     fn note_untold(&mut self, told: &Told, placed: Vec<Placed<usize>>) {
         for placed in placed {
             if let Placed::Message(arrival, verdict) = placed
-                && !told.contains(arrival.sequence)
+                && !told.contains(arrival.event())
             {
-                self.untold.push((arrival.sequence, verdict.err()));
+                self.untold.push((arrival.event(), verdict.err()));
             }
         }
     }
@@ -288,7 +288,7 @@ impl<'a> Reading<'a> {
         let acts = replay.acts();
         let plain = entries.iter().filter_map(Entry::message).filter(|arrival| !arrival.corrects);
         let late = plain.filter(|arrival| acts.skipped_from(arrival.message.number).is_some());
-        self.untold_late.extend(late.map(|arrival| arrival.sequence).filter(|event| !told.contains(*event)));
+        self.untold_late.extend(late.map(|arrival| arrival.event()).filter(|event| !told.contains(*event)));
     }
 
     fn is_right(&self, should_be: &Record, is_settled: bool) -> bool {

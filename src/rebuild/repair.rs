@@ -12,7 +12,7 @@ use super::look::Wrong;
 use crate::broker::read_back::read_one;
 use crate::broker::{Broker, BrokerError, DeadLetter, NatsPartition, Reason, TrackBroker as _};
 use crate::domain::outcome::{LATE, OWED_MAX};
-use crate::domain::{Became, Channel, Outcome, Owed, Refusal, Sequence};
+use crate::domain::{Became, Channel, Event, Outcome, Owed, Refusal, Sequence};
 use crate::fail_point;
 
 /// Dead letters that are stored at once.
@@ -45,11 +45,11 @@ pub async fn repair(
 
 async fn tell(
     partition: &NatsPartition,
-    placed: &[(Sequence, Option<Refusal>)],
+    placed: &[(Event, Option<Refusal>)],
     at: OffsetDateTime,
     after_acts: Sequence,
 ) -> Result<(), BrokerError> {
-    let outcome = |(event, refusal): &(Sequence, Option<Refusal>)| Outcome {
+    let outcome = |(event, refusal): &(Event, Option<Refusal>)| Outcome {
         event: *event,
         became: Became::placed(*refusal),
         at,
@@ -72,7 +72,7 @@ async fn bury(broker: &Broker, partition: &NatsPartition, wrong: &Wrong) -> Resu
     let letters: Vec<_> = refused.chain(late).collect();
     for letters in letters.chunks(LETTERS_AT_ONCE) {
         try_join_all(letters.iter().map(|(event, reason, error, acts)| async move {
-            let Some(stored) = read_one(broker, *event).await? else { return Ok(()) };
+            let Some(stored) = read_one(broker, event.sequence).await? else { return Ok(()) };
             let letter = DeadLetter { stored: &stored, reason: *reason, error: error.clone(), after_acts: *acts };
             partition.bury(&letter).await
         }))

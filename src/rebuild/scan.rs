@@ -11,7 +11,7 @@ use super::told::Told;
 use crate::broker::read_back::read_partition;
 use crate::broker::{Broker, BrokerError};
 use crate::domain::outcome::OWED_MAX;
-use crate::domain::{Arrival, Channel, Entry, Hand, Record, Refusal, Sequence, Verdict, take_up};
+use crate::domain::{Arrival, Channel, Entry, Event, Hand, Record, Refusal, Sequence, Verdict, take_up};
 
 /// Messages of one partition that wait in memory, without their bytes: mostly some 300 bytes each, 3 KiB at most. Beyond
 /// it the channel is set aside whose message was one too many.
@@ -27,7 +27,7 @@ pub struct Folded {
     /// The last of its messages that was seen.
     pub seen: Sequence,
     /// Messages that took their place, and of which nobody was told, where that is asked for.
-    pub untold: Vec<(Sequence, Option<Refusal>)>,
+    pub untold: Vec<(Event, Option<Refusal>)>,
 }
 
 /// The channels of one partition, as they should be.
@@ -46,7 +46,7 @@ struct Desk {
     record: Record,
     hand: Hand<usize>,
     seen: Sequence,
-    untold: Vec<(Sequence, Option<Refusal>)>,
+    untold: Vec<(Event, Option<Refusal>)>,
 }
 
 impl Desk {
@@ -63,10 +63,10 @@ impl Desk {
     fn take_once(&mut self, arrivals: &[Arc<Arrival<usize>>], told: Option<&Told>) {
         let verdicts = take_up(&mut self.record, &mut self.hand, arrivals);
         let Some(told) = told else { return };
-        let untold = verdicts.into_iter().filter(|(arrival, _)| !told.contains(arrival.sequence));
+        let untold = verdicts.into_iter().filter(|(arrival, _)| !told.contains(arrival.event()));
         self.untold.extend(untold.filter_map(|(arrival, verdict)| match verdict {
-            Verdict::Applied => Some((arrival.sequence, None)),
-            Verdict::Refused(refusal) => Some((arrival.sequence, Some(refusal))),
+            Verdict::Applied => Some((arrival.event(), None)),
+            Verdict::Refused(refusal) => Some((arrival.event(), Some(refusal))),
             Verdict::Duplicate | Verdict::Late | Verdict::Passed | Verdict::Parked => None,
         }));
     }
@@ -136,7 +136,11 @@ impl<'a> Scan<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Kind, Message, MessageNumber, MessageTime};
+    use crate::broker::outcomes::ReportedRange;
+    use crate::domain::{Kind, Message, MessageNumber, MessageTime, StoredAt};
+
+    /// When all messages were stored.
+    const AT: i64 = 5;
 
     fn channel(id: u32) -> Channel {
         Channel::parse(&format!("193270a9-c9cf-404a-8f83-{id:012x}")).unwrap()
@@ -149,7 +153,13 @@ mod tests {
             time: MessageTime::parse("2022-02-02T19:39:05Z").unwrap(),
             kind: Kind::SpeedIncreased(1),
         };
-        Entry::Message(Arc::new(Arrival { sequence: Sequence(sequence), message, corrects, stored: 1 }))
+        Entry::Message(Arc::new(Arrival {
+            sequence: Sequence(sequence),
+            stored_at: StoredAt(AT),
+            message,
+            corrects,
+            stored: 1,
+        }))
     }
 
     #[test]
@@ -179,11 +189,14 @@ mod tests {
 
     #[test]
     fn who_was_not_told_is_known() {
-        let told = Told::of(vec![(1, 2)]);
+        // What was told of the third is about another message, which lay there before the stream lost its end.
+        let range = |first, last, at| ReportedRange { first, last, earliest: at, latest: at };
+        let told = Told::of(vec![range(1, 2, StoredAt(AT)), range(3, 3, StoredAt(AT - 1))]);
         let mut scan = Scan { told: Some(&told), ..Scan::default() };
         scan.take([entry(1, 1, 1, false), entry(1, 3, 2, false), entry(1, 2, 3, false)].into_iter());
         let refused = Some(Refusal::NotLaunched);
-        assert_eq!(scan.into_parts().0[0].untold, [(Sequence(3), refused)]);
+        let third = Event { sequence: Sequence(3), stored_at: StoredAt(AT) };
+        assert_eq!(scan.into_parts().0[0].untold, [(third, refused)]);
     }
 
     #[test]

@@ -22,8 +22,8 @@ use crate::broker::{AckHandle, BrokerError, DeadLetter, Reason, Stored, TrackBro
 use crate::domain::outcome::{LATE, OWED_MAX, Since};
 use crate::domain::shortfall::Base;
 use crate::domain::{
-    Acts, Arrival, Became, Channel, Entry, Goal, MessageNumber, Outcome, Owed, Placed, Record, Sequence, Shortfall,
-    Turn, shortfall,
+    Acts, Arrival, Became, Channel, Entry, Event, Goal, MessageNumber, Outcome, Owed, Placed, Record, Sequence,
+    Shortfall, Turn, shortfall,
 };
 use crate::fail_point;
 use crate::replay::{ChannelReplay, Read};
@@ -78,13 +78,13 @@ struct Running {
     changes: Changes,
     /// Messages that came after a skip of their number that was not followed before: some may have been let go since,
     /// as waiting.
-    late: BTreeMap<Sequence, MessageNumber>,
+    late: BTreeMap<Event, MessageNumber>,
     /// The dead letters of refused messages that there are, by event. One may have several: of before and after an act.
-    letters: BTreeMap<Sequence, Vec<u64>>,
+    letters: BTreeMap<Event, Vec<u64>>,
     next_letter: Option<u64>,
     /// Events with a dead letter that apply now. Some never were refused in a record that was written: by a folding anew
     /// that came to no end.
-    applied: BTreeSet<Sequence>,
+    applied: BTreeSet<Event>,
 }
 
 /// What a step has come to.
@@ -213,16 +213,19 @@ impl ActJob {
         tracing::error!(%channel, %shortfall, "what an operator asked for cannot be done");
         let acts = self.held.extract_if(.., |(cause, _)| matches!(cause, Cause::Act(_)));
         let (acts, handles): (Vec<_>, Vec<_>) = acts.unzip();
-        let failed = acts.iter().filter_map(Cause::act).map(|event| failed(event, shortfall, at, after_acts));
+        let held: BTreeSet<_> = acts.iter().filter_map(Cause::act).collect();
+        let known = running.reading.replay.acts();
+        let events = known.after(Sequence(0)).filter(|event| held.contains(&event.sequence));
+        let failed = events.map(|event| failed(event, shortfall, at, after_acts));
         broker.tell(failed.collect()).await?;
         Ok(if handles.is_empty() { Step::Vain } else { Step::Done(handles) })
     }
 
     /// Lets everything go that is followed now; an act that came while the channel was read may not be.
-    fn let_go(&mut self, desk: &Desk, failed: &BTreeSet<Sequence>) -> Vec<AckHandle> {
+    fn let_go(&mut self, desk: &Desk, failed: &BTreeSet<Event>) -> Vec<AckHandle> {
         let Some(known) = &desk.known else { return Vec::new() };
         let is_done = |cause: &Cause| {
-            let has_failed = cause.act().is_some_and(|act| failed.contains(&act));
+            let has_failed = cause.act().is_some_and(|act| failed.iter().any(|event| event.sequence == act));
             has_failed || matches!(cause, Cause::Passed(_)) || cause.is_followed(&known.record)
         };
         self.held.extract_if(.., |(cause, _)| is_done(cause)).map(|(_, handle)| handle).collect()
@@ -230,14 +233,14 @@ impl ActJob {
 
     /// Tells what was changed, when the record is written; then the record owes nothing any more.
     /// Gives the acts that could not be followed.
-    async fn tell(&mut self, broker: &impl TrackBroker, desk: &mut Desk) -> Result<BTreeSet<Sequence>, BrokerError> {
+    async fn tell(&mut self, broker: &impl TrackBroker, desk: &mut Desk) -> Result<BTreeSet<Event>, BrokerError> {
         let Some(running) = self.running.take() else { return Ok(BTreeSet::new()) };
         let (acts, at) = (running.reading.replay.acts(), broker.now());
         let failed_acts = running.acts_out_of_reach();
         self.bury_late(broker, &acts).await?;
         let changed = running.changes.outcomes(at, acts.last());
         let judged = self.held.iter().filter_map(|(cause, _)| match cause {
-            Cause::Passed(arrival) => Some((arrival.sequence, judge(arrival, &acts))),
+            Cause::Passed(arrival) => Some((arrival.event(), judge(arrival, &acts))),
             Cause::Act(_) | Cause::CouldMove => None,
         });
         let of_acts = running.outcomes_of_acts(&acts).into_iter().filter(|(event, _)| !failed_acts.contains(event));
@@ -289,7 +292,7 @@ async fn bury_late(broker: &impl TrackBroker, late: impl Iterator<Item = &Stored
 }
 
 /// What becomes of an act that cannot be followed.
-fn failed(event: Sequence, lacks: Shortfall, at: OffsetDateTime, after_acts: Sequence) -> Outcome {
+fn failed(event: Event, lacks: Shortfall, at: OffsetDateTime, after_acts: Sequence) -> Outcome {
     Outcome { event, became: Became::Failed(lacks.to_string()), at, after_acts }
 }
 
@@ -334,7 +337,7 @@ impl Running {
     ) -> Result<(), BrokerError> {
         let page = broker.refused_letters(channel, from).await?;
         for letter in page.letters {
-            if let Some(event) = letter.event {
+            if let Some(event) = letter.event() {
                 self.letters.entry(event).or_default().push(letter.id);
             }
         }
@@ -375,7 +378,7 @@ impl Running {
         };
         let late: Vec<_> = entries.iter().filter_map(Entry::message).filter(is_late).collect();
         bury_late(broker, late.iter().map(|arrival| &arrival.stored)).await?;
-        self.late.extend(late.iter().map(|arrival| (arrival.sequence, arrival.message.number)));
+        self.late.extend(late.iter().map(|arrival| (arrival.event(), arrival.message.number)));
         self.bury(broker, dead).await?;
         Ok(true)
     }
@@ -408,7 +411,7 @@ impl Running {
     }
 
     /// The acts that change what lies before the record from which the fold has gone on: they cannot be followed.
-    fn acts_out_of_reach(&self) -> BTreeSet<Sequence> {
+    fn acts_out_of_reach(&self) -> BTreeSet<Event> {
         match self.only_from {
             Some(Since { acts, passed }) => self.reading.replay.acts().touching(acts, passed).collect(),
             None => BTreeSet::new(),
@@ -418,7 +421,7 @@ impl Running {
     /// Whether there is nothing to write: all acts that are new cannot be followed, and nothing else has changed.
     fn changes_nothing(&self, folded: &Record, written: &Record) -> bool {
         let out_of_reach = self.acts_out_of_reach();
-        let is_followed = |act: &Sequence| !out_of_reach.contains(act);
+        let is_followed = |act: &Event| !out_of_reach.contains(act);
         let acts = match self.reading.replay.acts().after(written.acts).any(|act| is_followed(&act)) {
             true => folded.acts,
             false => written.acts,
@@ -439,7 +442,7 @@ impl Running {
     /// Notes what applies with all acts and is a dead letter.
     fn note_applied(&mut self, placed: Option<&Vec<Placed<Stored>>>) {
         let applied = placed.into_iter().flatten().filter_map(|placed| match placed {
-            Placed::Message(arrival, Ok(())) => Some(arrival.sequence),
+            Placed::Message(arrival, Ok(())) => Some(arrival.event()),
             _ => None,
         });
         self.applied.extend(applied.filter(|event| self.letters.contains_key(event)));
@@ -448,7 +451,7 @@ impl Running {
     /// Keeps what is refused now, before the record passes it; what is a dead letter stays the one that it is.
     async fn bury(&self, broker: &impl TrackBroker, dead: Vec<Dead>) -> Result<(), BrokerError> {
         let acts = self.reading.replay.acts().last();
-        let letters = dead.iter().filter(|dead| !self.letters.contains_key(&dead.arrival.sequence));
+        let letters = dead.iter().filter(|dead| !self.letters.contains_key(&dead.arrival.event()));
         let letters = letters.map(|dead| DeadLetter {
             stored: &dead.arrival.stored,
             reason: Reason::Refused,
@@ -460,7 +463,7 @@ impl Running {
 
     /// What became of the acts themselves and of what they left without a place; of a correction that took its place,
     /// that is among the changes.
-    fn outcomes_of_acts(&self, acts: &Acts) -> Vec<(Sequence, Became)> {
+    fn outcomes_of_acts(&self, acts: &Acts) -> Vec<(Event, Became)> {
         let since = self.changes.acts();
         let skips = acts.skips_after(since).map(|event| (event, Became::Processed));
         let overtaken = acts.overtaken_after(since).map(|event| (event, Became::Duplicate));

@@ -7,10 +7,10 @@ use time::OffsetDateTime;
 
 use crate::broker::Stored;
 use crate::domain::outcome::Since;
-use crate::domain::{Arrival, Became, Outcome, Placed, Refusal, Sequence};
+use crate::domain::{Arrival, Became, Event, Outcome, Placed, Refusal, Sequence};
 
 /// Which event has a place, and why it was refused there, if it was.
-type Place = (Sequence, Option<Refusal>);
+type Place = (Event, Option<Refusal>);
 
 /// The changes since a state.
 pub struct Changes {
@@ -62,7 +62,7 @@ impl Changes {
         let (before, after) = (folds.next().unwrap_or_default(), folds.next().unwrap_or_default());
         for placed in before {
             if let Placed::Message(arrival, verdict) = placed {
-                self.note_before(arrival.message.number.get(), (arrival.sequence, verdict.err()));
+                self.note_before(arrival.message.number.get(), (arrival.event(), verdict.err()));
             }
         }
         after.into_iter().filter_map(|placed| self.note_after(placed)).collect()
@@ -77,13 +77,13 @@ impl Changes {
 
     fn note_after(&mut self, placed: Placed<Stored>) -> Option<Dead> {
         let Placed::Message(arrival, verdict) = placed else { return None };
-        let (number, now) = (arrival.message.number.get(), (arrival.sequence, verdict.err()));
+        let (number, now) = (arrival.message.number.get(), (arrival.event(), verdict.err()));
         let before = self.before.remove(&number);
         if number <= self.since.passed && before == Some(now) {
             return None;
         }
         self.now.insert(number, Change { before, now });
-        let was_refused = before.is_some_and(|(event, refusal)| event == arrival.sequence && refusal.is_some());
+        let was_refused = before.is_some_and(|(event, refusal)| event == arrival.event() && refusal.is_some());
         verdict.err().map(|refusal| Dead { arrival, refusal, was_refused })
     }
 
@@ -103,12 +103,12 @@ impl Changes {
     }
 
     /// What is to be told and has a place: the event, and why it is refused, if it is.
-    pub fn placed(&self) -> Vec<(Sequence, Option<Refusal>)> {
+    pub fn placed(&self) -> Vec<(Event, Option<Refusal>)> {
         self.to_tell().map(|change| change.now).collect()
     }
 
     /// Events that were refused and are applied now.
-    pub fn applied(&self) -> impl Iterator<Item = Sequence> {
+    pub fn applied(&self) -> impl Iterator<Item = Event> {
         self.to_tell().filter_map(|change| match (change.before, change.now) {
             (Some((before, Some(_))), (now, None)) if before == now => Some(now),
             _ => None,

@@ -9,7 +9,7 @@ use crate::broker::store::Versioned;
 use crate::broker::{BrokerError, Stored, TrackBroker};
 use crate::domain::outcome::{OWED_MAX, Since};
 use crate::domain::record::Unreadable;
-use crate::domain::{Became, Channel, Hand, Outcome, Owed, Record, Refusal, Sequence};
+use crate::domain::{Became, Channel, Event, Hand, Outcome, Owed, Record, Refusal};
 use crate::fail_point;
 
 /// What is in memory of one channel.
@@ -64,7 +64,7 @@ impl Desk {
         &mut self,
         broker: &impl TrackBroker,
         record: Record,
-        placed: Vec<(Sequence, Option<Refusal>)>,
+        placed: Vec<(Event, Option<Refusal>)>,
     ) -> Result<(), BrokerError> {
         if self.owed().is_some_and(|owed| owed.placed.len() + placed.len() > OWED_MAX) {
             self.tell(broker).await?;
@@ -94,7 +94,7 @@ impl Desk {
         let Some(known) = &self.known else { return Vec::new() };
         // While changes of acts are owed too, what is listed may be one of them: then it is as it was before.
         let after_acts = known.owed.since.map_or(known.record.acts, |since| since.acts);
-        let outcome = |(event, refusal): &(Sequence, Option<Refusal>)| Outcome {
+        let outcome = |(event, refusal): &(Event, Option<Refusal>)| Outcome {
             event: *event,
             became: Became::placed(*refusal),
             at: known.at,

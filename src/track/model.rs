@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use crate::broker::letter_box::{Letter, LetterPage};
 use crate::broker::read_back::Page;
 use crate::broker::store::Versioned;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Delivery, Reason, Stored};
-use crate::domain::{Channel, Outcome, Owed, Sequence};
+use crate::domain::{Channel, Event, Outcome, Owed, Sequence};
 
 /// One partition of a broker.
 #[derive(Default)]
@@ -31,7 +31,7 @@ pub struct Model {
     /// What dead letters are recognised by.
     letter_ids: BTreeSet<String>,
     /// What is told of each event.
-    pub outcomes: BTreeMap<u64, Outcome>,
+    pub outcomes: BTreeMap<Event, Outcome>,
     /// What was delivered and not acknowledged, or not delivered yet.
     pub unacknowledged: BTreeSet<u64>,
 }
@@ -48,7 +48,7 @@ struct Version {
 
 /// A dead letter.
 pub struct Kept {
-    pub event: Sequence,
+    pub event: Event,
     pub reason: Reason,
     token: String,
 }
@@ -78,7 +78,7 @@ impl Model {
         self.stream.push(Stored {
             sequence,
             channel_token: token.into(),
-            time: OffsetDateTime::UNIX_EPOCH,
+            time: OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(sequence.0 as i64),
             request_id: None,
             corrects,
             attempts_before: 0,
@@ -96,6 +96,11 @@ impl Model {
     pub fn deliver(&self, sequence: u64) -> Delivery {
         let handle = AckHandle(sequence.to_string().into());
         Delivery { stored: self.stream[sequence as usize - 1].clone(), handle }
+    }
+
+    /// What became of the message at a place, as it is told.
+    pub fn outcome(&self, sequence: u64) -> Option<&Outcome> {
+        self.outcomes.get(&self.stream.get(sequence as usize - 1)?.event())
     }
 
     /// The message that a handle is for.
@@ -144,7 +149,7 @@ impl Model {
     /// Tells what became of events.
     pub fn tell(&mut self, outcomes: Vec<Outcome>) {
         for outcome in outcomes {
-            let event = outcome.event.0;
+            let event = outcome.event;
             let known = self.outcomes.remove(&event);
             let counts = known.into_iter().chain([outcome]).reduce(Outcome::or);
             self.outcomes.extend(counts.map(|counts| (event, counts)));
@@ -153,7 +158,7 @@ impl Model {
 
     /// Stores a dead letter once; tells whether this was the time.
     pub fn bury(&mut self, letter: &DeadLetter<'_>) -> bool {
-        let (event, token) = (letter.stored.sequence, letter.stored.channel_token.clone());
+        let (event, token) = (letter.stored.event(), letter.stored.channel_token.clone());
         let first = self.letter_ids.insert(letter.id());
         if first {
             self.letters.push(Some(Kept { event, reason: letter.reason, token }));
@@ -232,8 +237,8 @@ fn letter((id, kept): (u64, &Kept)) -> Letter {
         reason: kept.reason.name().into(),
         error: String::new(),
         channel_token: kept.token.clone(),
-        event: Some(kept.event),
-        received_at: None,
+        event: Some(kept.event.sequence),
+        received_at: Some(OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(kept.event.stored_at.0)),
         dead_at: OffsetDateTime::UNIX_EPOCH,
         attempts: 1,
         request_id: None,

@@ -14,7 +14,9 @@ use super::desk::Desk;
 use crate::broker::{BrokerError, DeadLetter, Reason, Stored, TrackBroker};
 use crate::domain::outcome::LATE;
 use crate::domain::sequencer::offer;
-use crate::domain::{Acts, Arrival, Became, MessageNumber, Outcome, Record, Refusal, Sequence, Verdict, take_up};
+use crate::domain::{
+    Acts, Arrival, Became, Event, MessageNumber, Outcome, Record, Refusal, Sequence, Verdict, take_up,
+};
 use crate::fail_point;
 use crate::logging::Limit;
 
@@ -89,10 +91,10 @@ fn is_unknown(record: &Record, number: MessageNumber) -> bool {
 }
 
 /// The messages that took their place.
-fn placed(verdicts: &[Judged]) -> Vec<(Sequence, Option<Refusal>)> {
+fn placed(verdicts: &[Judged]) -> Vec<(Event, Option<Refusal>)> {
     let placed = verdicts.iter().filter_map(|(arrival, verdict)| match verdict {
-        Verdict::Applied => Some((arrival.sequence, None)),
-        Verdict::Refused(refusal) => Some((arrival.sequence, Some(*refusal))),
+        Verdict::Applied => Some((arrival.event(), None)),
+        Verdict::Refused(refusal) => Some((arrival.event(), Some(*refusal))),
         _ => None,
     });
     placed.collect()
@@ -116,7 +118,7 @@ fn settled(broker: &impl TrackBroker, verdicts: &[Judged], after_acts: Sequence)
             }
             Verdict::Applied | Verdict::Refused(_) | Verdict::Parked => continue,
         };
-        settled.outcomes.push(Outcome { event: arrival.sequence, became, at, after_acts });
+        settled.outcomes.push(Outcome { event: arrival.event(), became, at, after_acts });
     }
     settled
 }

@@ -128,7 +128,7 @@ impl ModelBroker {
 
     /// The dead letters: the reason of each, by event.
     pub fn letters(&self) -> BTreeMap<u64, &'static str> {
-        self.state().model.letters().map(|(_, kept)| (kept.event.0, kept.reason.name())).collect()
+        self.state().model.letters().map(|(_, kept)| (kept.event.sequence.0, kept.reason.name())).collect()
     }
 }
 
@@ -140,7 +140,7 @@ impl State {
 
     /// What became of an event, as it is told.
     pub fn became(&self, event: u64) -> Option<&Became> {
-        self.model.outcomes.get(&event).map(|outcome| &outcome.became)
+        self.model.outcome(event).map(|outcome| &outcome.became)
     }
 }
 

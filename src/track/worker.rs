@@ -239,7 +239,7 @@ impl<B: TrackBroker> Worker<B> {
         for (malformed, handle, buried) in buried {
             match buried {
                 Ok(()) => {
-                    let (event, became) = (malformed.stored.sequence, Became::Failed(malformed.error));
+                    let (event, became) = (malformed.stored.event(), Became::Failed(malformed.error));
                     let outcome = Outcome { event, became, at, after_acts: Sequence(0) };
                     self.untold.buried.push((outcome, handle));
                 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::super::testing::{channel, message};
-use super::super::{ArrivedSkip, Kind, MessageTime, Skip};
+use super::super::{ArrivedSkip, Kind, MessageTime, Skip, StoredAt};
 use super::*;
 
 /// What lies in the stream, in its order.
@@ -20,13 +20,13 @@ fn entries(stream: &[Lies]) -> Vec<Entry<()>> {
         Lies::Message { number, kind, corrects } => {
             let message = message(*number, kind.clone());
             let (sequence, corrects) = (Sequence(sequence), *corrects);
-            Entry::Message(Arc::new(Arrival { sequence, message, corrects, stored: () }))
+            Entry::Message(Arc::new(Arrival { sequence, stored_at: StoredAt(0), message, corrects, stored: () }))
         }
         Lies::Skip(up_to) => {
             let (up_to, reason) = (MessageNumber::new(*up_to).unwrap(), "lost".into());
             let time = MessageTime::parse("2024-02-02T19:39:05Z").unwrap();
             let skip = Skip { channel: channel(), up_to, time, reason };
-            Entry::Skip(ArrivedSkip { sequence: Sequence(sequence), skip, stored: () })
+            Entry::Skip(ArrivedSkip { sequence: Sequence(sequence), stored_at: StoredAt(0), skip, stored: () })
         }
     };
     stream.iter().zip(1..).map(entry).collect()

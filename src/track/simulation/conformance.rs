@@ -22,7 +22,7 @@ use crate::broker::{
     Broker, BrokerError, DeadLetter, Delivery, LogReader as _, NatsPartition, Outgoing, Publisher, Reason, TrackBroker,
 };
 use crate::domain::outcome::Since;
-use crate::domain::{Became, MessageNumber, Outcome, Owed, Refusal, Sequence};
+use crate::domain::{Became, Event, MessageNumber, Outcome, Owed, Refusal, Sequence, StoredAt};
 use crate::track::testing::ModelBroker;
 
 /// Operations of one script.
@@ -98,7 +98,7 @@ impl Both {
         let expected = if self.random.happens(60) { self.random.below(there + 2) } else { there };
         let record = format!(r#"{{"format":1,"number":{}}}"#, self.random.bits()).into_bytes();
         let refusal = self.random.pick(&[None, Some(Refusal::Exploded)]);
-        let placed = (0..self.random.below(4)).map(|_| (Sequence(self.random.below(1_000)), refusal)).collect();
+        let placed = (0..self.random.below(4)).map(|_| (self.event(1_000), refusal)).collect();
         let since = self.random.pick(&[None, Some(Since { acts: Sequence(7), passed: 3 })]);
         let owed = Owed { placed, since };
         let real = self.real.write(&channel, record.clone(), &owed, expected).await;
@@ -106,22 +106,32 @@ impl Both {
         assert_eq!(real, model, "write over {expected}, where {there} is");
     }
 
+    /// A message at a place below this one, in one life of the stream or another.
+    fn event(&mut self, end: u64) -> Event {
+        let (sequence, stored_at) = (Sequence(self.random.below(end)), StoredAt(self.random.bits() as i64 >> 24));
+        Event { sequence, stored_at }
+    }
+
     async fn tell(&mut self) {
         let random = &mut self.random;
         // Few, or so many that those that lie apart are told under one subject.
         let (apart, count) = (random.pick(&[1, 700]), random.pick(&[3, 80]));
+        // One life of the stream begins when the one before it is over.
+        let life = random.below(2);
         let mut drawn = || {
             let (event, after_acts) = (apart * random.within(1, 20), random.below(3));
             // After the same act it is always the same, but that a copy may be told to be one.
-            let became = if random.happens(60) { Became::Duplicate } else { became(event + after_acts) };
-            Outcome { event: Sequence(event), became, at: OffsetDateTime::UNIX_EPOCH, after_acts: Sequence(after_acts) }
+            let became = if random.happens(60) { Became::Duplicate } else { became(event + life + after_acts) };
+            // In the other life of the stream the same places were stored a thousand milliseconds later.
+            let event = Event { sequence: Sequence(event), stored_at: StoredAt((event + 1_000 * life) as i64) };
+            Outcome { event, became, at: OffsetDateTime::UNIX_EPOCH, after_acts: Sequence(after_acts) }
         };
         let outcomes: Vec<_> = (0..count).map(|_| drawn()).collect();
         let (real, model) = (self.real.tell(outcomes.clone()).await, self.model.tell(outcomes.clone()).await);
         assert_eq!(real, model, "tell");
         for event in outcomes.iter().map(|outcome| outcome.event) {
             let real = outcome_of(&self.broker, event).await.unwrap();
-            assert_eq!(real.as_ref(), self.model.state().model.outcomes.get(&event.0), "outcome of {event}");
+            assert_eq!(real.as_ref(), self.model.state().model.outcomes.get(&event), "outcome of {event}");
         }
     }
 
@@ -141,7 +151,7 @@ impl Both {
         let real = self.real.refused_letters(&channel, from).await.unwrap();
         let model = self.model.refused_letters(&channel, from).await.unwrap();
         let ids = |page: &crate::broker::letter_box::LetterPage| {
-            page.letters.iter().map(|letter| (letter.id, letter.event, letter.reason.clone())).collect::<Vec<_>>()
+            page.letters.iter().map(|letter| (letter.id, letter.event(), letter.reason.clone())).collect::<Vec<_>>()
         };
         assert_eq!((ids(&real), real.next), (ids(&model), model.next), "letters");
         let id = self.random.within(1, 16);

@@ -187,7 +187,7 @@ impl Laws {
 
     /// It was told what became of an event.
     pub fn told(&mut self, outcome: &Outcome, counts: &Outcome) -> Lawful {
-        let event = outcome.event.0;
+        let event = outcome.event.sequence.0;
         let Line { channel, said } = self.events[event as usize - 1].line;
         match said {
             Said::Malformed(_) => {
@@ -205,6 +205,7 @@ impl Laws {
     }
 
     fn check_told(&mut self, at: usize, said: Said, Outcome { event, became, .. }: &Outcome) -> Lawful {
+        let event = event.sequence;
         let (Said::Message(sent) | Said::Correction(sent)) = said else { return Ok(()) };
         let Facts { last, acts, .. } = self.channels[at].facts;
         let number = sent.number;
@@ -220,7 +221,7 @@ impl Laws {
             became => {
                 let refused = if let Became::Failed(why) = became { Some(why.as_str()) } else { None };
                 let so =
-                    self.sometimes(at, acts, |truth| truth.at(number).refused == refused && is_at(truth, said, *event));
+                    self.sometimes(at, acts, |truth| truth.at(number).refused == refused && is_at(truth, said, event));
                 law!(so && number <= last, "{event} is told to be {became:?} and is not");
                 self.channels[at].told |= 1 << number;
             }
@@ -364,7 +365,7 @@ impl OfChannel {
             Said::Message(sent) | Said::Correction(sent) => sent.number,
             Said::Skip(_) | Said::Malformed(_) => 0,
         };
-        self.owed = owed.placed.iter().fold(0, |bits, (event, _)| bits | 1 << number(event));
+        self.owed = owed.placed.iter().fold(0, |bits, (event, _)| bits | 1 << number(&event.sequence));
         self.owes_since = owed.since.is_some();
     }
 

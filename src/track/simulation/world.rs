@@ -331,9 +331,12 @@ impl World {
             format!("told: {}", told.collect::<Vec<_>>().join(", "))
         });
         for outcome in outcomes {
-            let event = outcome.event.0;
+            let event = outcome.event;
             self.model.tell(vec![outcome.clone()]);
-            let lawful = self.laws.told(&outcome, &self.model.outcomes[&event]);
+            let lawful = match self.model.deliver(event.sequence.0).stored.event() == event {
+                true => self.laws.told(&outcome, &self.model.outcomes[&event]),
+                false => Err(format!("{event} is told with another message's time")),
+            };
             self.judge(lawful);
         }
     }
@@ -353,7 +356,7 @@ impl World {
     pub fn remove_letter(&mut self, id: u64) {
         if let Some(kept) = self.model.remove_letter(id) {
             self.tell(|| format!("dead letter of {} is removed", kept.event));
-            self.laws.removed(kept.event);
+            self.laws.removed(kept.event.sequence);
         }
     }
 }
