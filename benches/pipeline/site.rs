@@ -83,9 +83,9 @@ impl Site {
         for _ in 0..messages {
             let message = fleet.next();
             let channel = message.channel()?;
-            let publish = PublishMessage::build()
-                .payload(message.body().into())
-                .message_id(message_id(&channel, message.message_number()?));
+            let body: bytes::Bytes = message.body().into();
+            let id = message_id(&channel, message.message_number()?, &body);
+            let publish = PublishMessage::build().payload(body).message_id(id);
             acks.push_back(context.send_publish(subject(&channel), publish).await?);
             if acks.len() == ACKS_AWAITED_MAX
                 && let Some(oldest) = acks.pop_front()

@@ -150,7 +150,7 @@ impl Publisher {
         let Outgoing { channel, identity, request_id, payload } = outgoing;
         let message = PublishMessage::build().payload(payload.clone()).expected_stream(STREAM);
         let mut message = match *identity {
-            Identity::Message(number) => message.message_id(message_id(channel, number)),
+            Identity::Message(number) => message.message_id(message_id(channel, number, payload)),
             Identity::Skip(up_to) => message.message_id(skip_id(channel, up_to)),
             Identity::Replay { letter, attempts, corrects } => {
                 let corrects = corrects.map(|number| number.get());

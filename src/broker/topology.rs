@@ -8,8 +8,14 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PriorityPolicy, ReplayPolicy, pull};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, SubjectTransform};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
 
 use crate::domain::{Channel, MessageNumber};
+
+/// Bytes of the digest in a message's id.
+const DIGEST_BYTES: usize = 16;
 
 /// The stream of all messages.
 pub const STREAM: &str = "ROCKETS";
@@ -70,7 +76,7 @@ pub const HEADER_CORRECTS: &str = "Rockets-Corrects";
 pub const HEADER_REPLAYS: &str = "Rockets-Replays";
 /// Header of a record: what was decided with it and may not have been told.
 pub const HEADER_OWED: &str = "Rockets-Owed";
-/// Header of a dead letter: `malformed`, `refused` or `skipped`.
+/// Header of a dead letter: `malformed`, `refused`, `skipped` or `conflict`.
 pub const HEADER_REASON: &str = "Rockets-Reason";
 /// Header of a dead letter: what is wrong, in words.
 pub const HEADER_ERROR: &str = "Rockets-Error";
@@ -126,9 +132,12 @@ pub fn partition_in(stored_subject: &str) -> u16 {
     stored_subject.split('.').nth(1).and_then(|partition| partition.parse().ok()).unwrap_or_default()
 }
 
-/// The id by which the broker recognises a repeated message.
-pub fn message_id(channel: &Channel, number: MessageNumber) -> String {
-    format!("{channel}-{number}")
+/// The id by which the broker recognises a repeated message: its number, and 128 bits of the SHA-256 of its channel and its
+/// bytes. Only the very same message is a repeat: another one with its number must be stored, or a sender could keep the
+/// true one out. It is short because the server keeps the ids of a whole window in memory.
+pub fn message_id(channel: &Channel, number: MessageNumber, body: &[u8]) -> String {
+    let digest = Sha256::new().chain_update(channel.to_string()).chain_update(body).finalize();
+    format!("{number}-{}", URL_SAFE_NO_PAD.encode(&digest[..DIGEST_BYTES]))
 }
 
 /// The same of a skip.
@@ -348,6 +357,18 @@ impl Topology {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_very_same_message_has_the_same_id() {
+        let channel = |end: &str| Channel::parse(&format!("193270a9-c9cf-404a-8f83-838e71d9ae{end}")).unwrap();
+        let id = |end, number, body: &[u8]| message_id(&channel(end), MessageNumber::new(number).unwrap(), body);
+        let first = id("67", 7, b"body");
+        assert_eq!((first.len(), first.as_str()), (24, "7-8iz2ZZyLcK4LjuGW64iISA"));
+        assert_eq!(first, id("67", 7, b"body"));
+        for other in [id("68", 7, b"body"), id("67", 8, b"body"), id("67", 7, b"bodies")] {
+            assert_ne!(first, other);
+        }
+    }
 
     #[test]
     fn subjects_name_the_channel() {
