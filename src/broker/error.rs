@@ -66,7 +66,7 @@ impl BrokerError {
     }
 
     /// The server's answer, if one is among the causes of what a call of the client returned.
-    pub fn answer_among_causes<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a jetstream::Error> {
+    fn answer_among_causes<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a jetstream::Error> {
         let mut cause = Some(error);
         while let Some(error) = cause {
             if let Some(answer) = error.downcast_ref::<jetstream::Error>() {

@@ -11,7 +11,9 @@ use std::fmt;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{self, pull};
-use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind, RequestError, RequestErrorKind};
+use async_nats::jetstream::context::{
+    CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind, RequestError, RequestErrorKind,
+};
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind};
 use async_nats::jetstream::{self, ErrorCode, stream};
@@ -310,7 +312,7 @@ async fn provision_stream(
 ) -> Result<Step, ProvisionError> {
     let object = stream_object(&desired.name);
     let Some(found) = found_stream(broker, &desired.name).await? else {
-        broker.changing().create_stream(made).await.map_err(|error| cannot_make(&object, &error))?;
+        broker.changing().create_stream(made).await.map_err(|error| cannot_make(&object, refusal_of_stream(&error)))?;
         return Ok(Step { object, outcome: Outcome::Made });
     };
     let differences = differences(&desired, &found);
@@ -320,7 +322,7 @@ async fn provision_stream(
         Means::Change { .. } => {
             let update = keeping_the_operators_fields(desired, found);
             let updated = broker.changing().update_stream(update).await;
-            updated.map_err(|error| cannot_change(&object, &differences, &error))?;
+            updated.map_err(|error| cannot_change(&object, &differences, refusal_of_stream(&error)))?;
             Outcome::Changed(differences)
         }
     };
@@ -336,7 +338,7 @@ async fn provision_durable(
     let name = desired.durable_name.clone().unwrap_or_default();
     let object = format!("durable {name}");
     let Some(found) = found_durable(broker, &name).await? else {
-        make_durable(broker, made).await.map_err(|error| cannot_make(&object, &error))?;
+        make_durable(broker, made).await.map_err(|error| cannot_make(&object, refusal_of_durable(&error)))?;
         return Ok(Step { object, outcome: Outcome::Made });
     };
     let differences = differences(&consumer_config(desired.clone()), &found);
@@ -346,7 +348,9 @@ async fn provision_durable(
         Means::MakeMissing => Outcome::Left(differences),
         Means::Change { .. } => {
             let update = keeping_the_operators_fields_of_a_durable(desired, found);
-            make_durable(broker, update).await.map_err(|error| cannot_change(&object, &differences, &error))?;
+            make_durable(broker, update)
+                .await
+                .map_err(|error| cannot_change(&object, &differences, refusal_of_durable(&error)))?;
             Outcome::Changed(differences)
         }
     };
@@ -370,16 +374,35 @@ fn has_more_than_its_stream(error: &ConsumerError) -> bool {
 }
 
 /// What the broker says against something, where it does not only ask for time.
-fn refusal(error: &(dyn std::error::Error + 'static)) -> Result<jetstream::Error, BrokerError> {
+fn refusal(answer: Option<jetstream::Error>, error: &dyn fmt::Display) -> Result<jetstream::Error, BrokerError> {
     const NOT_NOW: usize = 503;
-    match BrokerError::answer_among_causes(error) {
-        Some(answer) if answer.code() != NOT_NOW => Ok(answer.clone()),
-        _ => Err(BrokerError::from_causes(error)),
+    match answer {
+        Some(answer) if answer.code() != NOT_NOW => Ok(answer),
+        Some(answer) => Err(BrokerError::from_server(&answer)),
+        None => Err(BrokerError::unavailable(error)),
     }
 }
 
-fn cannot_make(object: &str, error: &(dyn std::error::Error + 'static)) -> BrokerError {
-    let answer = match refusal(error) {
+/// The same, of a stream.
+fn refusal_of_stream(error: &CreateStreamError) -> Result<jetstream::Error, BrokerError> {
+    let answer = match error.kind() {
+        CreateStreamErrorKind::JetStream(answer) => Some(answer),
+        _ => None,
+    };
+    refusal(answer, error)
+}
+
+/// The same, of a durable.
+fn refusal_of_durable(error: &ConsumerError) -> Result<jetstream::Error, BrokerError> {
+    let answer = match error.kind() {
+        ConsumerErrorKind::JetStream(answer) => Some(answer),
+        _ => None,
+    };
+    refusal(answer, error)
+}
+
+fn cannot_make(object: &str, refusal: Result<jetstream::Error, BrokerError>) -> BrokerError {
+    let answer = match refusal {
         Ok(answer) => answer,
         Err(error) => return error,
     };
@@ -396,9 +419,9 @@ fn cannot_make(object: &str, error: &(dyn std::error::Error + 'static)) -> Broke
 fn cannot_change(
     object: &str,
     differences: &[Difference],
-    error: &(dyn std::error::Error + 'static),
+    refusal: Result<jetstream::Error, BrokerError>,
 ) -> ProvisionError {
-    match refusal(error) {
+    match refusal {
         Ok(answer) => ProvisionError::Unchangeable {
             object: object.to_owned(),
             why: answer.to_string(),

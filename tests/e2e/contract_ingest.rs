@@ -306,11 +306,9 @@ async fn a_repeat_is_answered_with_the_first_event() {
     assert_eq!(post(service.addr(), launch(&channel)).await.data(), again);
     // Only the very same message is a repeat; another one with its number is stored, and judged there.
     let mut last = first;
-    for body in [
-        launch(&channel.to_uppercase()),
-        other_body,
-        message(&channel, 2, "RocketSpeedIncreased", &json!({"by": 1})),
-    ] {
+    for body in
+        [launch(&channel.to_uppercase()), other_body, message(&channel, 2, "RocketSpeedIncreased", &json!({"by": 1}))]
+    {
         let next = ingest(service.addr(), body).await;
         assert!(next > last);
         last = next;
