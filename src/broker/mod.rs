@@ -29,6 +29,7 @@ pub mod provision;
 pub mod publisher;
 mod pull;
 pub mod read_back;
+mod refusal;
 pub mod replays;
 pub mod signals;
 pub mod snapshot;
