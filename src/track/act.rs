@@ -8,6 +8,8 @@
 //! Also brought here: messages whose record does not remember whether their number was skipped, and channels in which
 //! corrections wait, because only a reading of the whole channel can tell.
 
+mod reach;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -16,14 +18,15 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use time::OffsetDateTime;
 
+use reach::Lacks;
+
 use super::changes::{Changes, Dead};
 use super::desk::Desk;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Reason, Stored, TrackBroker};
-use crate::domain::outcome::{LATE, OWED_MAX, Since};
-use crate::domain::shortfall::Base;
+use crate::domain::outcome::{LATE, Since};
 use crate::domain::{
     Acts, Arrival, Became, Channel, Entry, Event, Goal, MessageNumber, Outcome, Owed, Placed, Record, Sequence,
-    Shortfall, Turn, shortfall,
+    Shortfall, Turn,
 };
 use crate::fail_point;
 use crate::replay::{ChannelReplay, Read};
@@ -34,15 +37,6 @@ const VAIN_READINGS_MAX: u32 = 3;
 const REMOVALS_AT_ONCE: usize = 16;
 /// Outcomes that are told in one go.
 const TOLD_AT_ONCE_MAX: usize = 4_096;
-
-/// What a fold lacks to take the place of the record.
-enum Lacks {
-    Nothing,
-    /// Not everything was shown that there is: a replica or a leader was late.
-    Reading,
-    /// It is not in the log any more.
-    Log(Shortfall),
-}
 
 /// One channel that is folded anew, and the deliveries that are held for it.
 pub struct ActJob {
@@ -383,62 +377,6 @@ impl Running {
         Ok(true)
     }
 
-    /// What the fold lacks. A log of which nothing was ever removed has everything, so that it was not shown.
-    async fn lacks(&self, broker: &impl TrackBroker, written: &Record, folded: &Record) -> Result<Lacks, BrokerError> {
-        let acts = self.reading.replay.acts();
-        if !self.has_seen_late(written) {
-            return Ok(Lacks::Reading);
-        }
-        let of = |is_whole| match self.reading.replay.is_resumed() {
-            true => shortfall(written, folded, &acts, Base::Record),
-            false => shortfall(written, folded, &acts, Base::Log { is_whole }),
-        };
-        let Some(lacks) = of(false) else { return Ok(Lacks::Nothing) };
-        match broker.is_whole().await? {
-            false => Ok(Lacks::Log(lacks)),
-            true => Ok(of(true).map_or(Lacks::Nothing, |_| Lacks::Reading)),
-        }
-    }
-
-    /// Whether all messages were shown that the record says to wait and that turn out to have come too late: nobody else
-    /// will keep and tell of those.
-    fn has_seen_late(&self, written: &Record) -> bool {
-        let (acts, late): (_, BTreeSet<_>) = (self.reading.replay.acts(), self.late.values().collect());
-        let waiting = written.parked.ranges().iter().flat_map(|range| range.first.get()..=range.last.get());
-        let mut skipped = waiting.filter_map(MessageNumber::new).filter(|number| acts.skipped_from(*number).is_some());
-        let is_seen = |number: MessageNumber| late.contains(&number) || acts.first_unseen(number, number).is_some();
-        skipped.all(is_seen)
-    }
-
-    /// The acts that change what lies before the record from which the fold has gone on: they cannot be followed.
-    fn acts_out_of_reach(&self) -> BTreeSet<Event> {
-        match self.only_from {
-            Some(Since { acts, passed }) => self.reading.replay.acts().touching(acts, passed).collect(),
-            None => BTreeSet::new(),
-        }
-    }
-
-    /// Whether there is nothing to write: all acts that are new cannot be followed, and nothing else has changed.
-    fn changes_nothing(&self, folded: &Record, written: &Record) -> bool {
-        let out_of_reach = self.acts_out_of_reach();
-        let is_followed = |act: &Event| !out_of_reach.contains(act);
-        let acts = match self.reading.replay.acts().after(written.acts).any(|act| is_followed(&act)) {
-            true => folded.acts,
-            false => written.acts,
-        };
-        Record { acts, ..folded.clone() } == *written
-    }
-
-    /// What the new record owes. Where the fold went on from a record, what it placed is listed, if there is room: then it
-    /// need not be found out again.
-    fn owed(&self, since: Since, mut owed: Owed) -> Owed {
-        let placed = self.changes.placed();
-        if self.reading.replay.is_resumed() && owed.placed.len() + placed.len() <= OWED_MAX {
-            owed.placed.extend(placed);
-        }
-        Owed { since: Some(since), ..owed }
-    }
-
     /// Notes what applies with all acts and is a dead letter.
     fn note_applied(&mut self, placed: Option<&Vec<Placed<Stored>>>) {
         let applied = placed.into_iter().flatten().filter_map(|placed| match placed {
@@ -459,15 +397,5 @@ impl Running {
             after_acts: if dead.was_refused { self.changes.acts() } else { acts },
         });
         try_join_all(letters.map(|letter| async move { broker.bury(&letter).await })).await.map(drop)
-    }
-
-    /// What became of the acts themselves and of what they left without a place; of a correction that took its place,
-    /// that is among the changes.
-    fn outcomes_of_acts(&self, acts: &Acts) -> Vec<(Event, Became)> {
-        let since = self.changes.acts();
-        let skips = acts.skips_after(since).map(|event| (event, Became::Processed));
-        let overtaken = acts.overtaken_after(since).map(|event| (event, Became::Duplicate));
-        let late = self.late.keys().map(|event| (*event, Became::Failed(LATE.into())));
-        skips.chain(overtaken).chain(late).collect()
     }
 }

@@ -1,0 +1,91 @@
+//! What a folding anew lacks to take the place of the record, and what it can do without.
+
+use std::collections::BTreeSet;
+
+use super::Running;
+use crate::broker::{BrokerError, TrackBroker};
+use crate::domain::outcome::{LATE, OWED_MAX, Since};
+use crate::domain::shortfall::Base;
+use crate::domain::{Acts, Became, Event, MessageNumber, Owed, Record, Shortfall, shortfall};
+
+/// What a fold lacks to take the place of the record.
+pub(super) enum Lacks {
+    Nothing,
+    /// Not everything was shown that there is: a replica or a leader was late.
+    Reading,
+    /// It is not in the log any more.
+    Log(Shortfall),
+}
+
+impl Running {
+    /// What the fold lacks. A log of which nothing was ever removed has everything, so that it was not shown.
+    pub(super) async fn lacks(
+        &self,
+        broker: &impl TrackBroker,
+        written: &Record,
+        folded: &Record,
+    ) -> Result<Lacks, BrokerError> {
+        let acts = self.reading.replay.acts();
+        if !self.has_seen_late(written) {
+            return Ok(Lacks::Reading);
+        }
+        let of = |is_whole| match self.reading.replay.is_resumed() {
+            true => shortfall(written, folded, &acts, Base::Record),
+            false => shortfall(written, folded, &acts, Base::Log { is_whole }),
+        };
+        let Some(lacks) = of(false) else { return Ok(Lacks::Nothing) };
+        match broker.is_whole().await? {
+            false => Ok(Lacks::Log(lacks)),
+            true => Ok(of(true).map_or(Lacks::Nothing, |_| Lacks::Reading)),
+        }
+    }
+
+    /// Whether all messages were shown that the record says to wait and that turn out to have come too late: nobody else
+    /// will keep and tell of those.
+    fn has_seen_late(&self, written: &Record) -> bool {
+        let (acts, late): (_, BTreeSet<_>) = (self.reading.replay.acts(), self.late.values().collect());
+        let waiting = written.parked.ranges().iter().flat_map(|range| range.first.get()..=range.last.get());
+        let mut skipped = waiting.filter_map(MessageNumber::new).filter(|number| acts.skipped_from(*number).is_some());
+        let is_seen = |number: MessageNumber| late.contains(&number) || acts.first_unseen(number, number).is_some();
+        skipped.all(is_seen)
+    }
+
+    /// The acts that change what lies before the record from which the fold has gone on: they cannot be followed.
+    pub(super) fn acts_out_of_reach(&self) -> BTreeSet<Event> {
+        match self.only_from {
+            Some(Since { acts, passed }) => self.reading.replay.acts().touching(acts, passed).collect(),
+            None => BTreeSet::new(),
+        }
+    }
+
+    /// Whether there is nothing to write: all acts that are new cannot be followed, and nothing else has changed.
+    pub(super) fn changes_nothing(&self, folded: &Record, written: &Record) -> bool {
+        let out_of_reach = self.acts_out_of_reach();
+        let is_followed = |act: &Event| !out_of_reach.contains(act);
+        let acts = match self.reading.replay.acts().after(written.acts).any(|act| is_followed(&act)) {
+            true => folded.acts,
+            false => written.acts,
+        };
+        Record { acts, ..folded.clone() } == *written
+    }
+
+    /// What the new record owes. Where the fold went on from a record, what it placed is listed, if there is room: then it
+    /// need not be found out again.
+    pub(super) fn owed(&self, since: Since, mut owed: Owed) -> Owed {
+        let placed = self.changes.placed();
+        if self.reading.replay.is_resumed() && owed.placed.len() + placed.len() <= OWED_MAX {
+            owed.placed.extend(placed);
+        }
+        Owed { since: Some(since), ..owed }
+    }
+
+    /// What became of the acts themselves and of what they left without a place; of a correction that took its place,
+    /// that is among the changes.
+    pub(super) fn outcomes_of_acts(&self, acts: &Acts) -> Vec<(Event, Became)> {
+        let since = self.changes.acts();
+        let skips = acts.skips_after(since).map(|event| (event, Became::Processed));
+        let overtaken = acts.overtaken_after(since).map(|event| (event, Became::Duplicate));
+        let late = self.late.keys().map(|event| (*event, Became::Failed(LATE.into())));
+        skips.chain(overtaken).chain(late).collect()
+    }
+}
