@@ -4,6 +4,8 @@ What it does is what any other program at the broker could do: listen to rockets
 """
 
 import asyncio
+import base64
+import hashlib
 import json
 import sys
 import urllib.request
@@ -22,6 +24,11 @@ def message(channel, number, message_type, payload):
         "messageType": message_type,
     }
     return json.dumps({"metadata": metadata, "message": payload}).encode()
+
+
+def message_id(channel, number, body):
+    digest = hashlib.sha256(channel.encode() + body).digest()[:16]
+    return f"{number}-{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
 
 
 def ask(url, body=None):
@@ -57,7 +64,7 @@ async def drive(service, broker):
     heard = await listening.next_msg(timeout=PATIENCE)
     assert heard.subject == f"rockets.{channel}", heard.subject
     assert heard.data == launch, heard.data
-    assert heard.headers["Nats-Msg-Id"] == f"{channel}-1", heard.headers
+    assert heard.headers["Nats-Msg-Id"] == message_id(channel, 1, launch), heard.headers
     assert heard.headers["Rockets-Request-Id"] == "from-python", heard.headers
 
     # It lies in the stream under its partition, and its event id is its place there.
@@ -80,7 +87,7 @@ async def drive(service, broker):
 
     # Who knows NATS may send without HTTP.
     faster = message(channel, 2, "RocketSpeedIncreased", {"by": 3000})
-    ack = await jetstream.publish(f"rockets.{channel}", faster, headers={"Nats-Msg-Id": f"{channel}-2"})
+    ack = await jetstream.publish(f"rockets.{channel}", faster, headers={"Nats-Msg-Id": message_id(channel, 2, faster)})
     assert ack.stream == "ROCKETS" and ack.seq > posted["event_id"], ack
     changed = await eventually("the record of the change", lambda: record(2))
     assert changed["rocket"]["speed"] == 3500, changed
