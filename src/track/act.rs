@@ -14,12 +14,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
+use time::OffsetDateTime;
 use tokio::sync::OwnedSemaphorePermit;
 
-use time::OffsetDateTime;
-
-use reach::Lacks;
-
+use self::reach::Lacks;
 use super::changes::{Changes, Dead};
 use super::desk::Desk;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Reason, Stored, TrackBroker};
@@ -202,16 +200,16 @@ impl ActJob {
         if self.lacks.replace(shortfall).is_none() && !running.reading.replay.is_resumed() {
             return Ok(Step::GoOn);
         }
-        let (at, channel) = (broker.now(), self.channel);
-        let after_acts = running.reading.replay.acts().last();
+        self.lacks = None;
+        let (at, channel, acts) = (broker.now(), self.channel, running.reading.replay.acts());
         tracing::error!(%channel, %shortfall, "what an operator asked for cannot be done");
-        let acts = self.held.extract_if(.., |(cause, _)| matches!(cause, Cause::Act(_)));
-        let (acts, handles): (Vec<_>, Vec<_>) = acts.unzip();
-        let held: BTreeSet<_> = acts.iter().filter_map(Cause::act).collect();
-        let known = running.reading.replay.acts();
-        let events = known.after(Sequence(0)).filter(|event| held.contains(&event.sequence));
-        let failed = events.map(|event| failed(event, shortfall, at, after_acts));
-        broker.tell(failed.collect()).await?;
+        // One that came while the channel was read has its turn later.
+        let is_held = |event: &Event| self.held.iter().any(|(cause, _)| cause.act() == Some(event.sequence));
+        let told: BTreeSet<_> = acts.after(Sequence(0)).filter(is_held).collect();
+        let outcomes = told.iter().map(|event| failed(*event, shortfall, at, acts.last()));
+        broker.tell(outcomes.collect()).await?;
+        let handles = self.held.extract_if(.., |(cause, _)| cause.is_one_of(&told)).map(|(_, handle)| handle);
+        let handles: Vec<_> = handles.collect();
         Ok(if handles.is_empty() { Step::Vain } else { Step::Done(handles) })
     }
 
@@ -219,14 +217,12 @@ impl ActJob {
     fn let_go(&mut self, desk: &Desk, failed: &BTreeSet<Event>) -> Vec<AckHandle> {
         let Some(known) = &desk.known else { return Vec::new() };
         let is_done = |cause: &Cause| {
-            let has_failed = cause.act().is_some_and(|act| failed.iter().any(|event| event.sequence == act));
-            has_failed || matches!(cause, Cause::Passed(_)) || cause.is_followed(&known.record)
+            cause.is_one_of(failed) || matches!(cause, Cause::Passed(_)) || cause.is_followed(&known.record)
         };
         self.held.extract_if(.., |(cause, _)| is_done(cause)).map(|(_, handle)| handle).collect()
     }
 
-    /// Tells what was changed, when the record is written; then the record owes nothing any more.
-    /// Gives the acts that could not be followed.
+    /// Tells what was changed, when the record is written; then the record owes nothing any more. Gives the acts that could not be followed.
     async fn tell(&mut self, broker: &impl TrackBroker, desk: &mut Desk) -> Result<BTreeSet<Event>, BrokerError> {
         let Some(running) = self.running.take() else { return Ok(BTreeSet::new()) };
         let (acts, at) = (running.reading.replay.acts(), broker.now());
@@ -297,6 +293,11 @@ impl Cause {
             Self::Act(sequence) => Some(*sequence),
             Self::Passed(_) | Self::CouldMove => None,
         }
+    }
+
+    /// Whether it is one of these acts.
+    fn is_one_of(&self, acts: &BTreeSet<Event>) -> bool {
+        self.act().is_some_and(|act| acts.iter().any(|event| event.sequence == act))
     }
 
     /// Whether a record has what was asked for. Of a message whose number was passed, a record does not know.

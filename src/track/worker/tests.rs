@@ -335,3 +335,26 @@ fn a_skip_fails_where_what_waits_is_gone() {
         assert_eq!(why, format!("{OUT_OF_REACH} 7 waits and is not there any more"));
     });
 }
+
+#[test]
+fn an_act_that_comes_while_another_one_fails_has_its_turn() {
+    for turns in 1..=12 {
+        run(async {
+            let (broker, mut worker) = trimmed(&[1, 2, 3, 4, 6]).await;
+            let before = broker.record(channel(0));
+            let first = broker.skip(channel(0), 5);
+            worker.turn(broker.deliver([first])).await;
+            for _ in 1..turns {
+                worker.turn(Vec::new()).await;
+            }
+            let second = broker.skip(channel(0), 6);
+            work_until_idle(&mut worker, broker.deliver([second])).await;
+            assert_eq!(broker.record(channel(0)), before);
+            for event in [first, second] {
+                let became = broker.state().became(event).cloned();
+                assert!(matches!(became, Some(Became::Failed(_))), "{event} after {turns} turns: {became:?}");
+            }
+            assert_eq!(broker.unacknowledged(), [] as [u64; 0], "after {turns} turns");
+        });
+    }
+}
