@@ -154,7 +154,7 @@ impl Parked {
     /// Notes that a number waits, and at which sequence; a further copy of it only lowers the sequence.
     pub fn insert(&mut self, number: MessageNumber, sequence: Sequence) {
         if self.beyond.is_some() && self.ranges.last().is_none_or(|range| range.last < number) {
-            return self.let_go(sequence, sequence);
+            return self.note_beyond(sequence, sequence);
         }
         self.note(number, sequence);
         self.keep_within_bound(sequence);
@@ -172,7 +172,7 @@ impl Parked {
     /// Adds a range above all others, if it fits; no message of it lies behind `highest`.
     fn push(&mut self, range: Range, highest: Sequence) {
         if self.beyond.is_some() {
-            return self.let_go(range.sequence, highest);
+            return self.note_beyond(range.sequence, highest);
         }
         self.ranges.push(range);
         self.keep_within_bound(highest);
@@ -204,12 +204,13 @@ impl Parked {
     fn keep_within_bound(&mut self, newest: Sequence) {
         while self.ranges.len() > RANGES_ALWAYS_FIT && self.text_len() > TEXT_MAX {
             if let Some(range) = self.ranges.pop() {
-                self.let_go(range.sequence, newest.max(range.sequence));
+                self.note_beyond(range.sequence, newest.max(range.sequence));
             }
         }
     }
 
-    fn let_go(&mut self, lowest: Sequence, highest: Sequence) {
+    /// Notes that more waits above all ranges, between these places.
+    pub fn note_beyond(&mut self, lowest: Sequence, highest: Sequence) {
         let beyond = self.beyond.get_or_insert(Beyond { lowest, highest });
         beyond.lowest = beyond.lowest.min(lowest);
         beyond.highest = beyond.highest.max(highest);

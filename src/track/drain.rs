@@ -149,7 +149,7 @@ impl Drain {
         mut reading: Reading,
         record: Record,
     ) -> Result<Step, BrokerError> {
-        if reading.buffer.dropped().is_some() {
+        if reading.buffer.dropped().is_some_and(|dropped| record.next_number() >= Some(dropped)) {
             self.reading = Some(reading.again());
             return Ok(Step::GoOn);
         }
@@ -252,9 +252,15 @@ impl Reading {
     }
 
     fn to_parked(&self) -> Parked {
-        let mut waiting = Waiting::default();
-        self.buffer.places().for_each(|(number, place)| waiting.insert(number, place));
-        waiting.to_parked()
+        // Nothing is listed above what was dropped: more than is listed waits above all ranges, not between them.
+        let (mut waiting, dropped) = (Waiting::default(), self.buffer.dropped());
+        let below = self.buffer.places().take_while(|(number, _)| dropped.is_none_or(|dropped| *number < dropped));
+        below.for_each(|(number, place)| waiting.insert(number, place));
+        let mut parked = waiting.to_parked();
+        if dropped.is_some() {
+            parked.note_beyond(self.began_at, self.seen);
+        }
+        parked
     }
 }
 
