@@ -12,11 +12,12 @@ use crate::broker::{BrokerError, LogReader, Stored};
 use crate::domain::reorder::Room;
 use crate::domain::{Channel, Entry, Goal, Replay, Sequence, Turn, Wanted};
 
-/// Channels that are read at once in one process, whoever asks for it: each holds some megabytes while it is read
-/// ([`Room::READING`]). Further ones wait for their turn.
+/// Channels that the trackers of one process read at once, and as many for those who ask for histories: each holds some
+/// megabytes while it is read ([`Room::READING`]). Further ones wait for their turn. Turns are not shared: however many
+/// histories are asked for, a gap that has closed is drained.
 const READINGS_AT_ONCE: usize = 4;
 
-/// The turns of one process in which channels are read.
+/// The turns in which channels are read.
 pub fn readings() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(READINGS_AT_ONCE))
 }

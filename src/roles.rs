@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -84,14 +83,13 @@ pub async fn run(
 }
 
 /// What the roles of one process have brought together.
+#[derive(Default)]
 struct Process {
     routes: Vec<Routes>,
     checks: BTreeMap<&'static str, Check>,
     tasks: JoinSet<anyhow::Result<()>>,
     ingest: Option<Ingest>,
     operations: Option<Operations>,
-    /// Bounds how many channels are read at once.
-    readings: Arc<Semaphore>,
     /// When no more requests are taken: those in hand are to come to their end.
     shutdown: CancellationToken,
     /// Ends everything but HTTP.
@@ -99,26 +97,13 @@ struct Process {
 }
 
 impl Process {
-    fn new(shutdown: CancellationToken) -> Self {
-        Self {
-            routes: Vec::new(),
-            checks: BTreeMap::new(),
-            tasks: JoinSet::new(),
-            ingest: None,
-            operations: None,
-            readings: readings(),
-            shutdown,
-            rest: CancellationToken::new(),
-        }
-    }
-
     async fn start_all(
         roles: &[Role],
         config: &Config,
         connection: &ConnectionSettings,
         shutdown: &CancellationToken,
     ) -> anyhow::Result<Self> {
-        let mut process = Self::new(shutdown.clone());
+        let mut process = Self { shutdown: shutdown.clone(), ..Self::default() };
         for role in roles {
             process.start(*role, config, connection).await?;
         }
@@ -160,7 +145,7 @@ impl Process {
         let (partitions, ack_wait) = (config.stream.partitions, config.track.ack_wait);
         let settings = TrackSettings { partitions, ack_wait, outcomes: true };
         let (check, rest) = (track::check(&broker), self.rest.clone());
-        self.tasks.spawn(track::run(broker, settings, self.readings.clone(), rest));
+        self.tasks.spawn(track::run(broker, settings, readings(), rest));
         check
     }
 
@@ -168,7 +153,7 @@ impl Process {
         let fed = Arc::new(FedView::default());
         let events = Events::new(&broker, &fed, self.shutdown.clone()).await?;
         self.routes.push(query::routes::routes(&fed, &broker, &events));
-        self.routes.push(query::history::routes::routes(&broker, partitions, self.readings.clone()));
+        self.routes.push(query::history::routes::routes(&broker, partitions, readings()));
         let (check, rest) = (query::routes::check(&fed, &broker), self.rest.clone());
         self.tasks.spawn(async move {
             feed::run(broker, fed, rest).await;

@@ -4,12 +4,11 @@
 //! Deliberately not here: tasks, clocks, logs, randomness, the environment, the broker, HTTP. Times come in as values.
 //! (`tests/tidy.rs` keeps it so.)
 //!
-//! Read in this order: [`channel`] and [`message`] (what arrives), [`wire`] and [`entry`] (how it is read), [`event`] (how it is told from
-//! all others), [`rocket`]
-//! (what it does), [`parked`], [`skipped`] and [`record`] (what is remembered), [`sequencer`] (how all of it becomes one
-//! state, in order), [`acts`] (what operators said of that order), [`reorder`] and [`replay`] (a channel from its beginning), [`mod@shortfall`] (whether that
-//! may take the place of a record), [`outcome`]
-//! (what became of each message).
+//! Read in this order: [`channel`] and [`message`] (what arrives), [`wire`] and [`entry`] (how it is read), [`event`] (how it
+//! is told from all others), [`rocket`] (what it does), [`parked`], [`skipped`] and [`record`] (what is remembered),
+//! [`sequencer`] (how all of it becomes one state, in order), [`acts`] (what operators said of that order), [`reorder`] and
+//! [`replay`] (a channel from the log), [`mod@shortfall`] (whether that may take the place of a record), [`outcome`] (what
+//! became of each message).
 
 pub mod acts;
 pub mod channel;
