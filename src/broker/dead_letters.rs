@@ -26,11 +26,13 @@ pub enum Reason {
     Refused,
     /// It arrived after an operator had skipped its number.
     Skipped,
+    /// Another message has its number, and says something else.
+    Conflict,
 }
 
 impl Reason {
     /// All reasons, in the order in which an error lists them.
-    pub const ALL: &'static [Self] = &[Self::Malformed, Self::Refused, Self::Skipped];
+    pub const ALL: &'static [Self] = &[Self::Malformed, Self::Refused, Self::Skipped, Self::Conflict];
 
     /// The reason's name in headers and answers.
     pub fn name(self) -> &'static str {
@@ -38,6 +40,7 @@ impl Reason {
             Self::Malformed => "malformed",
             Self::Refused => "refused",
             Self::Skipped => "skipped",
+            Self::Conflict => "conflict",
         }
     }
 }
@@ -64,7 +67,7 @@ impl DeadLetter<'_> {
         let Stored { sequence, time, .. } = self.stored;
         let (message, acts) = (format!("{sequence}-{}", time.unix_timestamp_nanos()), self.after_acts);
         match self.reason {
-            Reason::Skipped => format!("{message}-skipped"),
+            Reason::Skipped | Reason::Conflict => format!("{message}-{}", self.reason.name()),
             _ if acts == Sequence(0) => message,
             _ => format!("{message}-{acts}"),
         }

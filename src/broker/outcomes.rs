@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::jetstream::{self, message::PublishMessage};
 use futures_util::future::try_join_all;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -37,6 +38,8 @@ const FAILED_WEIGHT: usize = 4;
 const WIDE_OUTCOMES_MIN: usize = 64;
 /// Messages of one page of a segment.
 const PAGE_MESSAGES_MAX: usize = 1_000;
+/// Segments that are read at once for one batch of messages.
+const READS_AT_ONCE: usize = 8;
 /// Pause before a segment is read again of which a replica has not got everything.
 const LAG_PAUSE: Duration = Duration::from_millis(20);
 
@@ -69,6 +72,9 @@ struct Group {
     failed: BTreeMap<String, Vec<Events>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     duplicate: Vec<Events>,
+    /// Duplicates that say something else, by the event that has the number.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    conflict: BTreeMap<u64, Vec<Events>>,
 }
 
 /// Events with one outcome, each by its place and its time.
@@ -161,7 +167,10 @@ fn messages(outcomes: &[Outcome]) -> Vec<(String, &[Outcome])> {
 
 /// Cuts outcomes into pieces of which each fits a message: mostly all of a segment do.
 fn that_fit_a_message(mut outcomes: &[Outcome]) -> Vec<&[Outcome]> {
-    let weight = |outcome: &Outcome| if matches!(outcome.became, Became::Failed(_)) { FAILED_WEIGHT } else { 1 };
+    let weight = |outcome: &Outcome| match outcome.became {
+        Became::Failed(_) | Became::Conflict(_) => FAILED_WEIGHT,
+        Became::Processed | Became::Duplicate => 1,
+    };
     let mut pieces = Vec::new();
     while !outcomes.is_empty() {
         let mut room = MESSAGE_WEIGHT_MAX;
@@ -208,10 +217,50 @@ pub async fn outcome_of(broker: &Broker, event: Event) -> Result<Option<Outcome>
     Ok(told.into_iter().map(|(_, outcome)| outcome).reduce(Outcome::or))
 }
 
+/// What is told of some events. What was told last may not be shown yet: any replica answers.
+pub async fn outcomes_of(broker: &Broker, events: &[Event]) -> Result<HashMap<Event, Outcome>, BrokerError> {
+    let mut by_subject: BTreeMap<String, Vec<Event>> = BTreeMap::new();
+    for event in events {
+        for subject in [outcome_subject(event.sequence.0), wide_outcome_subject(event.sequence.0)] {
+            by_subject.entry(subject).or_default().push(*event);
+        }
+    }
+    let reads = by_subject.into_iter().map(|(subject, events)| told_of_some(broker, subject, events));
+    let told: Vec<_> = stream::iter(reads).buffer_unordered(READS_AT_ONCE).try_collect().await?;
+    let mut told: Vec<_> = told.into_iter().flatten().collect();
+    told.sort_by_key(|(place, _)| *place);
+    let mut outcomes: HashMap<Event, Outcome> = HashMap::new();
+    for (_, outcome) in told {
+        let before = outcomes.remove(&outcome.event);
+        let counts = before.map_or_else(|| outcome.clone(), |before| before.or(outcome.clone()));
+        outcomes.insert(counts.event, counts);
+    }
+    Ok(outcomes)
+}
+
+async fn told_of_some(
+    broker: &Broker,
+    subject: String,
+    events: Vec<Event>,
+) -> Result<Vec<(u64, Outcome)>, BrokerError> {
+    let (mut from, mut told, subjects) = (Some(1), Vec::new(), subject.as_str());
+    while let Some(first) = from {
+        let question = Question { stream: OUTCOME_STREAM, subjects, from: first, messages_max: PAGE_MESSAGES_MAX };
+        let page = ask(broker, question).await?;
+        for found in &page.found {
+            let groups: Vec<Group> = serde_json::from_slice(&found.message.payload).unwrap_or_default();
+            let of_page = groups.iter().flat_map(|group| events.iter().filter_map(|event| group.find(*event)));
+            told.extend(of_page.map(|outcome| (found.sequence, outcome)));
+        }
+        from = page.next;
+    }
+    Ok(told)
+}
+
 /// Whether something was found that counts whatever else was told.
 fn is_certain(readings: &[Reading]) -> bool {
     let mut told = readings.iter().flat_map(|reading| &reading.told);
-    told.any(|(_, outcome)| outcome.became != Became::Duplicate)
+    told.any(|(_, outcome)| !outcome.became.is_duplicate())
 }
 
 /// Whether a message with outcomes, as it is published, says something of an event.
@@ -338,6 +387,7 @@ impl Group {
                 Became::Processed => &mut group.processed,
                 Became::Failed(why) => group.failed.entry(why.clone()).or_default(),
                 Became::Duplicate => &mut group.duplicate,
+                Became::Conflict(by) => group.conflict.entry(by.0).or_default(),
             };
             add(events, sequence.0, stored_at.0 - since);
         }
@@ -349,8 +399,9 @@ impl Group {
         let has = |list: &[Events]| list.iter().any(|events| events.contains(event.sequence.0, time));
         let failed = self.failed.iter().find(|(_, events)| has(events)).map(|(why, _)| Became::Failed(why.clone()));
         let processed = has(&self.processed).then_some(Became::Processed);
+        let by = self.conflict.iter().find(|(_, events)| has(events)).map(|(by, _)| Became::Conflict(Sequence(*by)));
         let duplicate = has(&self.duplicate).then_some(Became::Duplicate);
-        let became = failed.or(processed).or(duplicate)?;
+        let became = failed.or(processed).or(by).or(duplicate)?;
         let at = OffsetDateTime::parse(&self.at, &Rfc3339).ok()?;
         Some(Outcome { event, became, at, after_acts: Sequence(self.after_acts) })
     }
@@ -379,13 +430,14 @@ mod tests {
             outcome(7, failed(), 0),
             outcome(8, Became::Processed, 0),
             outcome(9, Became::Duplicate, 1),
+            outcome(11, Became::Conflict(Sequence(4)), 1),
             Outcome { after_acts: Sequence(8), ..outcome(10, Became::Processed, 1) },
         ];
         let bytes = to_bytes(&told);
-        let expected = r#"[{"at":"1970-01-01T00:00:00Z","since":1700000000050,"processed":[[5,6,0,10],[8,30]],"failed":{"why":[[7,20]]}},{"at":"1970-01-01T00:00:01Z","since":1700000000090,"duplicate":[[9,0]]},{"at":"1970-01-01T00:00:01Z","since":1700000000100,"after_acts":8,"processed":[[10,0]]}]"#;
+        let expected = r#"[{"at":"1970-01-01T00:00:00Z","since":1700000000050,"processed":[[5,6,0,10],[8,30]],"failed":{"why":[[7,20]]}},{"at":"1970-01-01T00:00:01Z","since":1700000000090,"duplicate":[[9,0]],"conflict":{"4":[[11,20]]}},{"at":"1970-01-01T00:00:01Z","since":1700000000100,"after_acts":8,"processed":[[10,0]]}]"#;
         assert_eq!(String::from_utf8(bytes.clone()).unwrap(), expected);
         assert!(told.iter().all(|outcome| find(&bytes, outcome.event).as_ref() == Some(outcome)));
-        assert_eq!(find(&bytes, event(11)), None);
+        assert_eq!(find(&bytes, event(12)), None);
     }
 
     #[test]
@@ -473,6 +525,8 @@ mod tests {
     fn a_duplicate_that_is_told_beside_what_was_applied_is_none() {
         let told = [outcome(5, Became::Processed, 0), outcome(5, Became::Duplicate, 1)];
         assert_eq!(find(&to_bytes(&told), event(5)), Some(told[0].clone()));
+        let conflict = [outcome(5, Became::Conflict(Sequence(3)), 0), outcome(5, Became::Duplicate, 1)];
+        assert_eq!(find(&to_bytes(&conflict), event(5)), Some(conflict[0].clone()));
         let again = [outcome(5, Became::Failed("why".into()), 0), outcome(5, Became::Processed, 1)];
         assert_eq!(find(&to_bytes(&again), event(5)), Some(again[1].clone()));
     }

@@ -1,6 +1,7 @@
 //! All that a tracker says to the broker about one partition, behind one narrow trait: so that the tracker's own code
 //! can be run against something else than a broker.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_nats::jetstream::AckKind;
@@ -9,12 +10,12 @@ use time::OffsetDateTime;
 use super::consumer::answer;
 use super::dead_letters::{DeadLetter, DeadLetters, Reason};
 use super::letter_box::{LetterPage, letters_of, remove_letter};
-use super::outcomes::OutcomeWriter;
+use super::outcomes::{OutcomeWriter, outcomes_of};
 use super::overview::{is_whole, last_of};
 use super::read_back::{Page, read_back, read_messages};
 use super::store::{Store, Versioned};
 use super::{AckHandle, Broker, BrokerError, Stored};
-use crate::domain::{Channel, Outcome, Owed, Sequence};
+use crate::domain::{Channel, Event, Outcome, Owed, Sequence};
 
 /// Reads the log of one channel.
 pub trait LogReader: Send + Sync {
@@ -73,6 +74,11 @@ pub trait TrackBroker: LogReader {
     ) -> impl Future<Output = Result<u64, BrokerError>> + Send;
     /// Tells what became of events; it is stored when this returns.
     fn tell(&self, outcomes: Vec<Outcome>) -> impl Future<Output = Result<(), BrokerError>> + Send;
+    /// What is told of some events; what was told last may be missing.
+    fn outcomes_of(
+        &self,
+        events: &[Event],
+    ) -> impl Future<Output = Result<HashMap<Event, Outcome>, BrokerError>> + Send;
     /// Stores a dead letter, once however often it is told.
     fn bury(&self, letter: &DeadLetter<'_>) -> impl Future<Output = Result<(), BrokerError>> + Send;
     /// Reads a page of the dead letters of a channel's refused messages, from this one on.
@@ -152,6 +158,13 @@ impl TrackBroker for NatsPartition {
         match &self.outcomes {
             Some(writer) => writer.tell(outcomes).await,
             None => Ok(()),
+        }
+    }
+
+    async fn outcomes_of(&self, events: &[Event]) -> Result<HashMap<Event, Outcome>, BrokerError> {
+        match &self.outcomes {
+            Some(_) => outcomes_of(&self.broker, events).await,
+            None => Ok(HashMap::new()),
         }
     }
 

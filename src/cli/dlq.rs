@@ -105,6 +105,8 @@ pub(super) enum ReasonName {
     Refused,
     /// Arrived after its number had been skipped
     Skipped,
+    /// Has the number of another message, and says something else
+    Conflict,
 }
 
 /// Does what was said, and tells how the process ends.
@@ -153,6 +155,7 @@ fn filter(reason: Option<ReasonName>, channel: Option<&str>) -> LetterFilter {
         ReasonName::Malformed => Reason::Malformed,
         ReasonName::Refused => Reason::Refused,
         ReasonName::Skipped => Reason::Skipped,
+        ReasonName::Conflict => Reason::Conflict,
     });
     LetterFilter::new(reason, channel)
 }

@@ -161,8 +161,8 @@ mod tests {
     #[test]
     fn each_wrong_parameter_is_named_with_what_it_may_be() {
         for (query, expected) in [
-            ("reason=", "reason: must be one of malformed, refused, skipped"),
-            ("reason=lost", "reason: must be one of malformed, refused, skipped"),
+            ("reason=", "reason: must be one of malformed, refused, skipped, conflict"),
+            ("reason=lost", "reason: must be one of malformed, refused, skipped, conflict"),
             ("limit=0", "limit: must be an integer from 1 to 1000"),
             ("limit=1001", "limit: must be an integer from 1 to 1000"),
             ("cursor=", "cursor: is not a cursor of this list"),

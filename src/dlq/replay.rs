@@ -53,8 +53,9 @@ impl Operations {
 
     /// Whether another message, or a skip, has the place of this one.
     async fn takes_a_place(&self, letter: &Letter, message: &Message) -> Result<bool, Trouble> {
-        // These are stored shortly before the record that passes their number.
-        let passed = [Reason::Refused, Reason::Skipped].iter().any(|reason| reason.name() == letter.reason);
+        // These are stored shortly before the record that passes their number, or while another message has it.
+        let passed =
+            [Reason::Refused, Reason::Skipped, Reason::Conflict].iter().any(|reason| reason.name() == letter.reason);
         if passed && wire::glance(&letter.payload).0 == Some(message.number) {
             return Ok(true);
         }

@@ -29,6 +29,8 @@ pub enum Became {
     Failed(String),
     /// Its number was taken already.
     Duplicate,
+    /// Its number was taken already, by this event, whose message says something else.
+    Conflict(Sequence),
 }
 
 /// What became of one event, and when that was stored.
@@ -49,13 +51,36 @@ impl Became {
     pub fn placed(refusal: Option<Refusal>) -> Self {
         refusal.map_or(Self::Processed, |refusal| Self::Failed(refusal.to_string()))
     }
+
+    /// Why it has no effect, in words, where there is more to say than the outcome's name.
+    pub fn reason(&self) -> Option<String> {
+        match self {
+            Self::Processed | Self::Duplicate => None,
+            Self::Failed(why) => Some(why.clone()),
+            Self::Conflict(event) => Some(format!("event {event} has this message number and says something else")),
+        }
+    }
+
+    /// Whether another message has the number.
+    pub fn is_duplicate(&self) -> bool {
+        matches!(self, Self::Duplicate | Self::Conflict(_))
+    }
+
+    /// How much it counts beside another outcome of the same event.
+    fn weight(&self) -> u8 {
+        match self {
+            Self::Duplicate => 0,
+            Self::Conflict(_) => 1,
+            Self::Processed | Self::Failed(_) => 2,
+        }
+    }
 }
 
 impl Outcome {
-    /// Which of two outcomes of one event counts, if the other one was told later: no duplicate beside another one, the
-    /// one after the later act, else the one that was told later. One that is told again stays the first.
+    /// Which of two outcomes of one event counts, if the other one was told later: no duplicate beside another one, no
+    /// plain one beside a conflict, the one after the later act, else the one that was told later. One that is told again stays the first.
     pub fn or(self, later: Self) -> Self {
-        let rank = |outcome: &Self| (outcome.became != Became::Duplicate, outcome.after_acts);
+        let rank = |outcome: &Self| (outcome.became.weight(), outcome.after_acts);
         if self.became == later.became {
             return Self { after_acts: self.after_acts.max(later.after_acts), ..self };
         }

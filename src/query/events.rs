@@ -25,7 +25,7 @@ use crate::broker::read_back::locate;
 use crate::broker::signals::Signals;
 use crate::broker::store::{Store, Versioned};
 use crate::broker::{Broker, BrokerError, Stored};
-use crate::domain::{self, Became, Channel, Entry, MessageNumber, Record, Sequence, Skip};
+use crate::domain::{self, Channel, Entry, MessageNumber, Record, Sequence, Skip};
 use crate::http::{Answer, RequestId, Routes, is_read};
 use crate::logging::Limit;
 
@@ -70,7 +70,7 @@ struct Look {
 
 /// An event, as clients see it.
 #[derive(Serialize)]
-struct PublicEvent<'a> {
+struct PublicEvent {
     id: u64,
     channel: Option<String>,
     message_number: Option<u64>,
@@ -78,7 +78,7 @@ struct PublicEvent<'a> {
     status: &'static str,
     received_at: Option<String>,
     processed_at: Option<String>,
-    error_message: Option<&'a str>,
+    error_message: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     waiting_for: Option<u64>,
 }
@@ -211,11 +211,10 @@ impl Event {
     }
 }
 
-fn public<'a>(event: &Event, status: &'a Status) -> PublicEvent<'a> {
+fn public(event: &Event, status: &Status) -> PublicEvent {
     let time = |time: OffsetDateTime| time.format(&Rfc3339).ok();
     let (processed_at, error_message) = match status {
-        Status::Final(Became::Failed(why), at) => (*at, Some(why.as_str())),
-        Status::Final(_, at) => (*at, None),
+        Status::Final(became, at) => (*at, became.reason()),
         Status::Pending | Status::Waiting(_) | Status::Processing => (None, None),
     };
     PublicEvent {
@@ -267,6 +266,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::domain::Became;
 
     const CHANNEL: &str = "193270a9-c9cf-404a-8f83-838e71d9ae67";
 

@@ -75,7 +75,7 @@ impl Status {
             Self::Processing => "processing",
             Self::Final(Became::Processed, _) => "processed",
             Self::Final(Became::Failed(_), _) => "failed",
-            Self::Final(Became::Duplicate, _) => "duplicate",
+            Self::Final(Became::Duplicate | Became::Conflict(_), _) => "duplicate",
         }
     }
 }
@@ -83,7 +83,7 @@ impl Status {
 impl Seen {
     /// What is to be said of an event.
     pub fn status(&self, event: Event, asked: Asked) -> Status {
-        let told = || self.outcome.clone().filter(|_| self.may_be_so(asked));
+        let told = || self.outcome.clone().filter(|outcome| self.may_be_so(asked, &outcome.became));
         if let Some(Outcome { became, at, .. }) = self.owed_outcome(event).or_else(told) {
             return Status::Final(became, Some(at));
         }
@@ -119,10 +119,10 @@ impl Seen {
     }
 
     /// Whether what was told of a message can be so: not where the record has not come to its number. Then the record is
-    /// another one than that of which it was told: older, restored or folded anew.
-    fn may_be_so(&self, asked: Asked) -> bool {
+    /// another one than that of which it was told: older, restored or folded anew. A conflict is one of the log alone.
+    fn may_be_so(&self, asked: Asked, became: &Became) -> bool {
         match asked {
-            Asked::Message(number) => self.record.has_passed(number),
+            Asked::Message(number) => self.record.has_passed(number) || matches!(became, Became::Conflict(_)),
             Asked::Correction(_) | Asked::Skip | Asked::Unreadable => true,
         }
     }
@@ -242,12 +242,15 @@ mod tests {
         let owing_before = |seen: Seen| Seen { owed: owed.clone(), ..seen };
         // The record was restored, and does not have what was told.
         let (next, seven) = (Asked::Message(number(5)), Asked::Message(number(7)));
+        let conflict = || Became::Conflict(Sequence(7));
         check([
             (owing_before(seen(60, 49)), next, Status::Processing),
             (owing_before(seen(60, 60)), seven, Status::Waiting(number(5))),
             (told(Became::Processed), next, Status::Processing),
             (told(Became::Failed("why".into())), seven, Status::Waiting(number(5))),
             (Seen { progress: None, ..told(Became::Processed) }, next, Status::Pending),
+            // What says something else than the message that waits says so whatever becomes of that one.
+            (told(conflict()), seven, Status::Final(conflict(), Some(AT))),
         ]);
         assert!(owing_before(seen(60, 60)).may_be_told(EVENT, seven));
     }

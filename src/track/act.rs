@@ -20,6 +20,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use self::reach::Lacks;
 use super::changes::{Changes, Dead};
 use super::desk::Desk;
+use super::reported::bury_late;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Reason, Stored, TrackBroker};
 use crate::domain::outcome::{LATE, Since};
 use crate::domain::{
@@ -266,19 +267,8 @@ impl ActJob {
             Cause::Passed(arrival) if judge(arrival, acts) != Became::Duplicate => Some(&arrival.stored),
             _ => None,
         });
-        bury_late(broker, late).await
+        bury_late(broker, late.collect()).await
     }
-}
-
-/// Keeps messages that came after their number was skipped.
-async fn bury_late(broker: &impl TrackBroker, late: impl Iterator<Item = &Stored>) -> Result<(), BrokerError> {
-    let letters = late.map(|stored| DeadLetter {
-        stored,
-        reason: Reason::Skipped,
-        error: LATE.to_owned(),
-        after_acts: Sequence(0),
-    });
-    try_join_all(letters.map(|letter| async move { broker.bury(&letter).await })).await.map(drop)
 }
 
 /// What becomes of an act that cannot be followed.
@@ -372,7 +362,7 @@ impl Running {
             !arrival.corrects && skipped.is_some_and(|skipped| skipped.sequence > since)
         };
         let late: Vec<_> = entries.iter().filter_map(Entry::message).filter(is_late).collect();
-        bury_late(broker, late.iter().map(|arrival| &arrival.stored)).await?;
+        bury_late(broker, late.iter().map(|arrival| &arrival.stored).collect()).await?;
         self.late.extend(late.iter().map(|arrival| (arrival.event(), arrival.message.number)));
         self.bury(broker, dead).await?;
         Ok(true)

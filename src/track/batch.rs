@@ -11,6 +11,7 @@ use super::Counters;
 use super::cache::Cache;
 use super::decide::bury_malformed;
 use super::desk::Desk;
+use super::reported::reported;
 use super::settle::{Settled, settle};
 use crate::broker::{AckHandle, BrokerError, Delivery, Malformed, Stored, TrackBroker};
 use crate::domain::{Arrival, Entry, Sequence};
@@ -70,13 +71,20 @@ pub async fn settle_all(
     join_all(settled).await
 }
 
+/// Keeps what is no message, once for all.
 pub async fn bury_all(
     broker: &impl TrackBroker,
     malformed: Vec<(Box<Malformed>, AckHandle)>,
     counters: &Counters,
 ) -> Vec<Buried> {
+    let reported = reported(broker, malformed.iter().map(|(malformed, _)| &malformed.stored), |_| true).await;
+    let reported = &reported;
     let buried = malformed.into_iter().map(|(malformed, handle)| async move {
-        let buried = bury_malformed(broker, &malformed, counters).await;
+        let buried = match reported {
+            Ok(reported) if reported.contains(&malformed.stored.event()) => Ok(()),
+            Ok(_) => bury_malformed(broker, &malformed, counters).await,
+            Err(error) => Err(error.clone()),
+        };
         (malformed, handle, buried)
     });
     join_all(buried).await

@@ -8,7 +8,8 @@
 //! is the heart: fold, write where the revision is still the same, else again. What became of its messages is [`untold`]
 //! until the next batch is settled: both are done at once, and then the messages are let go. [`drain`] goes on with what
 //! waits in the stream behind a gap that closed, and [`act`] folds a channel anew for what an operator said; [`decide`] is
-//! the table of what becomes of a delivery; [`desk`] and [`cache`] hold hints that may be lost at any moment.
+//! the table of what becomes of a delivery, [`conflict`] finds copies that say something else, [`reported`] keeps a dead
+//! letter once for all; [`desk`] and [`cache`] hold hints that may be lost at any moment.
 //!
 //! With several trackers, [`standing`] gives each its place in the [`mod@line`] of each partition, and the broker serves the
 //! first.
@@ -21,12 +22,14 @@ mod act;
 mod batch;
 mod cache;
 mod changes;
+mod conflict;
 mod decide;
 mod desk;
 mod drain;
 mod line;
 #[cfg(test)]
 mod model;
+mod reported;
 mod settle;
 #[cfg(test)]
 mod simulation;

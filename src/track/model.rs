@@ -156,6 +156,11 @@ impl Model {
         }
     }
 
+    /// What is told of some events.
+    pub fn outcomes_of(&self, events: &[Event]) -> HashMap<Event, Outcome> {
+        events.iter().filter_map(|event| Some((*event, self.outcomes.get(event)?.clone()))).collect()
+    }
+
     /// Stores a dead letter once; tells whether this was the time.
     pub fn bury(&mut self, letter: &DeadLetter<'_>) -> bool {
         let (event, token) = (letter.stored.event(), letter.stored.channel_token.clone());
@@ -187,6 +192,13 @@ impl Model {
     /// Removes a dead letter, if it is there; its message id stays known.
     pub fn remove_letter(&mut self, id: u64) -> Option<Kept> {
         self.letters.get_mut(id as usize - 1)?.take()
+    }
+
+    /// Removes all dead letters and forgets their ids, as a day does.
+    #[cfg(test)]
+    pub fn forget_letters(&mut self) {
+        self.letters.iter_mut().for_each(|letter| *letter = None);
+        self.letter_ids.clear();
     }
 
     /// A page of a channel's messages.

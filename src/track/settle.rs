@@ -5,12 +5,14 @@
 //! refused again for the same reason, and the dead letters are recognised by their ids; the other way round they would
 //! be found to be duplicates, and their dead letters would never be written.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
 
 use super::Counters;
 use super::desk::Desk;
+use super::reported::bury_late;
 use crate::broker::{BrokerError, DeadLetter, Reason, Stored, TrackBroker};
 use crate::domain::outcome::LATE;
 use crate::domain::sequencer::offer;
@@ -33,6 +35,8 @@ pub struct Settled {
     pub outcomes: Vec<Outcome>,
     /// Places in the stream of messages on which only a reading of the whole channel can tell.
     pub unjudged: Vec<Sequence>,
+    /// Messages whose number another one has, or may have.
+    pub copies: Vec<Arc<Arrival<Stored>>>,
     /// One of the messages of which nothing was stored before, if there is one: nobody else can have let it go.
     pub first_stored: Option<Sequence>,
 }
@@ -67,7 +71,8 @@ pub async fn settle(
                 let first_stored =
                     arrivals.iter().find(|arrival| changed && is_unknown(&before, arrival.message.number));
                 let first_stored = first_stored.map(|arrival| arrival.sequence);
-                return Ok(Settled { first_stored, ..settled(broker, &verdicts, before.acts) });
+                let copies = copies_among(&verdicts, &before);
+                return Ok(Settled { first_stored, copies, ..settled(broker, &verdicts, before.acts) });
             }
             Err(BrokerError::Conflict) => {
                 if changed {
@@ -88,6 +93,25 @@ fn is_unknown(record: &Record, number: MessageNumber) -> bool {
     let listed = record.parked.contains(number);
     let may_be_beyond = record.parked.beyond().is_some();
     !record.has_passed(number) && !listed && !may_be_beyond
+}
+
+/// Messages whose number was taken, or waited already.
+fn copies_among(verdicts: &[Judged], before: &Record) -> Vec<Arc<Arrival<Stored>>> {
+    let mut waiting = HashMap::new();
+    for (arrival, _) in verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Parked) {
+        let first: &mut Sequence = waiting.entry(arrival.message.number).or_insert(arrival.sequence);
+        *first = (*first).min(arrival.sequence);
+    }
+    let waited = |arrival: &Arrival<Stored>| {
+        let number = arrival.message.number;
+        before.parked.contains(number) || waiting.get(&number).is_some_and(|first| *first < arrival.sequence)
+    };
+    let is_copy = |(arrival, verdict): &&Judged| match verdict {
+        Verdict::Duplicate => true,
+        Verdict::Parked => waited(arrival),
+        Verdict::Applied | Verdict::Refused(_) | Verdict::Late | Verdict::Passed => false,
+    };
+    verdicts.iter().filter(is_copy).map(|(arrival, _)| arrival.clone()).collect()
 }
 
 /// The messages that took their place.
@@ -124,15 +148,15 @@ fn settled(broker: &impl TrackBroker, verdicts: &[Judged], after_acts: Sequence)
 }
 
 async fn bury_dead(broker: &impl TrackBroker, verdicts: &[Judged], acts: Sequence) -> Result<(), BrokerError> {
-    let letters = verdicts.iter().filter_map(|(arrival, verdict)| {
-        let (reason, error, after_acts) = match verdict {
-            Verdict::Refused(refusal) => (Reason::Refused, refusal.to_string(), acts),
-            Verdict::Late => (Reason::Skipped, LATE.to_owned(), Sequence(0)),
-            Verdict::Applied | Verdict::Duplicate | Verdict::Passed | Verdict::Parked => return None,
-        };
-        Some(DeadLetter { stored: &arrival.stored, reason, error, after_acts })
+    let late = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Late).map(|(arrival, _)| &arrival.stored);
+    let refused = verdicts.iter().filter_map(|(arrival, verdict)| match verdict {
+        Verdict::Refused(refusal) => Some((&arrival.stored, refusal.to_string())),
+        _ => None,
     });
-    try_join_all(letters.map(|letter| async move { broker.bury(&letter).await })).await?;
+    let letters =
+        refused.map(|(stored, error)| DeadLetter { stored, reason: Reason::Refused, error, after_acts: acts });
+    let refused = try_join_all(letters.map(|letter| async move { broker.bury(&letter).await }));
+    tokio::try_join!(refused, bury_late(broker, late.collect()))?;
     fail_point::reached("track.dead-letters-stored");
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The model of the broker as the tracker's own tests use it: nothing goes wrong, and each call is done at once. Schedules
 //! in which things go wrong are [`super::simulation`]'s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::broker::read_back::Page;
 use crate::broker::store::Versioned;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Delivery, LogReader, Stored, TrackBroker};
 use crate::domain::{
-    Arrival, Became, Channel, MessageNumber, MessageTime, Outcome, Owed, Record, Sequence, Skip, wire,
+    Arrival, Became, Channel, Event, MessageNumber, MessageTime, Outcome, Owed, Record, Sequence, Skip, wire,
 };
 
 /// Messages of one page where nothing else is asked for: few, so that every drain takes many steps.
@@ -181,6 +181,10 @@ impl TrackBroker for ModelBroker {
     async fn tell(&self, outcomes: Vec<Outcome>) -> Result<(), BrokerError> {
         self.state().model.tell(outcomes);
         Ok(())
+    }
+
+    async fn outcomes_of(&self, events: &[Event]) -> Result<HashMap<Event, Outcome>, BrokerError> {
+        Ok(self.state().model.outcomes_of(events))
     }
 
     async fn bury(&self, letter: &DeadLetter<'_>) -> Result<(), BrokerError> {

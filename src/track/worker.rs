@@ -15,6 +15,7 @@ use super::Counters;
 use super::act::{self, ActJob, Cause};
 use super::batch::{Buried, Group, bury_all, settle_all, sort};
 use super::cache::Cache;
+use super::conflict::find_conflicts;
 use super::decide::{Answers, VAIN_PAUSE, disposal, partition_pause, pause_after};
 use super::desk::Desk;
 use super::drain::{Drain, Step};
@@ -129,6 +130,7 @@ impl<B: TrackBroker> Worker<B> {
             settle_all(broker, groups, counters),
             bury_all(broker, malformed, counters),
         );
+        find_conflicts(broker, &mut settled).await;
         let mut pause = self.after_telling(before, told, &mut settled, &mut answers);
         pause = pause.max(self.after_settling(settled, &mut answers)).max(self.after_burying(buried, &mut answers));
         pause = pause.max(self.step_drains(&mut answers).await).max(self.step_acts(&mut answers).await);

@@ -13,6 +13,7 @@ mod cli;
 #[allow(dead_code, reason = "shared with the drill, which uses all of it")]
 #[path = "../drill/cluster.rs"]
 mod cluster;
+mod conflicts;
 mod contract_http;
 mod contract_ingest;
 mod contract_rockets;

@@ -2,6 +2,7 @@
 //! in between each other in any order, and a worker can die at each of them; then it is done, or not, and its answer may
 //! wait again.
 
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -14,7 +15,7 @@ use crate::broker::letter_box::LetterPage;
 use crate::broker::read_back::Page;
 use crate::broker::store::Versioned;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Delivery, LogReader, Stored, TrackBroker};
-use crate::domain::{Channel, Outcome, Owed, Sequence};
+use crate::domain::{Channel, Event, Outcome, Owed, Sequence};
 use crate::track::model::{Model, Sight};
 
 /// The world, shared by the workers and by what drives them, one at a time.
@@ -205,6 +206,10 @@ impl TrackBroker for Tap {
             return Ok(());
         }
         self.change(tell, || UnderWay::Outcomes(outcomes.clone())).await
+    }
+
+    async fn outcomes_of(&self, events: &[Event]) -> Result<HashMap<Event, Outcome>, BrokerError> {
+        self.read(|world| world.model.outcomes_of(events)).await
     }
 
     async fn bury(&self, letter: &DeadLetter<'_>) -> Result<(), BrokerError> {

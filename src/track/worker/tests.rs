@@ -1,5 +1,7 @@
 //! The worker against a model of the broker: what becomes of messages, whatever goes wrong.
 
+use std::collections::BTreeMap;
+
 use super::super::testing::{ModelBroker, payload};
 use super::*;
 use crate::domain::{MessageNumber, Owed, Record};
@@ -357,4 +359,47 @@ fn an_act_that_comes_while_another_one_fails_has_its_turn() {
             assert_eq!(broker.unacknowledged(), [] as [u64; 0], "after {turns} turns");
         });
     }
+}
+
+#[test]
+fn another_body_with_a_taken_number_is_a_dead_letter_that_names_the_first() {
+    run(async {
+        let broker = ModelBroker::default();
+        let mut worker = worker(&broker);
+        let other = |number| payload(channel(0), number).replace("\"by\"", "\"by\":1,\"was\"");
+        let sequences: Vec<_> = [1, 2, 8].iter().map(|number| broker.publish(channel(0), *number)).collect();
+        work_until_idle(&mut worker, broker.deliver(sequences.clone())).await;
+        let others: Vec<_> = [2, 8].map(|number| broker.publish_bytes(&channel(0).to_string(), other(number))).into();
+        let same = broker.publish(channel(0), 2);
+        // Delivered twice, also to one who remembers nothing.
+        for _ in 0..2 {
+            let batch = broker.deliver(others.iter().copied().chain([same, sequences[1], sequences[2]]));
+            work_until_idle(&mut self::worker(&broker), batch).await;
+        }
+        let conflict = |of| Some(Became::Conflict(Sequence(of)));
+        let told = [others[0], others[1], same, sequences[1]].map(|event| broker.state().became(event).cloned());
+        let expected =
+            [conflict(sequences[1]), conflict(sequences[2]), Some(Became::Duplicate), Some(Became::Processed)];
+        assert_eq!(told, expected);
+        assert_eq!(broker.letters(), others.iter().map(|event| (*event, "conflict")).collect());
+        assert_eq!(broker.unacknowledged(), Vec::<u64>::new());
+    });
+}
+
+#[test]
+fn what_was_dropped_does_not_die_again() {
+    run(async {
+        let broker = ModelBroker::default();
+        let mut worker = worker(&broker);
+        let [first, third] = [1, 3].map(|number| broker.publish(channel(0), number));
+        let skip = broker.skip(channel(0), 2);
+        let late = broker.publish(channel(0), 2);
+        let malformed = broker.publish_bytes(&channel(0).to_string(), "garbage".into());
+        let all = [first, third, skip, late, malformed];
+        work_until_idle(&mut worker, broker.deliver(all)).await;
+        assert_eq!(broker.letters(), [(late, "skipped"), (malformed, "malformed")].into());
+        broker.state().model.forget_letters();
+        work_until_idle(&mut self::worker(&broker), broker.deliver(all)).await;
+        assert_eq!(broker.letters(), BTreeMap::new());
+    });
 }

@@ -1,0 +1,97 @@
+//! Copies: messages whose number another one has. A sender's repeat says the same and is a plain duplicate; one that says
+//! something else is a conflict, and becomes a dead letter, so that nothing is lost that was sent.
+//!
+//! What it costs is bounded: one look at what was reported of a batch's copies, and one page of the log for each of some
+//! channels. A copy whose original is not found so stays a plain duplicate.
+
+use std::sync::Arc;
+
+use futures_util::future::{join_all, try_join_all};
+
+use super::batch::Group;
+use super::settle::Settled;
+use crate::broker::{BrokerError, DeadLetter, Reason, Stored, TrackBroker};
+use crate::domain::{Arrival, Became, Event, Outcome, Record, Sequence};
+
+/// Channels of one batch whose log is looked at; the copies of further ones are plain duplicates.
+const CHANNELS_MAX: usize = 64;
+/// Of those, how many at once.
+const CHANNELS_AT_ONCE: usize = 8;
+/// Numbers that are looked for at the beginning of the log: a page has some hundreds of messages.
+const FIRST_NUMBERS: u64 = 256;
+/// How far before a copy the original of a higher number is looked for, in places of the stream.
+const PLACES_BEFORE: u64 = 4_096;
+
+/// Finds the conflicts among the copies of a batch and keeps them as dead letters. Where that fails, the channel counts as
+/// not settled: its messages come again.
+pub async fn find_conflicts(broker: &impl TrackBroker, settled: &mut [(Group, Result<Settled, BrokerError>)]) {
+    let with_copies = settled.iter_mut().filter(|(_, settled)| settled.as_ref().is_ok_and(|it| !it.copies.is_empty()));
+    let mut with_copies: Vec<_> = with_copies.collect();
+    if with_copies.is_empty() {
+        return;
+    }
+    let copies =
+        with_copies.iter().filter_map(|(_, settled)| settled.as_ref().ok()).flat_map(|settled| &settled.copies);
+    let events: Vec<_> = copies.map(|copy| copy.event()).collect();
+    let reported = broker.outcomes_of(&events).await;
+    with_copies.iter_mut().for_each(|(_, settled)| match (&reported, settled) {
+        (Ok(reported), Ok(settled)) => settled.copies.retain(|copy| !reported.contains_key(&copy.event())),
+        (Err(error), settled) => *settled = Err(error.clone()),
+        (Ok(_), Err(_)) => {}
+    });
+    with_copies.retain(|(_, settled)| settled.as_ref().is_ok_and(|settled| !settled.copies.is_empty()));
+    with_copies.truncate(CHANNELS_MAX);
+    for some in with_copies.chunks_mut(CHANNELS_AT_ONCE) {
+        join_all(some.iter_mut().map(|(group, settled)| look(broker, group, settled))).await;
+    }
+}
+
+/// Looks for the originals of one channel's copies.
+async fn look(broker: &impl TrackBroker, group: &Group, settled: &mut Result<Settled, BrokerError>) {
+    let (Ok(of_channel), Some(known)) = (&mut *settled, &group.desk.known) else { return };
+    let copies = std::mem::take(&mut of_channel.copies);
+    match conflicts_among(broker, &copies, &known.record).await {
+        Ok(conflicts) => {
+            let (at, after_acts) = (broker.now(), known.record.acts);
+            of_channel.outcomes.retain(|outcome| conflicts.iter().all(|(event, _)| outcome.event != *event));
+            let outcome = |(event, became)| Outcome { event, became, at, after_acts };
+            of_channel.outcomes.extend(conflicts.into_iter().map(outcome));
+        }
+        Err(error) => *settled = Err(error),
+    }
+}
+
+async fn conflicts_among(
+    broker: &impl TrackBroker,
+    copies: &[Arc<Arrival<Stored>>],
+    record: &Record,
+) -> Result<Vec<(Event, Became)>, BrokerError> {
+    let from = copies.iter().map(|copy| begins_at(copy, record)).min().unwrap_or(Sequence(1));
+    let Some(channel) = copies.first().map(|copy| copy.message.channel) else { return Ok(Vec::new()) };
+    let page: Vec<_> = broker.read_back(&channel, from).await?.messages;
+    let entries: Vec<_> = page.into_iter().filter_map(|stored| stored.read().ok()).collect();
+    let plain = || entries.iter().filter_map(|entry| entry.message()).filter(|arrival| !arrival.corrects);
+    let original = |copy: &Arrival<Stored>| plain().find(|arrival| arrival.message.number == copy.message.number);
+    let other = |copy: &Arrival<Stored>| {
+        original(copy).filter(|first| first.sequence < copy.sequence && first.message != copy.message)
+    };
+    let conflicts = copies.iter().filter_map(|copy| Some((copy, Became::Conflict(other(copy)?.sequence))));
+    let conflicts: Vec<_> = conflicts.collect();
+    try_join_all(conflicts.iter().map(|(copy, became)| async move {
+        let (reason, error) = (Reason::Conflict, became.reason().unwrap_or_default());
+        broker.bury(&DeadLetter { stored: &copy.stored, reason, error, after_acts: Sequence(0) }).await
+    }))
+    .await?;
+    Ok(conflicts.into_iter().map(|(copy, became)| (copy.event(), became)).collect())
+}
+
+/// From where on the original of a copy is looked for.
+fn begins_at(copy: &Arrival<Stored>, record: &Record) -> Sequence {
+    let number = copy.message.number;
+    let waits = record.parked.ranges().iter().find(|range| range.first <= number && number <= range.last);
+    match waits {
+        Some(range) => range.sequence,
+        None if number.get() <= FIRST_NUMBERS => Sequence(1),
+        None => Sequence(copy.sequence.0.saturating_sub(PLACES_BEFORE).max(1)),
+    }
+}

@@ -1,0 +1,41 @@
+//! Dead letters that are stored once for all, also where the broker has forgotten their ids or where they were dropped: a
+//! message that comes again after a day (its durable was made anew) has been reported to have failed.
+//!
+//! Deliberately not here: dead letters of refused messages. Those are stored before the record that passes them, and a
+//! message that comes again is a duplicate.
+
+use std::collections::HashSet;
+
+use futures_util::future::try_join_all;
+
+use crate::broker::{BrokerError, DeadLetter, Reason, Stored, TrackBroker};
+use crate::domain::outcome::LATE;
+use crate::domain::{Became, Event, Outcome, Sequence};
+
+/// Those of these messages that were reported to have failed in a way, so that their dead letters were stored.
+pub async fn reported(
+    broker: &impl TrackBroker,
+    messages: impl Iterator<Item = &Stored>,
+    failed_so: impl Fn(&str) -> bool,
+) -> Result<HashSet<Event>, BrokerError> {
+    let events: Vec<_> = messages.map(Stored::event).collect();
+    if events.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let outcomes = broker.outcomes_of(&events).await?;
+    let has_failed = |outcome: &Outcome| matches!(&outcome.became, Became::Failed(why) if failed_so(why));
+    let failed = outcomes.into_iter().filter(|(_, outcome)| has_failed(outcome));
+    Ok(failed.map(|(event, _)| event).collect())
+}
+
+/// Keeps messages that came after their number was skipped.
+pub async fn bury_late(broker: &impl TrackBroker, late: Vec<&Stored>) -> Result<(), BrokerError> {
+    let reported = reported(broker, late.iter().copied(), |why| why == LATE).await?;
+    let letters = late.into_iter().filter(|stored| !reported.contains(&stored.event())).map(|stored| DeadLetter {
+        stored,
+        reason: Reason::Skipped,
+        error: LATE.to_owned(),
+        after_acts: Sequence(0),
+    });
+    try_join_all(letters.map(|letter| async move { broker.bury(&letter).await })).await.map(drop)
+}
