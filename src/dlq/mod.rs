@@ -17,9 +17,11 @@ pub mod replay;
 pub mod routes;
 pub mod skip;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
@@ -31,6 +33,8 @@ use letter::LetterDetail;
 
 /// How long anything here may take, in all.
 const DEADLINE: Duration = Duration::from_millis(4_500);
+/// Channels that are looked at at once before their numbers are skipped: of a long one that may take some seconds.
+const LOOKS_AT_ONCE: usize = 4;
 
 /// What an operator can do, on one connection to the broker.
 #[derive(Clone)]
@@ -41,6 +45,8 @@ pub struct Operations {
     store: Store,
     notes: ReplayNotes,
     tasks: TaskTracker,
+    /// Turns in which a channel is looked at before its numbers are skipped.
+    looks: Arc<Semaphore>,
 }
 
 /// Why something cannot be done, by what is to be done about that.
@@ -83,7 +89,8 @@ impl Operations {
     pub async fn new(broker: Broker, partitions: u16) -> Result<Self, BrokerError> {
         let (publisher, store) = (Publisher::new(broker.clone()), Store::new(&broker).await?);
         let (notes, tasks) = (ReplayNotes::new(&broker), TaskTracker::new());
-        Ok(Self { broker, partitions, publisher, store, notes, tasks })
+        let looks = Arc::new(Semaphore::new(LOOKS_AT_ONCE));
+        Ok(Self { broker, partitions, publisher, store, notes, tasks, looks })
     }
 
     /// Waits for what was begun.

@@ -1,5 +1,7 @@
 //! `/dead-letters`, `/dead-letters/{id}`, `/dead-letters/{id}/replay` and `/rockets/{channel}/skip`.
 
+use std::time::Duration;
+
 use bytes::Buf;
 use futures_util::Stream;
 use serde::Serialize;
@@ -10,8 +12,12 @@ use super::list::ListRequest;
 use super::replay::BODY_BYTES_MAX;
 use super::{Operations, Trouble};
 use crate::domain::{Channel, wire};
+use crate::http::asker::Asker;
 use crate::http::{Answer, RequestId, Routes, body, either, is_read};
 use crate::logging::Limit;
+
+/// How long a skip may take with its body and everything.
+const SKIP_MAX: Duration = Duration::from_secs(30);
 
 #[derive(Serialize)]
 struct Dropped {
@@ -95,11 +101,15 @@ fn skip_route(operations: Operations) -> Routes {
         .and(warp::method())
         .and(warp::ext::get::<RequestId>())
         .and(warp::body::stream())
-        .then(move |channel: String, method, request_id: RequestId, chunks| {
+        .and(warp::ext::get())
+        .then(move |channel: String, method, request_id: RequestId, chunks, asker: Asker| {
             let operations = operations.clone();
             async move {
-                let answer = skip(&operations, &channel, method, &request_id, chunks).await;
-                answer.unwrap_or_else(|answer| answer)
+                let skipped = skip(&operations, &channel, method, &request_id, chunks);
+                match asker.wait_for(SKIP_MAX, skipped).await {
+                    Ok(answer) => answer.unwrap_or_else(|answer| answer),
+                    Err(_) => Answer::unavailable("the skip was not stored in time, ask again"),
+                }
             }
         })
         .boxed()

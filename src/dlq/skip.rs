@@ -40,25 +40,31 @@ struct Standing {
 }
 
 impl Operations {
-    /// Skips the numbers that have not arrived, up to this one. It is stored although nobody waits for it any more.
+    /// Skips the numbers that have not arrived, up to this one. What was begun to be stored is stored although nobody waits
+    /// for it any more.
     pub async fn skip(&self, channel: Channel, request: SkipRequest, request_id: &str) -> Result<Said, Trouble> {
+        let plan = self.plan_skip(&channel, request.up_to).await?;
         let (operations, request_id) = (self.clone(), request_id.to_owned());
-        self.to_the_end(async move { operations.skip_to_the_end(channel, request, request_id).await }).await
+        self.to_the_end(async move { operations.store_skip(channel, plan, request, request_id).await }).await
     }
 
     /// What such a skip would do, without doing it.
     pub async fn plan_skip(&self, channel: &Channel, up_to: MessageNumber) -> Result<SkipPlan, Trouble> {
-        self.in_time(async { self.standing(channel, up_to).await?.plan(up_to) }).await
+        let look = async {
+            let _turn = self.looks.acquire().await.map_err(BrokerError::unavailable)?;
+            self.standing(channel, up_to).await?.plan(up_to)
+        };
+        self.in_time(look).await
     }
 
-    async fn skip_to_the_end(
+    async fn store_skip(
         &self,
         channel: Channel,
+        plan: SkipPlan,
         request: SkipRequest,
         request_id: String,
     ) -> Result<Said, Trouble> {
         let SkipRequest { up_to, reason } = request;
-        let plan = self.standing(&channel, up_to).await?.plan(up_to)?;
         let skip = Skip { channel, up_to, time: now()?, reason };
         let payload = wire::write_skip(&skip).into();
         let outgoing = Outgoing { channel, identity: Identity::Skip(up_to), request_id: request_id.clone(), payload };

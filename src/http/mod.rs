@@ -5,6 +5,7 @@
 //! id, also where no route was found or a handler panicked, so that this is done in one place.
 
 pub mod answer;
+pub mod asker;
 pub mod body;
 pub mod cursor;
 pub mod health;

@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -27,6 +27,7 @@ use tower_service::Service as _;
 use tracing::Instrument as _;
 use warp::Filter as _;
 
+use super::asker::{Asker, Connection};
 use super::{Answer, RequestId, Routes};
 
 /// Connections at once. Further ones wait to be accepted: a sender may open one for each message, and is never refused.
@@ -54,9 +55,10 @@ pub async fn serve(listener: TcpListener, routes: Routes, shutdown: Cancellation
             Some(_) = connections.join_next() => continue,
         };
         let (stream, slot) = accepted;
+        let stream = Connection::new(stream);
         let service = service_fn({
-            let routes = routes.clone();
-            move |request| answer(routes.clone(), request)
+            let (routes, asker) = (routes.clone(), stream.asker());
+            move |request| answer(routes.clone(), asker.clone(), request)
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -64,7 +66,7 @@ pub async fn serve(listener: TcpListener, routes: Routes, shutdown: Cancellation
             // A sender may say that it has nothing more to send (`nc -N`) and still wait for the answer.
             .half_close(true)
             .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(stream, service);
         let connection = graceful.watch(connection);
         connections.spawn(async move {
             // A connection that ends badly is its client's affair.
@@ -103,7 +105,12 @@ fn prepare(stream: &TcpStream) {
 }
 
 /// Answers one request in the envelope, whatever becomes of it.
-async fn answer(routes: Routes, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    routes: Routes,
+    asker: Asker,
+    mut request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    request.extensions_mut().insert(asker);
     let request_id = RequestId::of(request.headers());
     let span = tracing::debug_span!("request", %request_id, method = %request.method(), path = request.uri().path());
     let answer = AssertUnwindSafe(routed(routes, request, request_id.clone())).catch_unwind().instrument(span).await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use warp::Filter;
 use warp::http::Method;
@@ -13,29 +13,37 @@ use super::super::routes::{methods, no_channel, query};
 use super::{Histories, HistoryRequest};
 use crate::broker::{Broker, BrokerError};
 use crate::domain::Channel;
+use crate::http::asker::{Asker, Unanswered};
 use crate::http::{Answer, Routes, is_read};
 use crate::logging::Limit;
 
 /// How long a request waits for its turn. Together with one question to the broker that is not answered it is less than 5 s.
 const TURN_MAX: Duration = Duration::from_secs(2);
+/// Requests that wait for their turn; a further one is answered at once that there are too many.
+const WAITING_MAX: usize = 64;
+/// How long one history may be read.
+const READ_MAX: Duration = Duration::from_secs(60);
 
 /// What the route needs.
 struct Desk {
     broker: Broker,
     histories: Histories,
     turns: Arc<Semaphore>,
+    /// Places of those who wait for a turn.
+    waiting: Semaphore,
 }
 
 /// `/rockets/{channel}/history`; each reads a whole channel, when it is its turn.
 pub fn routes(broker: &Broker, partitions: u16, turns: Arc<Semaphore>) -> Routes {
     let histories = Histories::new(broker.clone(), partitions);
-    let desk = Arc::new(Desk { broker: broker.clone(), histories, turns });
-    let route = warp::path!("rockets" / String / "history").and(warp::method()).and(query());
-    let route = route.then(move |channel: String, method: Method, query: String| {
+    let waiting = Semaphore::new(WAITING_MAX);
+    let desk = Arc::new(Desk { broker: broker.clone(), histories, turns, waiting });
+    let route = warp::path!("rockets" / String / "history").and(warp::method()).and(query()).and(warp::ext::get());
+    let route = route.then(move |channel: String, method: Method, query: String, asker: Asker| {
         let desk = desk.clone();
         async move {
             match is_read(&method) {
-                true => desk.answer(&channel, &query).await,
+                true => desk.answer(&channel, &query, &asker).await,
                 false => methods(),
             }
         }
@@ -44,7 +52,7 @@ pub fn routes(broker: &Broker, partitions: u16, turns: Arc<Semaphore>) -> Routes
 }
 
 impl Desk {
-    async fn answer(&self, channel: &str, query: &str) -> Answer {
+    async fn answer(&self, channel: &str, query: &str, asker: &Asker) -> Answer {
         let Some(channel) = Channel::parse(channel) else { return no_channel() };
         let request = match HistoryRequest::parse(query) {
             Ok(request) => request,
@@ -53,10 +61,19 @@ impl Desk {
         if !self.broker.is_connected() {
             return Answer::unavailable("the broker is not available, ask again");
         }
-        let Ok(Ok(_turn)) = timeout(TURN_MAX, self.turns.acquire()).await else {
+        let Some(_turn) = self.turn().await else {
             return Answer::unavailable("too many histories are being read, ask again");
         };
-        self.read(&channel, request).await.unwrap_or_else(|error| unavailable(&channel, &error))
+        match asker.wait_for(READ_MAX, self.read(&channel, request)).await {
+            Ok(read) => read.unwrap_or_else(|error| unavailable(&channel, &error)),
+            Err(Unanswered::TookTooLong) => Answer::unavailable("the history takes too long to read"),
+            Err(Unanswered::Left) => Answer::unavailable("nobody waits for the history any more"),
+        }
+    }
+
+    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        let _place = self.waiting.try_acquire().ok()?;
+        timeout(TURN_MAX, self.turns.acquire()).await.ok()?.ok()
     }
 
     async fn read(&self, channel: &Channel, request: HistoryRequest) -> Result<Answer, BrokerError> {
