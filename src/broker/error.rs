@@ -26,6 +26,9 @@ pub enum BrokerError {
     /// Away, overloaded or electing a leader. What was asked may have been done or not: ask again later.
     #[error("the broker is not available: {0}")]
     Unavailable(String),
+    /// A record or a message has this format, which is newer than those that this program knows: not ours to judge.
+    #[error("format {0} is newer than those that this program knows: update it")]
+    Newer(u32),
     /// An object is missing or is not as it should be: an operator has to look.
     #[error("the broker is not set up as it should be: {0}")]
     Misconfigured(String),

@@ -15,7 +15,7 @@ use super::overview::{is_whole, last_of};
 use super::read_back::{Page, read_back, read_messages};
 use super::store::{Store, Versioned};
 use super::{AckHandle, Broker, BrokerError, Stored};
-use crate::domain::{Channel, Event, Outcome, Owed, Sequence};
+use crate::domain::{Aside, Channel, Event, Outcome, Owed, Sequence};
 
 /// Reads the log of one channel.
 pub trait LogReader: Send + Sync {
@@ -71,6 +71,13 @@ pub trait TrackBroker: LogReader {
         record: Vec<u8>,
         owed: &Owed,
         expected: u64,
+    ) -> impl Future<Output = Result<u64, BrokerError>> + Send;
+    /// Writes a record once more as it was read, and notes which messages of its channel are set aside.
+    fn set_aside(
+        &self,
+        channel: &Channel,
+        as_read: &Versioned,
+        aside: Aside,
     ) -> impl Future<Output = Result<u64, BrokerError>> + Send;
     /// Tells what became of events; it is stored when this returns.
     fn tell(&self, outcomes: Vec<Outcome>) -> impl Future<Output = Result<(), BrokerError>> + Send;
@@ -152,6 +159,10 @@ impl TrackBroker for NatsPartition {
 
     async fn write(&self, channel: &Channel, record: Vec<u8>, owed: &Owed, expected: u64) -> Result<u64, BrokerError> {
         self.store.write(channel, record, owed, expected).await
+    }
+
+    async fn set_aside(&self, channel: &Channel, as_read: &Versioned, aside: Aside) -> Result<u64, BrokerError> {
+        self.store.set_aside(channel, as_read, aside).await
     }
 
     async fn tell(&self, outcomes: Vec<Outcome>) -> Result<(), BrokerError> {

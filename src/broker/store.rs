@@ -1,6 +1,6 @@
 //! Records in the bucket: read by channel, written only where the revision is the one that was read.
 //!
-//! The bucket knows bytes, not records; what they mean is [`crate::domain::record`]'s. Writes go out as plain publishes
+//! What a record's bytes mean is [`crate::domain::record`]'s; here it is only looked whether a newer program wrote them. Writes go out as plain publishes
 //! with an expected revision, so that many can be under way at once.
 
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
@@ -11,9 +11,11 @@ use time::OffsetDateTime;
 
 use super::connection::PUBLISH_TIMEOUT;
 use super::direct::{Found, Question, ask};
-use super::topology::{BUCKET_STREAM, BUCKET_SUBJECTS, HEADER_OWED, channel_of_record, record_subject};
+use super::topology::{BUCKET_STREAM, BUCKET_SUBJECTS, HEADER_ASIDE, HEADER_OWED, channel_of_record, record_subject};
 use super::{Broker, BrokerError};
-use crate::domain::{Channel, Owed};
+use crate::domain::format::newest;
+use crate::domain::record::Unreadable;
+use crate::domain::{Aside, Channel, Owed, Record};
 
 /// Writes under way at once on one connection; further ones wait for their turn.
 const WRITES_IN_FLIGHT_MAX: usize = 4_096;
@@ -32,6 +34,8 @@ pub struct Versioned {
     pub owed: Owed,
     /// When it was written.
     pub at: OffsetDateTime,
+    /// Messages that were set aside since.
+    pub aside: Option<Aside>,
 }
 
 /// The bucket.
@@ -86,11 +90,24 @@ impl Store {
         owed: &Owed,
         expected: u64,
     ) -> Result<u64, BrokerError> {
-        let message = PublishMessage::build().payload(record.into()).expected_last_subject_sequence(expected);
-        let message = match owed.is_empty() {
-            true => message,
-            false => message.header(HEADER_OWED, HeaderValue::from(owed.to_text())),
-        };
+        let message = PublishMessage::build().payload(record.into());
+        self.write_message(channel, owing(message, owed), expected).await
+    }
+
+    /// Writes a record once more as it is, and notes which messages of its channel are set aside.
+    pub async fn set_aside(&self, channel: &Channel, as_read: &Versioned, aside: Aside) -> Result<u64, BrokerError> {
+        let record = as_read.record.clone().unwrap_or_else(|| Record::default().to_bytes().into());
+        let message = PublishMessage::build().payload(record).header(HEADER_ASIDE, HeaderValue::from(aside.to_text()));
+        self.write_message(channel, owing(message, &as_read.owed), as_read.revision).await
+    }
+
+    async fn write_message(
+        &self,
+        channel: &Channel,
+        message: PublishMessage,
+        expected: u64,
+    ) -> Result<u64, BrokerError> {
+        let message = message.expected_last_subject_sequence(expected);
         let write = async {
             let ack = self.context.send_publish(record_subject(channel), message).await?.await?;
             Ok::<_, BrokerError>(ack.sequence)
@@ -102,6 +119,13 @@ impl Store {
     }
 }
 
+fn owing(message: PublishMessage, owed: &Owed) -> PublishMessage {
+    match owed.is_empty() {
+        true => message,
+        false => message.header(HEADER_OWED, HeaderValue::from(owed.to_text())),
+    }
+}
+
 impl Versioned {
     /// What lies where nothing was ever written.
     pub const NONE: Self = Self {
@@ -109,7 +133,18 @@ impl Versioned {
         revision: 0,
         owed: Owed { placed: Vec::new(), since: None },
         at: OffsetDateTime::UNIX_EPOCH,
+        aside: None,
     };
+
+    /// The format that its channel takes, if that is newer than those that this program knows.
+    pub fn newer_format(&self) -> Option<u32> {
+        let of_record = match self.record.as_deref().map(Record::from_bytes) {
+            Some(Err(Unreadable::Newer(format))) => Some(format),
+            _ => None,
+        };
+        let of_messages = self.aside.map(|aside| aside.format).filter(|format| *format > newest());
+        of_record.max(of_messages)
+    }
 }
 
 /// Some of the channels that have a record, and where the next page begins, if this one did not reach the end. A record
@@ -127,7 +162,8 @@ fn versioned(message: StreamMessage) -> Versioned {
     let StreamMessage { sequence: revision, headers, payload, time: at, .. } = message;
     let deleted = is_delete_marker(&headers);
     let owed = headers.get(HEADER_OWED).and_then(|text| Owed::from_text(text.as_str()));
-    Versioned { record: (!deleted).then_some(payload), revision, owed: owed.unwrap_or_default(), at }
+    let aside = headers.get(HEADER_ASIDE).and_then(|text| Aside::from_text(text.as_str()));
+    Versioned { record: (!deleted).then_some(payload), revision, owed: owed.unwrap_or_default(), at, aside }
 }
 
 pub(super) fn is_delete_marker(headers: &HeaderMap) -> bool {

@@ -5,7 +5,8 @@
 use bytes::Bytes;
 use time::OffsetDateTime;
 
-use super::topology::{HEADER_ATTEMPTS, HEADER_CORRECTS, HEADER_REQUEST_ID, channel_token};
+use super::topology::{HEADER_ATTEMPTS, HEADER_CORRECTS, HEADER_FORMAT, HEADER_REQUEST_ID, channel_token};
+use crate::domain::format::newest;
 use crate::domain::{Entry, Event, Raw, Sequence};
 
 /// Longest id of a request that is taken over from a message, in bytes; a longer one is as if there were none.
@@ -32,6 +33,8 @@ pub struct Stored {
     pub corrects: Option<String>,
     /// How many times it was tried before, as a dead letter that was replayed.
     pub attempts_before: u32,
+    /// The format that it takes to judge it.
+    pub format: u32,
     /// Its bytes.
     pub payload: Bytes,
 }
@@ -64,13 +67,23 @@ impl Stored {
             request_id: header(HEADER_REQUEST_ID).and_then(usable_request_id),
             corrects: header(HEADER_CORRECTS).map(corrects),
             attempts_before: header(HEADER_ATTEMPTS).and_then(|text| text.parse().ok()).unwrap_or(0),
+            format: header(HEADER_FORMAT).map_or(1, |text| text.parse().unwrap_or(1)),
             payload: Bytes::copy_from_slice(payload),
         }
     }
 
+    /// The format that it takes, if that is newer than those that this program knows.
+    pub fn newer_format(&self) -> Option<u32> {
+        Some(self.format).filter(|format| *format > newest())
+    }
+
     /// Reads the bytes as a message or an operator's word of the channel in their subject.
     pub fn read(self) -> Result<Entry<Self>, Box<Malformed>> {
-        match self.raw().read(|| self.clone()) {
+        let read = match self.newer_format() {
+            Some(format) => Err(format!("it takes a program that knows format {format}")),
+            None => self.raw().read(|| self.clone()),
+        };
+        match read {
             Ok(entry) => Ok(entry),
             Err(error) => Err(Box::new(Malformed { stored: self, error })),
         }
@@ -79,6 +92,9 @@ impl Stored {
     /// The same, for whoever has no use for the bytes afterwards: what is kept beside the message is roughly what it takes
     /// in memory, in bytes.
     pub fn read_light(&self) -> Option<Entry<usize>> {
+        if self.newer_format().is_some() {
+            return None;
+        }
         self.raw().read(|| self.payload.len().min(TEXTS_BYTES_MAX) + OVERHEAD_BYTES).ok()
     }
 

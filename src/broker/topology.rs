@@ -76,6 +76,10 @@ pub const HEADER_CORRECTS: &str = "Rockets-Corrects";
 pub const HEADER_REPLAYS: &str = "Rockets-Replays";
 /// Header of a record: what was decided with it and may not have been told.
 pub const HEADER_OWED: &str = "Rockets-Owed";
+/// Header of a record: messages of its channel that a program of an older version has set aside.
+pub const HEADER_ASIDE: &str = "Rockets-Aside";
+/// Header of a message: the format that a tracker must know to judge it; 1 where it is left out.
+pub const HEADER_FORMAT: &str = "Rockets-Format";
 /// Header of a dead letter: `malformed`, `refused`, `skipped` or `conflict`.
 pub const HEADER_REASON: &str = "Rockets-Reason";
 /// Header of a dead letter: what is wrong, in words.

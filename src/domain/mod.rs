@@ -11,9 +11,11 @@
 //! became of each message).
 
 pub mod acts;
+pub mod carried;
 pub mod channel;
 pub mod entry;
 pub mod event;
+pub mod format;
 pub mod message;
 pub mod outcome;
 pub mod parked;
@@ -34,6 +36,7 @@ pub use acts::{Acts, Survey};
 pub use channel::Channel;
 pub use entry::{Arrival, ArrivedSkip, Entry, Raw};
 pub use event::{Event, StoredAt};
+pub use format::Aside;
 pub use message::{Kind, Message, MessageNumber, Sequence, Skip};
 pub use outcome::{Became, Outcome, Owed};
 pub use parked::Parked;

@@ -9,7 +9,7 @@ use super::{MessageNumber, Sequence};
 
 /// Bound of the text of all ranges, in bytes: some hundreds of ranges with numbers as real rockets have them. At the
 /// bound the highest ranges are forgotten and read back from the stream when all lower ones have been applied.
-pub const TEXT_MAX: usize = 8 * 1024;
+pub const TEXT_MAX: usize = 7 * 1024;
 
 /// Text of the widest range, `[first,last,sequence],` with 19 digits each. So many ranges always fit.
 const RANGE_TEXT_MAX: usize = 3 * 19 + 5;

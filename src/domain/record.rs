@@ -5,18 +5,33 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::carried::{self, Carried};
+use super::format::newest;
 use super::parked::{Beyond, Range};
 use super::{Message, MessageNumber, MessageTime, Parked, Refusal, Rocket, Sequence, Skipped, Status};
-
-/// Version of the stored form. A record of a higher version was written by a newer program and is left alone.
-pub const FORMAT: u32 = 1;
 
 /// Longest stored form, in bytes.
 pub const BYTES_MAX: usize = 16 * 1024;
 
 /// Everything but the ranges: three strings of 255 characters at six bytes (`\u0001`), three times, and the names.
 const REST_BYTES_MAX: usize = 3 * 255 * 6 + 3 * super::time::TEXT_MAX + 512;
-const _: () = assert!(super::parked::TEXT_MAX + super::skipped::TEXT_MAX + REST_BYTES_MAX <= BYTES_MAX);
+const LISTS_BYTES_MAX: usize = super::parked::TEXT_MAX + super::skipped::TEXT_MAX;
+const _: () = assert!(LISTS_BYTES_MAX + REST_BYTES_MAX + carried::TEXT_MAX <= BYTES_MAX);
+
+/// The fields of the stored form, and those of its rocket.
+const FIELDS: [&str; 10] = [
+    "format",
+    "rocket",
+    "lastMessageNumber",
+    "lastMessageTime",
+    "parked",
+    "parkedBeyond",
+    "skipped",
+    "skippedUnlisted",
+    "lastAct",
+    "correctionsWait",
+];
+const ROCKET_FIELDS: [&str; 7] = ["type", "mission", "speed", "status", "explosionReason", "launchTime", "lastUpdated"];
 
 /// What is remembered of one channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,10 +60,10 @@ pub struct Last {
 }
 
 /// Why stored bytes are no record.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// Written by a newer program: not ours to touch.
-    #[error("format {0} is newer than {FORMAT}, the newest that this program knows")]
+    #[error("format {0} is newer than {known}, the newest that this program knows", known = newest())]
     Newer(u32),
     /// Not something that any version of this program wrote.
     #[error("damaged: {0}")]
@@ -59,6 +74,14 @@ impl Record {
     /// A record in the place of one that cannot be read: all that is known is that the whole channel is in the stream.
     pub fn to_be_read_back() -> Self {
         Self { parked: Parked::unknown_from(Sequence(1)), corrections_wait: true, ..Self::default() }
+    }
+
+    /// Notes that messages between these places wait, of which nothing is known: the channel is to be folded anew.
+    pub fn wait_for_more(&mut self, first: Sequence, last: Sequence) {
+        let lowest = self.parked.lowest().map_or(first, |lowest| lowest.min(first));
+        self.parked = Parked::unknown_from(lowest);
+        self.parked.note_beyond(lowest, last);
+        self.corrections_wait = true;
     }
 
     /// The number that comes next; none after the highest of all.
@@ -103,18 +126,38 @@ impl Record {
 
     /// Reads the stored form.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Unreadable> {
+        Self::read(bytes).map(|(record, _)| record)
+    }
+
+    /// Reads the stored form for one who may write it again: with the fields that this version does not know.
+    pub fn read(bytes: &[u8]) -> Result<(Self, Option<Carried>), Unreadable> {
         #[derive(Deserialize)]
         struct Versioned {
             format: u32,
         }
         let damaged = |error: serde_json::Error| Unreadable::Damaged(error.to_string());
         match serde_json::from_slice::<Versioned>(bytes).map_err(damaged)?.format {
-            FORMAT => {}
-            newer if newer > FORMAT => return Err(Unreadable::Newer(newer)),
-            other => return Err(Unreadable::Damaged(format!("format {other}"))),
+            0 => return Err(Unreadable::Damaged("format 0".into())),
+            newer if newer > newest() => return Err(Unreadable::Newer(newer)),
+            _ => {}
         }
-        let stored: Stored<'_> = serde_json::from_slice(bytes).map_err(damaged)?;
-        stored.into_record().ok_or_else(|| Unreadable::Damaged("a field is out of its range".into()))
+        let stored: Stored<'_> = match serde_json::from_slice(bytes) {
+            Ok(stored) => stored,
+            Err(error) => return Self::read_what_is_known(bytes, &damaged(error)),
+        };
+        Ok((stored.into_checked()?, None))
+    }
+
+    /// Reads a stored form in which there are fields that this version does not know, or which is damaged.
+    fn read_what_is_known(bytes: &[u8], damaged: &Unreadable) -> Result<(Self, Option<Carried>), Unreadable> {
+        let mut record = serde_json::from_slice(bytes).map_err(|_| damaged.clone())?;
+        let carried = Carried::take_out(&mut record, &FIELDS, &ROCKET_FIELDS).ok_or_else(|| damaged.clone())?;
+        if carried.len() > carried::TEXT_MAX {
+            return Err(Unreadable::Newer(newest() + 1));
+        }
+        let known = record.to_string();
+        let stored: Stored<'_> = serde_json::from_str(&known).map_err(|_| damaged.clone())?;
+        Ok((stored.into_checked()?, Some(carried)))
     }
 }
 
@@ -170,7 +213,7 @@ impl<'a> From<&'a Record> for Stored<'a> {
         let last = record.last.as_ref();
         let range = |range: &Range| (range.first.get(), range.last.get(), range.sequence.0);
         Self {
-            format: FORMAT,
+            format: newest(),
             rocket: record.rocket.as_ref().map(StoredRocket::from),
             last_message_number: last.map_or(0, |last| last.number.get()),
             last_message_time: last.map(|last| last.time.as_str().into()),
@@ -203,6 +246,10 @@ impl<'a> From<&'a Rocket> for StoredRocket<'a> {
 }
 
 impl Stored<'_> {
+    fn into_checked(self) -> Result<Record, Unreadable> {
+        self.into_record().ok_or_else(|| Unreadable::Damaged("a field is out of its range".into()))
+    }
+
     fn into_record(self) -> Option<Record> {
         let last = match (self.last_message_number, self.last_message_time) {
             (0, None) => None,
@@ -343,6 +390,22 @@ mod tests {
             let result = Record::from_bytes(good.replace(from, to).as_bytes());
             assert!(matches!(result, Err(Unreadable::Damaged(_))), "{to}: {result:?}");
         }
+    }
+
+    #[test]
+    fn what_a_newer_version_added_is_carried_along() {
+        let newer = r#"{"format":1,"rocket":{"type":"T","mission":"M","speed":5,"status":"active","launchTime":"2022-02-02T19:39:05Z","lastUpdated":"2022-02-02T19:39:05Z","fuel":{"left":3}},"lastMessageNumber":1,"lastMessageTime":"2022-02-02T19:39:05Z","parked":[],"crew":["a"]}"#;
+        let (mut record, carried) = Record::read(newer.as_bytes()).unwrap();
+        record.place(&message(2, Kind::SpeedIncreased(2))).unwrap();
+        let written = carried.unwrap().put_into(&record.to_bytes());
+        let (again, carried) = Record::read(&written).unwrap();
+        assert_eq!((again, carried.is_some()), (record, true));
+        let text = String::from_utf8(written).unwrap();
+        assert!(text.contains(r#""fuel":{"left":3}"#) && text.contains(r#""crew":["a"]"#), "{text}");
+        let too_much = newer.replace(r#"["a"]"#, &format!(r#""{}""#, "x".repeat(carried::TEXT_MAX)));
+        assert_eq!(Record::from_bytes(too_much.as_bytes()), Err(Unreadable::Newer(2)));
+        let damaged = newer.replace(r#""speed":5"#, r#""speed":-5"#);
+        assert!(matches!(Record::from_bytes(damaged.as_bytes()), Err(Unreadable::Damaged(_))));
     }
 
     #[test]

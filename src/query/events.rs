@@ -314,6 +314,7 @@ mod tests {
             request_id: None,
             corrects: corrects.map(str::to_owned),
             attempts_before: 0,
+            format: 1,
             payload: Bytes::copy_from_slice(payload.as_bytes()),
         };
         serde_json::to_string(&public(&Event::of(3, stored), status)).unwrap()

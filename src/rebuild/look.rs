@@ -169,6 +169,9 @@ pub async fn look_quickly(
 
 /// The record, and what is wrong with its bytes; one of a newer program is not ours.
 fn read(held: &Versioned) -> Result<(Record, Option<String>), Finding> {
+    if let Some(format) = held.newer_format() {
+        return Err(Finding::NotOurs(format!("record: {}", Unreadable::Newer(format))));
+    }
     match held.record.as_deref().map(Record::from_bytes) {
         None => Ok((Record::default(), None)),
         Some(Ok(record)) => Ok((record, None)),

@@ -12,7 +12,7 @@ use super::look::Wrong;
 use crate::broker::read_back::read_one;
 use crate::broker::{Broker, BrokerError, DeadLetter, NatsPartition, Reason, TrackBroker as _};
 use crate::domain::outcome::{LATE, OWED_MAX};
-use crate::domain::{Became, Channel, Event, Outcome, Owed, Refusal, Sequence};
+use crate::domain::{Became, Channel, Event, Outcome, Owed, Record, Refusal, Sequence};
 use crate::fail_point;
 
 /// Dead letters that are stored at once.
@@ -31,7 +31,11 @@ pub async fn repair(
     let (before, owed) = wrong.untold.split_at(wrong.untold.len().saturating_sub(OWED_MAX));
     tell(partition, before, at, acts).await?;
     let owes = Owed { placed: owed.to_vec(), since: wrong.since };
-    partition.write(channel, wrong.should_be.to_bytes(), &owes, wrong.revision).await?;
+    let held = partition.load_latest(channel).await?.record;
+    let carried = held.and_then(|bytes| Record::read(&bytes).ok()?.1);
+    let record = wrong.should_be.to_bytes();
+    let record = carried.map_or_else(|| record.clone(), |carried| carried.put_into(&record));
+    partition.write(channel, record, &owes, wrong.revision).await?;
     fail_point::reached("rebuild.record-written");
     tell(partition, owed, at, acts).await?;
     let late = wrong.untold_late.iter().map(|event| Outcome {

@@ -14,7 +14,7 @@ use super::desk::Desk;
 use super::reported::reported;
 use super::settle::{Settled, settle};
 use crate::broker::{AckHandle, BrokerError, Delivery, Malformed, Stored, TrackBroker};
-use crate::domain::{Arrival, Entry, Sequence};
+use crate::domain::{Arrival, Channel, Entry, Sequence};
 
 /// The messages of one channel in a batch.
 pub struct Group {
@@ -26,6 +26,9 @@ pub struct Group {
     pub handles: Vec<AckHandle>,
     /// What operators said of it.
     pub acts: Vec<(Sequence, AckHandle)>,
+    /// What takes a newer program to judge it, and the newest format of these.
+    pub newer: Vec<(Sequence, AckHandle)>,
+    format: Option<u32>,
 }
 
 /// What is no message, and whether it is a dead letter now.
@@ -35,6 +38,13 @@ pub type Buried = (Box<Malformed>, AckHandle, Result<(), BrokerError>);
 pub fn sort(batch: Vec<Delivery>, cache: &mut Cache) -> (Vec<Group>, Vec<(Box<Malformed>, AckHandle)>) {
     let (mut groups, mut malformed) = (BTreeMap::new(), Vec::new());
     for Delivery { stored, handle } in batch {
+        let channel = Channel::from_token(&stored.channel_token);
+        if let Some((channel, format)) = channel.zip(stored.newer_format()) {
+            let group = groups.entry(channel).or_insert_with(|| Group::new(cache.take(channel)));
+            group.newer.push((stored.sequence, handle));
+            group.format = group.format.max(Some(format));
+            continue;
+        }
         let entry = match stored.read() {
             Ok(entry) => entry,
             Err(error) => {
@@ -62,9 +72,10 @@ pub async fn settle_all(
     counters: &Counters,
 ) -> Vec<(Group, Result<Settled, BrokerError>)> {
     let settled = groups.into_iter().map(|mut group| async move {
-        let settled = match group.arrivals.as_slice() {
-            [] => Ok(Settled::default()),
-            arrivals => settle(broker, &mut group.desk, arrivals, counters).await,
+        let settled = match (group.format, group.arrivals.as_slice()) {
+            (Some(format), _) => Err(BrokerError::Newer(format)),
+            (None, []) => Ok(Settled::default()),
+            (None, arrivals) => settle(broker, &mut group.desk, arrivals, counters).await,
         };
         (group, settled)
     });
@@ -92,6 +103,13 @@ pub async fn bury_all(
 
 impl Group {
     fn new(desk: Desk) -> Self {
-        Self { desk, arrivals: Vec::new(), handles: Vec::new(), acts: Vec::new() }
+        let (arrivals, handles, acts, newer) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { desk, arrivals, handles, acts, newer, format: None }
+    }
+
+    /// Everything that was delivered, and the format that it takes, if that of one of the messages is newer.
+    pub fn into_deliveries(self) -> (Option<u32>, Vec<(Sequence, AckHandle)>) {
+        let plain = self.arrivals.iter().map(|arrival| arrival.sequence).zip(self.handles);
+        (self.format, plain.chain(self.acts).chain(self.newer).collect())
     }
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::Counters;
+use super::aside::ASIDE_PAUSE;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Malformed, Reason, TrackBroker};
 use crate::domain::Sequence;
 use crate::logging::Limit;
@@ -57,6 +58,7 @@ pub fn pause_after(error: &BrokerError) -> Duration {
         BrokerError::Unavailable(_) => Duration::from_millis(200),
         BrokerError::Full(_) => Duration::from_secs(2),
         BrokerError::TooLarge(_) | BrokerError::Misconfigured(_) | BrokerError::NotThere => Duration::from_secs(5),
+        BrokerError::Newer(_) => ASIDE_PAUSE,
     }
 }
 

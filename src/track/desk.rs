@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use crate::broker::store::Versioned;
 use crate::broker::{BrokerError, Stored, TrackBroker};
+use crate::domain::carried::Carried;
 use crate::domain::outcome::{OWED_MAX, Since};
 use crate::domain::record::Unreadable;
 use crate::domain::{Became, Channel, Event, Hand, Outcome, Owed, Record, Refusal};
@@ -34,6 +35,8 @@ pub struct Known {
     pub owed: Owed,
     /// When it was written.
     pub at: OffsetDateTime,
+    /// Fields of it that a newer program wrote.
+    pub carried: Option<Box<Carried>>,
 }
 
 impl Desk {
@@ -82,9 +85,11 @@ impl Desk {
         owed: Owed,
     ) -> Result<(), BrokerError> {
         // Forgotten until the answer is there: without one, it may have been written or not.
-        let expected = self.known.take().map_or(0, |known| known.revision);
-        let revision = broker.write(&self.channel, record.to_bytes(), &owed, expected).await?;
-        self.known = Some(Known { record, revision, owed, at: broker.now() });
+        let (expected, carried) = self.known.take().map_or((0, None), |known| (known.revision, known.carried));
+        let bytes = record.to_bytes();
+        let bytes = carried.as_ref().map_or_else(|| bytes.clone(), |carried| carried.put_into(&bytes));
+        let revision = broker.write(&self.channel, bytes, &owed, expected).await?;
+        self.known = Some(Known { record, revision, owed, at: broker.now(), carried });
         fail_point::reached("track.record-written");
         Ok(())
     }
@@ -131,16 +136,20 @@ impl Desk {
 
 /// Reads what lies in the bucket. What nobody wrote is replaced: the stream has everything.
 fn known_from(channel: &Channel, read: Versioned) -> Result<Known, BrokerError> {
-    let record = match read.record.as_deref().map(Record::from_bytes) {
-        None => Record::default(),
-        Some(Ok(record)) => record,
+    if let Some(format) = read.newer_format() {
+        return Err(BrokerError::Newer(format));
+    }
+    let (mut record, carried) = match read.record.as_deref().map(Record::read) {
+        None => (Record::default(), None),
+        Some(Ok(read)) => read,
         Some(Err(Unreadable::Damaged(why))) => {
             tracing::error!(%channel, why, "the record cannot be read, folding the channel anew from the stream");
-            Record::to_be_read_back()
+            (Record::to_be_read_back(), None)
         }
-        Some(Err(newer @ Unreadable::Newer(_))) => {
-            return Err(BrokerError::Misconfigured(format!("record of {channel}: {newer}; update this program")));
-        }
+        Some(Err(Unreadable::Newer(format))) => return Err(BrokerError::Newer(format)),
     };
-    Ok(Known { record, revision: read.revision, owed: read.owed, at: read.at })
+    if let Some(aside) = read.aside {
+        record.wait_for_more(aside.first, aside.last);
+    }
+    Ok(Known { record, revision: read.revision, owed: read.owed, at: read.at, carried: carried.map(Box::new) })
 }

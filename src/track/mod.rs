@@ -9,7 +9,7 @@
 //! until the next batch is settled: both are done at once, and then the messages are let go. [`drain`] goes on with what
 //! waits in the stream behind a gap that closed, and [`act`] folds a channel anew for what an operator said; [`decide`] is
 //! the table of what becomes of a delivery, [`conflict`] finds copies that say something else, [`reported`] keeps a dead
-//! letter once for all; [`desk`] and [`cache`] hold hints that may be lost at any moment.
+//! letter once for all, [`aside`] is what takes a newer program; [`desk`] and [`cache`] hold hints that may be lost at any moment.
 //!
 //! With several trackers, [`standing`] gives each its place in the [`mod@line`] of each partition, and the broker serves the
 //! first.
@@ -19,6 +19,7 @@
 //! could still move is let go without another one being held for it.
 
 mod act;
+mod aside;
 mod batch;
 mod cache;
 mod changes;
@@ -51,6 +52,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::outcomes::OutcomeWriter;
 use crate::broker::{Broker, Deliveries, NatsPartition};
 use crate::http::health::{Check, Condition};
+use aside::SetAside;
 use standing::Standing;
 use worker::Worker;
 
@@ -82,6 +84,8 @@ pub struct Counters {
     pub duplicate: AtomicU64,
     /// Writes that came too late and were done again.
     pub conflicts: AtomicU64,
+    /// Channels that take a newer program.
+    pub aside: SetAside,
 }
 
 impl Counters {

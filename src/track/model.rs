@@ -12,7 +12,7 @@ use crate::broker::letter_box::{Letter, LetterPage};
 use crate::broker::read_back::Page;
 use crate::broker::store::Versioned;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Delivery, Reason, Stored};
-use crate::domain::{Channel, Event, Outcome, Owed, Sequence};
+use crate::domain::{Aside, Channel, Event, Outcome, Owed, Record, Sequence};
 
 /// One partition of a broker.
 #[derive(Default)]
@@ -44,6 +44,7 @@ struct Version {
     /// The text of what it owes, as it stands in the header.
     owed: String,
     at: OffsetDateTime,
+    aside: Option<Aside>,
 }
 
 /// A dead letter.
@@ -82,6 +83,7 @@ impl Model {
             request_id: None,
             corrects,
             attempts_before: 0,
+            format: 1,
             payload,
         });
         match self.places.get_mut(token) {
@@ -119,11 +121,12 @@ impl Model {
         let shown = versions.len().saturating_sub(sight.revisions_late);
         match versions[..shown].last() {
             None => Versioned::NONE,
-            Some(Version { record, revision, owed, at }) => Versioned {
+            Some(Version { record, revision, owed, at, aside }) => Versioned {
                 record: Some(record.clone()),
                 revision: *revision,
                 owed: Owed::from_text(owed).unwrap(),
                 at: *at,
+                aside: *aside,
             },
         }
     }
@@ -142,8 +145,17 @@ impl Model {
             return Err(BrokerError::Conflict);
         }
         self.revision += 1;
-        versions.push(Version { record, revision: self.revision, owed: owed.to_text(), at });
+        versions.push(Version { record, revision: self.revision, owed: owed.to_text(), at, aside: None });
         Ok(self.revision)
+    }
+
+    /// Writes a record once more as it was read, and notes which messages of its channel are set aside.
+    pub fn set_aside(&mut self, channel: &Channel, as_read: &Versioned, aside: Aside) -> Result<u64, BrokerError> {
+        let record = as_read.record.clone().unwrap_or_else(|| Record::default().to_bytes().into());
+        let revision = self.write(channel, record, &as_read.owed, as_read.revision, as_read.at)?;
+        let newest = self.versions.get_mut(channel).and_then(|versions| versions.last_mut());
+        newest.into_iter().for_each(|version| version.aside = Some(aside));
+        Ok(revision)
     }
 
     /// Tells what became of events.
@@ -192,6 +204,15 @@ impl Model {
     /// Removes a dead letter, if it is there; its message id stays known.
     pub fn remove_letter(&mut self, id: u64) -> Option<Kept> {
         self.letters.get_mut(id as usize - 1)?.take()
+    }
+
+    /// Has a message take a newer program, or all of them one that is known: as if the program were another one.
+    #[cfg(test)]
+    pub fn set_format(&mut self, sequence: Option<u64>, format: u32) {
+        let is_meant = |stored: &&mut Stored| sequence.is_none_or(|sequence| stored.sequence.0 == sequence);
+        self.stream.iter_mut().filter(is_meant).for_each(|stored| stored.format = format);
+        let asides = self.versions.values_mut().flatten().filter_map(|version| version.aside.as_mut());
+        asides.for_each(|aside| aside.format = format);
     }
 
     /// Removes all dead letters and forgets their ids, as a day does.

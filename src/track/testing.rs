@@ -13,7 +13,7 @@ use crate::broker::read_back::Page;
 use crate::broker::store::Versioned;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Delivery, LogReader, Stored, TrackBroker};
 use crate::domain::{
-    Arrival, Became, Channel, Event, MessageNumber, MessageTime, Outcome, Owed, Record, Sequence, Skip, wire,
+    Arrival, Aside, Became, Channel, Event, MessageNumber, MessageTime, Outcome, Owed, Record, Sequence, Skip, wire,
 };
 
 /// Messages of one page where nothing else is asked for: few, so that every drain takes many steps.
@@ -176,6 +176,10 @@ impl TrackBroker for ModelBroker {
 
     async fn write(&self, channel: &Channel, record: Vec<u8>, owed: &Owed, expected: u64) -> Result<u64, BrokerError> {
         self.state().model.write(channel, record.into(), owed, expected, self.now())
+    }
+
+    async fn set_aside(&self, channel: &Channel, as_read: &Versioned, aside: Aside) -> Result<u64, BrokerError> {
+        self.state().model.set_aside(channel, as_read, aside)
     }
 
     async fn tell(&self, outcomes: Vec<Outcome>) -> Result<(), BrokerError> {

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Counters;
 use super::act::{self, ActJob, Cause};
+use super::aside::set_aside;
 use super::batch::{Buried, Group, bury_all, settle_all, sort};
 use super::cache::Cache;
 use super::conflict::find_conflicts;
@@ -131,6 +132,7 @@ impl<B: TrackBroker> Worker<B> {
             bury_all(broker, malformed, counters),
         );
         find_conflicts(broker, &mut settled).await;
+        set_aside(broker, &mut settled, &counters.aside, &mut answers).await;
         let mut pause = self.after_telling(before, told, &mut settled, &mut answers);
         pause = pause.max(self.after_settling(settled, &mut answers)).max(self.after_burying(buried, &mut answers));
         pause = pause.max(self.step_drains(&mut answers).await).max(self.step_acts(&mut answers).await);
@@ -197,7 +199,7 @@ impl<B: TrackBroker> Worker<B> {
     ) -> Duration {
         let mut pause = Duration::ZERO;
         for (group, settled) in settled {
-            let Group { desk, arrivals, handles, acts } = group;
+            let Group { desk, arrivals, handles, acts, .. } = group;
             for (sequence, handle) in acts {
                 self.act_job(desk.channel).hold(Cause::Act(sequence), handle);
             }
@@ -220,6 +222,7 @@ impl<B: TrackBroker> Worker<B> {
         mut handles: Vec<AckHandle>,
         settled: Settled,
     ) {
+        self.counters.aside.forget(&desk.channel);
         for sequence in settled.unjudged {
             self.hold_passed(sequence, &mut arrivals, &mut handles);
         }

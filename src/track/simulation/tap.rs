@@ -15,7 +15,7 @@ use crate::broker::letter_box::LetterPage;
 use crate::broker::read_back::Page;
 use crate::broker::store::Versioned;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Delivery, LogReader, Stored, TrackBroker};
-use crate::domain::{Channel, Event, Outcome, Owed, Sequence};
+use crate::domain::{Aside, Channel, Event, Outcome, Owed, Sequence};
 use crate::track::model::{Model, Sight};
 
 /// The world, shared by the workers and by what drives them, one at a time.
@@ -195,6 +195,10 @@ impl TrackBroker for Tap {
         };
         let later = || UnderWay::Write { channel: *channel, record: record.clone(), owed: owed.clone(), expected };
         self.change(write, later).await
+    }
+
+    async fn set_aside(&self, channel: &Channel, as_read: &Versioned, aside: Aside) -> Result<u64, BrokerError> {
+        self.read(|world| world.model.set_aside(channel, as_read, aside)).await?
     }
 
     async fn tell(&self, outcomes: Vec<Outcome>) -> Result<(), BrokerError> {

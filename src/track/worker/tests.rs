@@ -403,3 +403,33 @@ fn what_was_dropped_does_not_die_again() {
         assert_eq!(broker.letters(), BTreeMap::new());
     });
 }
+
+#[test]
+fn a_channel_that_takes_a_newer_program_waits_for_it_and_holds_up_nobody() {
+    run(async {
+        let broker = ModelBroker::default();
+        let mut worker = worker(&broker);
+        let first = broker.publish(channel(0), 1);
+        work_until_idle(&mut worker, broker.deliver([first])).await;
+        let newer: Vec<_> = (2..=40).map(|number| broker.publish(channel(0), number)).collect();
+        let other = broker.publish(channel(1), 1);
+        broker.state().model.set_format(Some(newer[5]), 2);
+        for batch in newer[5..].chunks(10).chain([&newer[..5], &[other]]) {
+            work_until_idle(&mut worker, broker.deliver(batch.iter().copied())).await;
+        }
+        assert_eq!(
+            (broker.record(channel(0)), broker.record(channel(1))),
+            (expected(1, channel(0)), expected(1, channel(1)))
+        );
+        // One that was the first of them before may come once more.
+        work_until_idle(&mut worker, broker.deliver(broker.unacknowledged())).await;
+        assert_eq!((broker.unacknowledged(), broker.letters().len()), (vec![newer[0]], 0));
+        assert!(newer.iter().all(|event| broker.state().became(*event).is_none()), "nothing is judged");
+
+        broker.state().model.set_format(None, 1);
+        work_until_idle(&mut self::worker(&broker), broker.deliver([newer[0]])).await;
+        assert_eq!(broker.record(channel(0)), expected(40, channel(0)));
+        assert_eq!((broker.unacknowledged(), broker.letters().len()), (Vec::new(), 8));
+        assert!(newer.iter().all(|event| broker.state().became(*event).is_some()));
+    });
+}
