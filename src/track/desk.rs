@@ -86,8 +86,10 @@ impl Desk {
     ) -> Result<(), BrokerError> {
         // Forgotten until the answer is there: without one, it may have been written or not.
         let (expected, carried) = self.known.take().map_or((0, None), |known| (known.revision, known.carried));
-        let bytes = record.to_bytes();
-        let bytes = carried.as_ref().map_or_else(|| bytes.clone(), |carried| carried.put_into(&bytes));
+        let bytes = match &carried {
+            Some(carried) => carried.put_into(&record.to_bytes()),
+            None => record.to_bytes(),
+        };
         let revision = broker.write(&self.channel, bytes, &owed, expected).await?;
         self.known = Some(Known { record, revision, owed, at: broker.now(), carried });
         fail_point::reached("track.record-written");
