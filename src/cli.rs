@@ -21,7 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::provision::{Means, provision_as, verify_patiently};
-use crate::broker::{Broker, ConnectionSettings};
+use crate::broker::{Broker, ConnectionSettings, Monitor};
 use crate::config::{self, Config};
 use crate::roles::{self, Role};
 use crate::{launch, logging, up};
@@ -234,7 +234,8 @@ async fn run_role(config: &Config, role: Role) -> anyhow::Result<()> {
         None => return Ok(()),
         Some(verified) => verified?,
     }
-    roles::run(config, &[role], &connection, listener, shutdown).await
+    let monitored = Monitor::new(roles::topology(config));
+    roles::run(config, &[role], &connection, monitored, listener, shutdown).await
 }
 
 /// Lets this process open as many files as it may: each connection is one, and many systems begin with 1,024.

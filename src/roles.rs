@@ -11,10 +11,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::topology::Topology;
-use crate::broker::{Broker, ConnectionSettings};
+use crate::broker::{Broker, ConnectionSettings, Monitor, Objects, TrackStores};
 use crate::config::Config;
 use crate::dlq::Operations;
-use crate::http::health::{self, Check};
+use crate::http::health::{self, Check, Checks};
 use crate::http::{Routes, either};
 use crate::ingest::Ingest;
 use crate::query::Events;
@@ -51,22 +51,27 @@ pub fn topology(config: &Config) -> Topology {
     Topology { partitions: stream.partitions, replicas: stream.replicas, ack_wait }
 }
 
+/// What inspects the broker's objects, and where it tells what it finds.
+pub type Monitored = (Monitor, Objects);
+
 /// Runs roles until the shutdown: first no more requests are taken, then what is in hand is finished, then the rest ends.
 pub async fn run(
     config: &Config,
     roles: &[Role],
     connection: &ConnectionSettings,
+    monitor: Monitored,
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let starting = Process::start_all(roles, config, connection, &shutdown);
+    let starting = Process::start_all(roles, config, connection, monitor, &shutdown);
     let Some(started) = shutdown.run_until_cancelled(starting).await else {
         return Ok(());
     };
     let mut process = started?;
-    let routes = process.routes.into_iter().fold(health::routes(process.checks), either);
+    let checks = Checks { roles: process.checks, shutdown: shutdown.clone() };
+    let routes = process.routes.into_iter().fold(health::routes(checks), either);
     tracing::info!(addr = %listener.local_addr()?, roles = ?roles, "serving HTTP");
-    let serving = http::serve(listener, routes, shutdown.clone());
+    let serving = http::serve(listener, routes, process.closing.clone());
     let failed = tokio::select! {
         () = serving => None,
         Some(ended) = process.tasks.join_next() => Some(ended),
@@ -91,7 +96,7 @@ struct Process {
     ingest: Option<Ingest>,
     operations: Option<Operations>,
     /// When no more requests are taken: those in hand are to come to their end.
-    shutdown: CancellationToken,
+    closing: CancellationToken,
     /// Ends everything but HTTP.
     rest: CancellationToken,
 }
@@ -101,12 +106,18 @@ impl Process {
         roles: &[Role],
         config: &Config,
         connection: &ConnectionSettings,
+        (mut monitor, objects): Monitored,
         shutdown: &CancellationToken,
     ) -> anyhow::Result<Self> {
-        let mut process = Self { shutdown: shutdown.clone(), ..Self::default() };
+        let mut process = Self { closing: shutdown.clone(), ..Self::default() };
         for role in roles {
-            process.start(*role, config, connection).await?;
+            process.start(*role, config, connection, (&mut monitor, &objects)).await?;
         }
+        let (broker, rest) = (Broker::connect(connection, "health").await?, process.rest.clone());
+        process.tasks.spawn(async move {
+            monitor.run(broker, rest).await;
+            Ok(())
+        });
         if roles.iter().any(|role| matches!(role, Role::Ingest | Role::Query)) {
             process.start_operations(config, connection).await?;
         }
@@ -122,39 +133,48 @@ impl Process {
         Ok(())
     }
 
-    async fn start(&mut self, role: Role, config: &Config, connection: &ConnectionSettings) -> anyhow::Result<()> {
+    async fn start(
+        &mut self,
+        role: Role,
+        config: &Config,
+        connection: &ConnectionSettings,
+        monitored: (&mut Monitor, &Objects),
+    ) -> anyhow::Result<()> {
         let broker = Broker::connect(connection, role.name()).await?;
         let check = match role {
-            Role::Ingest => self.start_ingest(broker),
-            Role::Track => self.start_track(broker, config),
-            Role::Query => self.start_query(broker, config.stream.partitions).await?,
+            Role::Ingest => self.start_ingest(broker, monitored),
+            Role::Track => self.start_track(broker, config, monitored),
+            Role::Query => self.start_query(broker, config.stream.partitions, monitored.1).await?,
         };
         self.checks.insert(role.name(), check);
         Ok(())
     }
 
-    fn start_ingest(&mut self, broker: Broker) -> Check {
+    fn start_ingest(&mut self, broker: Broker, (monitor, objects): (&mut Monitor, &Objects)) -> Check {
         let ingest = Ingest::new(broker);
         self.routes.push(ingest.routes());
-        let check = ingest.check();
+        monitor.watch_publisher(ingest.publisher());
+        let check = ingest.check(objects);
         self.ingest = Some(ingest);
         check
     }
 
-    fn start_track(&mut self, broker: Broker, config: &Config) -> Check {
+    fn start_track(&mut self, broker: Broker, config: &Config, (monitor, objects): (&mut Monitor, &Objects)) -> Check {
         let (partitions, ack_wait) = (config.stream.partitions, config.track.ack_wait);
         let settings = TrackSettings { partitions, ack_wait, outcomes: true };
-        let (check, rest) = (track::check(&broker), self.rest.clone());
-        self.tasks.spawn(track::run(broker, settings, readings(), rest));
+        let stores = TrackStores::default();
+        monitor.watch_track_stores(&stores);
+        let (check, rest) = (track::health::check(&broker, objects, &stores), self.rest.clone());
+        self.tasks.spawn(track::run(broker, settings, readings(), stores, rest));
         check
     }
 
-    async fn start_query(&mut self, broker: Broker, partitions: u16) -> anyhow::Result<Check> {
+    async fn start_query(&mut self, broker: Broker, partitions: u16, objects: &Objects) -> anyhow::Result<Check> {
         let fed = Arc::new(FedView::default());
-        let events = Events::new(&broker, &fed, self.shutdown.clone()).await?;
+        let events = Events::new(&broker, &fed, self.closing.clone()).await?;
         self.routes.push(query::routes::routes(&fed, &broker, &events));
         self.routes.push(query::history::routes::routes(&broker, partitions, readings()));
-        let (check, rest) = (query::routes::check(&fed, &broker), self.rest.clone());
+        let (check, rest) = (query::routes::check(&fed, &broker, objects), self.rest.clone());
         self.tasks.spawn(async move {
             feed::run(broker, fed, rest).await;
             Ok(())

@@ -8,6 +8,7 @@
 //! [`signals`] tell how far an event has come, and when to look again; [`letter_list`], [`replays`], [`mod@backlog`] and
 //! [`mod@overview`] are what an operator needs beside those, [`snapshot`] what a backup needs; [`stored`] is a message as it comes out of the stream,
 //! [`mod@direct`] how it is read there.
+//! [`mod@monitor`] inspects the [`objects`] all the time, and [`storing`] is what became of attempts to store something.
 //! [`error`] sorts what can go wrong, once, by what its caller does about it.
 
 pub mod address;
@@ -21,6 +22,8 @@ pub mod error;
 pub mod letter_box;
 pub mod letter_list;
 pub mod membership;
+pub mod monitor;
+pub mod objects;
 pub mod outcomes;
 pub mod overview;
 pub mod partition;
@@ -35,6 +38,7 @@ pub mod signals;
 pub mod snapshot;
 pub mod store;
 pub mod stored;
+pub mod storing;
 pub mod topology;
 pub mod watch;
 
@@ -43,6 +47,7 @@ pub use consumer::{AckHandle, Deliveries, Delivery, Place};
 pub use dead_letters::{DeadLetter, Reason};
 pub use error::BrokerError;
 pub use membership::{Membership, Peers};
-pub use partition::{LogReader, NatsLog, NatsPartition, TrackBroker};
+pub use monitor::{Monitor, Objects};
+pub use partition::{LogReader, NatsLog, NatsPartition, TrackBroker, TrackStores};
 pub use publisher::{Outgoing, Publisher, Receipt};
 pub use stored::{Malformed, Stored};

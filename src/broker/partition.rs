@@ -14,8 +14,14 @@ use super::outcomes::{OutcomeWriter, outcomes_of};
 use super::overview::{is_whole, last_of};
 use super::read_back::{Page, read_back, read_messages};
 use super::store::{Store, Versioned};
+use super::storing::Storing;
 use super::{AckHandle, Broker, BrokerError, Stored};
 use crate::domain::{Aside, Channel, Event, Outcome, Owed, Sequence};
+
+/// Bytes that some outcomes need, about: how many messages they become is not known here.
+const OUTCOMES_BYTES: usize = 1_024;
+/// Bytes of a dead letter's subject and headers, about.
+const DEAD_LETTER_HEADER_BYTES: usize = 2_048;
 
 /// Reads the log of one channel.
 pub trait LogReader: Send + Sync {
@@ -114,17 +120,43 @@ pub struct NatsPartition {
     store: Store,
     dead_letters: DeadLetters,
     outcomes: Option<OutcomeWriter>,
+    stores: TrackStores,
+}
+
+/// What became of a tracker's attempts to store something. All partitions of a process share it.
+#[derive(Clone, Debug, Default)]
+pub struct TrackStores {
+    /// Records, in the bucket.
+    pub records: Storing,
+    /// Outcomes.
+    pub outcomes: Storing,
+    /// Dead letters.
+    pub dead_letters: Storing,
 }
 
 impl NatsPartition {
     /// One partition on this connection. Without a writer nobody is told what became of messages.
     pub async fn new(broker: &Broker, partition: u16, outcomes: Option<OutcomeWriter>) -> Result<Self, BrokerError> {
         let (store, dead_letters) = (Store::new(broker).await?, DeadLetters::new(broker, partition));
-        Ok(Self { broker: broker.clone(), partition, store, dead_letters, outcomes })
+        let stores = TrackStores::default();
+        Ok(Self { broker: broker.clone(), partition, store, dead_letters, outcomes, stores })
+    }
+
+    /// The same, noting here what becomes of what is stored.
+    pub fn noting(self, stores: TrackStores) -> Self {
+        Self { stores, ..self }
     }
 }
 
 impl NatsPartition {
+    /// What cannot be read is not stored either, and nothing else would show it. That it can be read shows nothing.
+    fn noted_where_it_fails<T>(&self, read: Result<T, BrokerError>) -> Result<T, BrokerError> {
+        if read.is_err() {
+            self.stores.records.note(0, &read);
+        }
+        read
+    }
+
     fn log(&self) -> NatsLog<'_> {
         NatsLog { broker: &self.broker, partition: self.partition }
     }
@@ -150,15 +182,18 @@ impl LogReader for NatsPartition {
 
 impl TrackBroker for NatsPartition {
     async fn load(&self, channel: &Channel) -> Result<Versioned, BrokerError> {
-        self.store.load(channel).await
+        self.noted_where_it_fails(self.store.load(channel).await)
     }
 
     async fn load_latest(&self, channel: &Channel) -> Result<Versioned, BrokerError> {
-        self.store.load_latest(channel).await
+        self.noted_where_it_fails(self.store.load_latest(channel).await)
     }
 
     async fn write(&self, channel: &Channel, record: Vec<u8>, owed: &Owed, expected: u64) -> Result<u64, BrokerError> {
-        self.store.write(channel, record, owed, expected).await
+        let bytes = record.len();
+        let written = self.store.write(channel, record, owed, expected).await;
+        self.stores.records.note(bytes, &written);
+        written
     }
 
     async fn set_aside(&self, channel: &Channel, as_read: &Versioned, aside: Aside) -> Result<u64, BrokerError> {
@@ -166,10 +201,10 @@ impl TrackBroker for NatsPartition {
     }
 
     async fn tell(&self, outcomes: Vec<Outcome>) -> Result<(), BrokerError> {
-        match &self.outcomes {
-            Some(writer) => writer.tell(outcomes).await,
-            None => Ok(()),
-        }
+        let Some(writer) = self.outcomes.as_ref().filter(|_| !outcomes.is_empty()) else { return Ok(()) };
+        let told = writer.tell(outcomes).await;
+        self.stores.outcomes.note(OUTCOMES_BYTES, &told);
+        told
     }
 
     async fn outcomes_of(&self, events: &[Event]) -> Result<HashMap<Event, Outcome>, BrokerError> {
@@ -180,7 +215,9 @@ impl TrackBroker for NatsPartition {
     }
 
     async fn bury(&self, letter: &DeadLetter<'_>) -> Result<(), BrokerError> {
-        self.dead_letters.bury(letter).await
+        let buried = self.dead_letters.bury(letter).await;
+        self.stores.dead_letters.note(letter.stored.payload.len() + DEAD_LETTER_HEADER_BYTES, &buried);
+        buried
     }
 
     async fn refused_letters(&self, channel: &Channel, from: u64) -> Result<LetterPage, BrokerError> {

@@ -16,9 +16,10 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use super::connection::PUBLISH_TIMEOUT;
+use super::storing::{Proof, Storing};
 use super::topology::{
-    HEADER_ATTEMPTS, HEADER_CORRECTS, HEADER_REPLAYS, HEADER_REQUEST_ID, STREAM, message_id, replay_id, skip_id,
-    subject,
+    DEAD_LETTER_STREAM, HEADER_ATTEMPTS, HEADER_CORRECTS, HEADER_REPLAYS, HEADER_REQUEST_ID, PROBE_SUBJECT, STREAM,
+    message_id, replay_id, skip_id, subject,
 };
 use super::{Broker, BrokerError};
 use crate::domain::{Channel, MessageNumber, Sequence};
@@ -29,6 +30,9 @@ pub const PUBLISH_DEADLINE: Duration = Duration::from_secs(5);
 pub const PUBLISHES_IN_FLIGHT_MAX: usize = 4_096;
 /// Pause before a try that follows a failed one.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// The last sequence of no stream.
+const NO_SEQUENCE: u64 = u64::MAX >> 1;
 
 /// What a message is, and so what it is recognised by when it is stored again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,13 +81,20 @@ pub struct Publisher {
     context: jetstream::Context,
     slots: Arc<Semaphore>,
     tasks: TaskTracker,
+    storing: Storing,
 }
 
 impl Publisher {
     /// A publisher on this connection.
     pub fn new(broker: Broker) -> Self {
         let context = broker.publishing(PUBLISHES_IN_FLIGHT_MAX);
-        Self { broker, context, slots: Arc::new(Semaphore::new(PUBLISHES_IN_FLIGHT_MAX)), tasks: TaskTracker::new() }
+        let (slots, tasks) = (Arc::new(Semaphore::new(PUBLISHES_IN_FLIGHT_MAX)), TaskTracker::new());
+        Self { broker, context, slots, tasks, storing: Storing::default() }
+    }
+
+    /// What the last publishes came to.
+    pub fn storing(&self) -> &Storing {
+        &self.storing
     }
 
     /// Stores a message, or says within [`PUBLISH_DEADLINE`] why not.
@@ -100,10 +111,24 @@ impl Publisher {
         let publisher = self.clone();
         let publish = self.tasks.spawn(async move {
             let receipt = publisher.publish_until(&outgoing, Instant::now() + PUBLISH_DEADLINE).await;
+            publisher.storing.note(outgoing.payload.len(), &receipt);
             drop(slot);
             receipt
         });
         publish.await.unwrap_or_else(|error| Err(BrokerError::unavailable(error)))
+    }
+
+    /// Asks whether a publish would come to the stream, by one that it must refuse: it expects a last sequence that no
+    /// stream has, and a stream of another name. Nothing is stored by it; an answer of the stream shows that the way
+    /// there is open, which no other question does. It does not show that there is room: that is compared only after
+    /// this.
+    pub async fn probe(&self) -> Proof {
+        let message = PublishMessage::build().expected_stream(DEAD_LETTER_STREAM).expected_last_sequence(NO_SEQUENCE);
+        let probe = async { self.context.send_publish(PROBE_SUBJECT, message).await?.await };
+        match timeout(PUBLISH_TIMEOUT, probe).await.map(|probed| probed.map_err(BrokerError::from)) {
+            Ok(Err(BrokerError::Conflict | BrokerError::Misconfigured(_))) => Proof::Reached,
+            _ => Proof::NotReached,
+        }
     }
 
     /// Waits for the publishes that are under way; each has its own deadline.

@@ -36,6 +36,9 @@ pub const TRACKER_WORDS: &str = "rockets_trackers.word.*";
 /// The subject on which all trackers are asked whether they are there.
 pub const TRACKER_ASKS: &str = "rockets_trackers.ask";
 
+/// A subject of [`STREAM`] for a message that must be refused, by which it is found out whether messages reach it.
+pub const PROBE_SUBJECT: &str = "rockets.probe";
+
 /// Largest message of [`STREAM`], its headers included, in bytes. A larger one is refused. It leaves room below the
 /// server's `max_payload` (1 MiB), so that a message with the headers of a dead letter always fits.
 pub const MESSAGE_BYTES_MAX: i32 = 256 * 1024;

@@ -28,6 +28,8 @@ pub struct Answer {
 enum Content {
     Data(Box<RawValue>),
     Error(String),
+    /// An error, and what is to be known beside it.
+    ErrorWith(String, Box<RawValue>),
 }
 
 /// The envelope of every answer.
@@ -101,6 +103,15 @@ impl Answer {
         Self { header: Some((RETRY_AFTER, seconds)), ..Self::error(StatusCode::SERVICE_UNAVAILABLE, what) }
     }
 
+    /// The same with data beside the error.
+    pub fn with_data(self, data: &impl Serialize) -> Self {
+        let content = match (self.content, serde_json::value::to_raw_value(data)) {
+            (Content::Error(problem) | Content::ErrorWith(problem, _), Ok(data)) => Content::ErrorWith(problem, data),
+            (content, _) => content,
+        };
+        Self { content, ..self }
+    }
+
     /// The answer's status.
     pub fn status(&self) -> StatusCode {
         self.status
@@ -109,7 +120,7 @@ impl Answer {
     /// The words of an error.
     pub fn problem(&self) -> Option<&str> {
         match &self.content {
-            Content::Error(problem) => Some(problem),
+            Content::Error(problem) | Content::ErrorWith(problem, _) => Some(problem),
             Content::Data(_) => None,
         }
     }
@@ -127,6 +138,7 @@ impl Answer {
         let (data, error) = match &self.content {
             Content::Data(data) => (Some(&**data), None),
             Content::Error(problem) => (None, Some(problem.as_str())),
+            Content::ErrorWith(problem, data) => (Some(&**data), Some(problem.as_str())),
         };
         let next_cursor = self.next_cursor.as_deref();
         let envelope = Envelope { request_id: request_id.as_str(), data, error, next_cursor };

@@ -13,11 +13,13 @@ use serde::Serialize;
 use warp::Filter;
 use warp::http::Method;
 
+use crate::broker::objects::{Object, Problem};
 use crate::broker::publisher::Identity;
-use crate::broker::{Broker, BrokerError, Outgoing, Publisher, Receipt};
+use crate::broker::storing::Storing;
+use crate::broker::{Broker, BrokerError, Objects, Outgoing, Publisher, Receipt};
 use crate::domain::{Message, wire};
 use crate::fail_point;
-use crate::http::health::{Check, Condition};
+use crate::http::health::{Check, Condition, NO_BROKER};
 use crate::http::{Answer, RequestId, Routes, body};
 use crate::logging::Limit;
 
@@ -58,12 +60,17 @@ impl Ingest {
     }
 
     /// Whether messages can be taken in.
-    pub fn check(&self) -> Check {
-        let broker = self.broker.clone();
-        Arc::new(move || match broker.is_connected() {
-            true => Condition::Well,
-            false => Condition::Unable("the broker is not available"),
+    pub fn check(&self, objects: &Objects) -> Check {
+        let (ingest, objects) = (self.clone(), objects.clone());
+        Arc::new(move || match ingest.broker.is_connected() {
+            true => condition(&objects.problems(), ingest.publisher.storing()),
+            false => Condition::unable(NO_BROKER),
         })
+    }
+
+    /// What stores the messages.
+    pub fn publisher(&self) -> &Publisher {
+        &self.publisher
     }
 
     /// Waits for messages that are on their way to the broker.
@@ -110,6 +117,18 @@ impl Ingest {
     }
 }
 
+/// A stream that is set up otherwise may still take messages.
+fn condition(problems: &[Problem], storing: &Storing) -> Condition {
+    let of_log: Vec<_> = problems.iter().filter(|problem| problem.object == Object::Log).collect();
+    let mut condition = Condition::of(&of_log, |problem| problem.is_of_absence() || problem.is_of_room());
+    if condition.stops.is_empty()
+        && let Some(why) = storing.fails()
+    {
+        condition.stops.push(format!("messages cannot be stored in {}: {why}", Object::Log));
+    }
+    condition
+}
+
 fn log_rejected(answer: &Answer, request_id: &RequestId) {
     static REJECTED: Limit = Limit::new();
     if answer.status().is_client_error()
@@ -123,5 +142,39 @@ fn log_unstored(error: &BrokerError, request_id: &RequestId) {
     static UNSTORED: Limit = Limit::new();
     if let Some(unlogged) = UNSTORED.admits() {
         tracing::warn!(%request_id, %error, unlogged, "a message could not be stored");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::objects::Wrong;
+
+    #[test]
+    fn what_keeps_the_ingress_from_its_work_is_one_table() {
+        let rows = [
+            (Object::Log, Wrong::Missing, Some(true)),
+            (Object::Log, Wrong::Restoring, Some(true)),
+            (Object::Log, Wrong::Full(5, 5, "messages"), Some(true)),
+            (Object::Log, Wrong::Differs(Vec::new()), Some(false)),
+            (Object::Bucket, Wrong::Missing, None),
+            (Object::Durable(3), Wrong::Missing, None),
+        ];
+        for (object, wrong, stops) in rows {
+            let problem = Problem { object, wrong };
+            let Condition { stops: stopping, notes } = condition(std::slice::from_ref(&problem), &Storing::default());
+            assert_eq!(
+                (stopping.len(), notes.len()),
+                match stops {
+                    Some(true) => (1, 0),
+                    Some(false) => (0, 1),
+                    None => (0, 0),
+                }
+            );
+        }
+        let storing = Storing::default();
+        storing.note(1, &Err::<(), _>(BrokerError::Unavailable(String::new())));
+        let why = "messages cannot be stored in stream ROCKETS: the broker did not take it";
+        assert_eq!(condition(&[], &storing), Condition::unable(why));
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::View;
@@ -24,6 +24,8 @@ use crate::logging::Limit;
 const COMPARE_EVERY: Duration = Duration::from_secs(1);
 /// Comparisons in a row in which the view has not moved and is not what the bucket is, before it is loaded as a whole.
 const DIFFERENCES_MAX: u32 = 3;
+/// How long the view may take to have what the bucket has, before it is behind.
+const BEHIND_MAX: Duration = Duration::from_secs(5);
 /// Pause before a feed that broke is opened again.
 const REOPEN_PAUSE: Duration = Duration::from_millis(200);
 
@@ -39,6 +41,8 @@ pub enum Freshness {
     Fresh,
     /// Was fresh once.
     Stale,
+    /// Takes changes in, and those that the bucket had long ago are not among them.
+    Behind,
 }
 
 /// A view and how fresh it is.
@@ -63,7 +67,8 @@ impl FedView {
         match self.freshness.load(Ordering::Acquire) {
             0 => Freshness::Loading,
             1 => Freshness::Fresh,
-            _ => Freshness::Stale,
+            2 => Freshness::Stale,
+            _ => Freshness::Behind,
         }
     }
 
@@ -74,9 +79,19 @@ impl FedView {
     }
 
     fn became_stale(&self, why: &BrokerError) {
-        if self.freshness.compare_exchange(1, 2, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+        if self.leaves(1, 2) || self.leaves(3, 2) {
             tracing::warn!(%why, "the view is stale until the broker is back");
         }
+    }
+
+    fn became_behind(&self) {
+        if self.leaves(1, 3) {
+            tracing::warn!(revision = self.view.last_revision(), "the view is behind the bucket");
+        }
+    }
+
+    fn leaves(&self, from: u8, to: u8) -> bool {
+        self.freshness.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
 
@@ -153,7 +168,7 @@ fn apply(fed: &FedView, change: Change) {
     let pending = change.pending;
     apply_to(&fed.view, change);
     fed.revision.send_replace(fed.view.last_revision());
-    if pending == 0 && fed.freshness() == Freshness::Stale {
+    if pending == 0 && matches!(fed.freshness(), Freshness::Stale | Freshness::Behind) {
         fed.became_fresh();
     }
 }
@@ -178,6 +193,8 @@ fn apply_to(view: &View, change: Change) {
 #[derive(Default)]
 struct Comparison {
     last: Option<(u64, u32)>,
+    /// A revision that the bucket had and the view had not, and since when that is known.
+    awaited: Option<(u64, Instant)>,
 }
 
 impl Comparison {
@@ -187,9 +204,14 @@ impl Comparison {
             return Err(BrokerError::Unavailable("the bucket was made anew".into()));
         }
         if bucket.last_revision == revision && fed.view.keys().contains(&bucket.keys) {
-            self.last = None;
+            (self.last, self.awaited) = (None, None);
             fed.became_fresh();
             return Ok(());
+        }
+        if self.is_behind(bucket.last_revision, revision, Instant::now()) {
+            fed.became_behind();
+        } else if fed.leaves(3, 1) {
+            tracing::info!(revision, "the view has caught up");
         }
         // Changes may be on their way; only a view that does not move has missed something.
         let before = self.last.filter(|(at, _)| *at == revision).map_or(0, |(_, times)| times);
@@ -198,5 +220,38 @@ impl Comparison {
             return Ok(());
         }
         Err(BrokerError::Unavailable("the view has missed changes".into()))
+    }
+
+    /// Whether what the bucket had [`BEHIND_MAX`] ago is still not in the view.
+    fn is_behind(&mut self, bucket: u64, view: u64, now: Instant) -> bool {
+        if self.awaited.is_none_or(|(awaited, _)| awaited <= view) {
+            self.awaited = Some((bucket, now));
+        }
+        self.awaited.is_some_and(|(_, since)| now - since >= BEHIND_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_that_follows_is_not_behind_however_far_the_bucket_is_ahead() {
+        let (mut comparison, start) = (Comparison::default(), Instant::now());
+        for second in 0..60 {
+            let now = start + Duration::from_secs(second);
+            assert!(!comparison.is_behind(1_000 + 100 * second, 700 + 100 * second, now), "{second}");
+        }
+    }
+
+    #[test]
+    fn a_view_that_has_not_what_was_there_long_ago_is_behind() {
+        let (mut comparison, start) = (Comparison::default(), Instant::now());
+        let behind: Vec<_> = (0..20)
+            .filter(|second| {
+                comparison.is_behind(1_000 + second, 700 + 20 * second, start + Duration::from_secs(*second))
+            })
+            .collect();
+        assert_eq!(behind, Vec::from_iter(5..15));
     }
 }

@@ -7,7 +7,8 @@ use warp::filters::BoxedFilter;
 
 use super::feed::{FedView, Freshness};
 use super::{Entry, Events, ListRequest, PublicRocket, gaps, page};
-use crate::broker::Broker;
+use crate::broker::objects::{Object, Problem};
+use crate::broker::{Broker, Objects};
 use crate::domain::Channel;
 use crate::http::health::{Check, Condition};
 use crate::http::{Answer, Routes, either, is_read};
@@ -45,14 +46,28 @@ pub(super) fn methods() -> Answer {
     Answer::method_not_allowed("GET, HEAD")
 }
 
-/// Whether rockets can be read. Without a broker nothing is known of what is new, also before the feed has noticed.
-pub fn check(fed: &Arc<FedView>, broker: &Broker) -> Check {
-    let (fed, broker) = (fed.clone(), broker.clone());
-    Arc::new(move || match fed.freshness() {
-        Freshness::Loading => Condition::Unable("the view is being loaded"),
-        Freshness::Fresh if broker.is_connected() => Condition::Well,
-        Freshness::Fresh | Freshness::Stale => Condition::Degraded("the view is stale"),
-    })
+/// Whether rockets are told as they are. Without a broker nothing is known of what is new, also before the feed has
+/// noticed.
+pub fn check(fed: &Arc<FedView>, broker: &Broker, objects: &Objects) -> Check {
+    let (fed, broker, objects) = (fed.clone(), broker.clone(), objects.clone());
+    Arc::new(move || condition(&objects.problems(), fed.freshness(), broker.is_connected()))
+}
+
+/// Events, histories and gaps are read from the other streams: without those, rockets are still told.
+fn condition(problems: &[Problem], freshness: Freshness, is_connected: bool) -> Condition {
+    let absent: Vec<_> = problems
+        .iter()
+        .filter(|problem| problem.is_of_absence() && !matches!(problem.object, Object::Durable(_)))
+        .collect();
+    let mut condition = Condition::of(&absent, |problem| problem.object == Object::Bucket);
+    let why = match freshness {
+        Freshness::Loading => "the view is being loaded",
+        Freshness::Fresh if is_connected => return condition,
+        Freshness::Fresh | Freshness::Stale => "the view is stale",
+        Freshness::Behind => "the view is behind the bucket",
+    };
+    condition.stops.push(why.to_owned());
+    condition
 }
 
 async fn list(fed: Arc<FedView>, query: String) -> Answer {
@@ -87,4 +102,32 @@ fn public(entry: &Entry) -> PublicRocket<'_> {
 
 pub(super) fn loading() -> Answer {
     Answer::unavailable("the rockets are being loaded, ask again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::objects::Wrong;
+
+    #[test]
+    fn a_view_that_is_not_fresh_is_not_ready() {
+        let stops = |freshness, is_connected| condition(&[], freshness, is_connected).stops;
+        assert_eq!(stops(Freshness::Fresh, true), [""; 0]);
+        assert_eq!(stops(Freshness::Fresh, false), ["the view is stale"]);
+        assert_eq!(stops(Freshness::Stale, true), ["the view is stale"]);
+        assert_eq!(stops(Freshness::Behind, true), ["the view is behind the bucket"]);
+        assert_eq!(stops(Freshness::Loading, true), ["the view is being loaded"]);
+    }
+
+    #[test]
+    fn only_the_bucket_keeps_it_from_its_work() {
+        let told = |object, wrong| {
+            let condition = condition(&[Problem { object, wrong }], Freshness::Fresh, true);
+            (condition.stops.len(), condition.notes.len())
+        };
+        assert_eq!(told(Object::Bucket, Wrong::Missing), (1, 0));
+        assert_eq!(told(Object::Outcomes, Wrong::Missing), (0, 1));
+        assert_eq!(told(Object::Durable(0), Wrong::Missing), (0, 0));
+        assert_eq!(told(Object::Bucket, Wrong::Full(5, 5, "messages")), (0, 0));
+    }
 }

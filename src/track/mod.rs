@@ -9,7 +9,8 @@
 //! until the next batch is settled: both are done at once, and then the messages are let go. [`drain`] goes on with what
 //! waits in the stream behind a gap that closed, and [`act`] folds a channel anew for what an operator said; [`decide`] is
 //! the table of what becomes of a delivery, [`conflict`] finds copies that say something else, [`reported`] keeps a dead
-//! letter once for all, [`aside`] is what takes a newer program; [`desk`] and [`cache`] hold hints that may be lost at any moment.
+//! letter once for all, [`aside`] is what takes a newer program; [`desk`] and [`cache`] hold hints that may be lost at any
+//! moment. [`health`] is whether all of this can be done.
 //!
 //! With several trackers, [`standing`] gives each its place in the [`mod@line`] of each partition, and the broker serves the
 //! first.
@@ -27,6 +28,7 @@ mod conflict;
 mod decide;
 mod desk;
 mod drain;
+pub mod health;
 mod line;
 #[cfg(test)]
 mod model;
@@ -50,8 +52,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::outcomes::OutcomeWriter;
-use crate::broker::{Broker, Deliveries, NatsPartition};
-use crate::http::health::{Check, Condition};
+use crate::broker::{Broker, Deliveries, NatsPartition, TrackStores};
 use aside::SetAside;
 use standing::Standing;
 use worker::Worker;
@@ -94,21 +95,13 @@ impl Counters {
     }
 }
 
-/// Whether messages can be taken up.
-pub fn check(broker: &Broker) -> Check {
-    let broker = broker.clone();
-    Arc::new(move || match broker.is_connected() {
-        true => Condition::Well,
-        false => Condition::Unable("the broker is not available"),
-    })
-}
-
 /// Tracks all partitions until the shutdown. Then it says goodbye, so that others take over at once, and gives back what is
 /// held.
 pub async fn run(
     broker: Broker,
     settings: TrackSettings,
     readings: Arc<Semaphore>,
+    stores: TrackStores,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let counters = Arc::new(Counters::default());
@@ -117,7 +110,7 @@ pub async fn run(
     let (mut partitions, stop) = (JoinSet::new(), CancellationToken::new());
     for partition in 0..settings.partitions {
         let deliveries = Deliveries::new(broker.clone(), partition, standing.places(), peers.clone());
-        let nats = NatsPartition::new(&broker, partition, outcomes.clone()).await?;
+        let nats = NatsPartition::new(&broker, partition, outcomes.clone()).await?.noting(stores.clone());
         let worker = Worker::new(nats, settings.ack_wait, counters.clone(), readings.clone());
         partitions.spawn(worker.run(deliveries, stop.clone()));
     }

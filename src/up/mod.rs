@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::provision::{Means, Step};
-use crate::broker::{Broker, ConnectionSettings, provision};
+use crate::broker::{Broker, ConnectionSettings, Monitor, provision};
 use crate::config::Config;
 use crate::roles::{self, Role};
 use server::OwnBroker;
@@ -49,7 +49,8 @@ async fn provision_and_run(
         None => return Ok(()),
         Some(provisioned) => provisioned?,
     }
-    roles::run(config, roles, connection, listener, shutdown).await
+    let monitored = Monitor::new(roles::topology(config));
+    roles::run(config, roles, connection, monitored, listener, shutdown).await
 }
 
 async fn provision(

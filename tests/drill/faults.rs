@@ -70,8 +70,8 @@ pub async fn heal(site: &mut Site, load: &Load, fault: Fault) {
     }
 }
 
-/// Bounds the store by little more than what it has, and sends large messages until no more is taken: with the broker
-/// there, a message is refused.
+/// Bounds the store by little more than what it has, and sends large messages until no more is taken: a message is
+/// refused, and the ingress says why.
 async fn fill(site: &mut Site, load: &Load) {
     let account = site.jetstream().await.query_account().await.unwrap();
     site.one().give_room(Some(account.storage + ROOM_LEFT));
@@ -80,10 +80,11 @@ async fn fill(site: &mut Site, load: &Load) {
     eventually("the store is full", async || {
         let (number, mut message) = load.filler.next();
         message["padding"] = "x".repeat(LARGE).into();
-        let ready = async || ingest.try_get("/readyz").await.is_some_and(|answer| answer.status == 200);
-        let was_ready = ready().await;
         let outcome = load.post_to(ingest, &load.filler, number, &message).await;
-        (was_ready && outcome == Outcome::Refused && ready().await).then_some(())
+        let told = ingest.try_get("/readyz").await.filter(|answer| answer.status == 503);
+        let is_full =
+            told.is_some_and(|answer| answer.body["data"]["problems"].to_string().contains("the store is full"));
+        (outcome == Outcome::Refused && is_full).then_some(())
     })
     .await;
 }

@@ -85,7 +85,7 @@ async fn a_frozen_broker_costs_nothing_but_time() {
     service.settles(&messages[..10]).await;
     eventually("the view says that it is stale", async || {
         let answer = service.query.get("/readyz").await;
-        (answer.status == 200 && answer.body["data"]["status"] == "degraded").then_some(())
+        (answer.status == 503 && answer.body["data"]["problems"] == json!(["the view is stale"])).then_some(())
     })
     .await;
     eventually("the ingress says that it cannot take messages", async || {

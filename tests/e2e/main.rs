@@ -31,6 +31,7 @@ mod formats;
 mod gap;
 mod gaps_and_skips;
 mod harness;
+mod health;
 mod history;
 mod hostile_bytes;
 mod nats_py;

@@ -4,9 +4,9 @@ use async_nats::jetstream;
 use futures_util::StreamExt as _;
 
 use super::cluster::Cluster;
-use super::harness::Program;
 use super::harness::broker::server_program;
 use super::harness::program::Start;
+use super::harness::{Program, becomes, eventually};
 
 const STREAMS: [&str; 4] = ["ROCKETS", "ROCKETS_DLQ", "ROCKETS_OUTCOMES", "KV_rockets"];
 const PARTITIONS: &str = "2";
@@ -56,4 +56,32 @@ async fn copies_become_fewer_only_on_request() {
     let ended = at(&cluster, &["init", "--lower-replicas"], None).ends().await;
     assert!(ended.says(0).contains("changed  stream ROCKETS\n         num_replicas: is 3, should be 1\n"), "{ended:?}");
     assert_eq!(replicas(&jetstream).await, [1; 6]);
+}
+
+#[tokio::test]
+async fn what_is_deleted_while_a_node_is_gone_is_noticed_and_made_again() {
+    let mut cluster = Cluster::start(server_program().to_owned()).await;
+    at(&cluster, &["init"], Some("3")).ends().await.says(0);
+    let start = |role| at(&cluster, &[role], Some("3")).start();
+    let (mut track, mut query) = (start("track"), start("query"));
+    let (track, query) = (track.ready().await, query.ready().await);
+    let leader = cluster.leader_of("ROCKETS").await;
+    cluster.kill(leader);
+    let jetstream = cluster.jetstream().await;
+    eventually("the others have elected a leader", async || {
+        jetstream.delete_consumer_from_stream("rockets-p01", "ROCKETS").await.ok()
+    })
+    .await;
+    let problem = "durable rockets-p01 is missing: run `rockets init`";
+    eventually("the tracker says so", async || {
+        let answer = track.get("/readyz").await;
+        (answer.status == 503 && answer.body["data"]["problems"].to_string().contains(problem)).then_some(())
+    })
+    .await;
+    let of_query = query.get("/readyz").await.body.to_string();
+    assert!(!of_query.contains("missing"), "what nobody answers for is not missing: {of_query}");
+    let mut up = at(&cluster, &["up"], Some("3")).start();
+    up.ready().await;
+    becomes("the tracker", 200, async || track.get("/readyz").await.status).await;
+    assert_eq!(replicas(&jetstream).await, [3; 6]);
 }

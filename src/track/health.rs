@@ -1,0 +1,89 @@
+//! Whether a tracker can do its work: what it needs of the broker, and what became of what it has stored.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::broker::objects::{Object, Problem};
+use crate::broker::{Broker, Objects, TrackStores};
+use crate::http::health::{Check, Condition, NO_BROKER};
+
+/// A tracker that has stored no record for so long, and has tried, cannot do its work.
+const NOTHING_STORED_MAX: Duration = Duration::from_secs(10);
+
+/// Whether messages can be taken up.
+pub fn check(broker: &Broker, objects: &Objects, stores: &TrackStores) -> Check {
+    let (broker, objects, stores) = (broker.clone(), objects.clone(), stores.clone());
+    Arc::new(move || match broker.is_connected() {
+        true => condition(&objects.problems(), &stores),
+        false => Condition::unable(NO_BROKER),
+    })
+}
+
+fn condition(problems: &[Problem], stores: &TrackStores) -> Condition {
+    let mut condition = Condition::of(problems, |problem| match problem.object {
+        // What has no room is only known to be refused when it is tried: a record that exists may take less than
+        // before.
+        Object::Log | Object::Bucket => !problem.is_of_room(),
+        Object::Durable(_) => true,
+        Object::DeadLetters | Object::Outcomes => problem.is_of_absence() || problem.is_of_room(),
+    });
+    let failures = [
+        (Object::Bucket, "records", stores.records.has_failed_for(NOTHING_STORED_MAX)),
+        (Object::DeadLetters, "dead letters", stores.dead_letters.fails()),
+        (Object::Outcomes, "outcomes", stores.outcomes.fails()),
+    ];
+    for (object, what, why) in failures {
+        if let Some(why) = why {
+            condition.stops.push(format!("{what} cannot be stored in {object}: {why}"));
+        }
+    }
+    condition
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::BrokerError;
+    use crate::broker::objects::Wrong;
+
+    #[test]
+    fn what_keeps_a_tracker_from_its_work_is_one_table() {
+        let (full, differs) = (|| Wrong::Full(5, 5, "messages"), || Wrong::Differs(Vec::new()));
+        let rows = [
+            (Object::Log, Wrong::Missing, true),
+            (Object::Log, differs(), true),
+            (Object::Log, full(), false),
+            (Object::Durable(3), Wrong::Missing, true),
+            (Object::Durable(3), differs(), true),
+            (Object::Bucket, Wrong::Missing, true),
+            (Object::Bucket, differs(), true),
+            (Object::Bucket, full(), false),
+            (Object::DeadLetters, Wrong::Missing, true),
+            (Object::DeadLetters, full(), true),
+            (Object::DeadLetters, differs(), false),
+            (Object::Outcomes, Wrong::Restoring, true),
+            (Object::Outcomes, full(), true),
+            (Object::Outcomes, differs(), false),
+        ];
+        for (object, wrong, stops) in rows {
+            let problem = Problem { object, wrong };
+            let condition = condition(std::slice::from_ref(&problem), &TrackStores::default());
+            let told = if stops { condition.stops } else { condition.notes };
+            assert_eq!(told, [problem.to_string()], "{object}");
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_stored_last_keeps_it_from_its_work_too() {
+        let stores = TrackStores::default();
+        let full = Err::<(), _>(BrokerError::Full(String::new()));
+        for storing in [&stores.records, &stores.dead_letters, &stores.outcomes] {
+            storing.note(1, &full);
+        }
+        let told = [
+            "dead letters cannot be stored in stream ROCKETS_DLQ: the store is full",
+            "outcomes cannot be stored in stream ROCKETS_OUTCOMES: the store is full",
+        ];
+        assert_eq!(condition(&[], &stores), Condition { stops: told.map(str::to_owned).to_vec(), notes: Vec::new() });
+    }
+}
