@@ -1,9 +1,11 @@
 //! `rockets up`: every role in one process, and a broker of its own where none is configured.
 //!
-//! At its own broker it makes and changes what it needs; at one of others it only makes what is missing.
+//! At its own broker it makes and changes what it needs; at one of others it only makes what is missing. While everything
+//! runs, it makes again what is missing at either ([`mod@repair`]).
 //! [`store_lock`] sees to it that one program at a time works on a store; [`server`] starts the broker there, watches it,
 //! and ends it last.
 
+pub mod repair;
 pub mod server;
 pub mod store_lock;
 
@@ -14,6 +16,7 @@ use crate::broker::provision::{Means, Step};
 use crate::broker::{Broker, ConnectionSettings, Monitor, provision};
 use crate::config::Config;
 use crate::roles::{self, Role};
+use repair::{is_bucket_to_be_filled, repair};
 use server::OwnBroker;
 
 /// Runs these roles until the shutdown, at the configured broker or at one of our own.
@@ -45,19 +48,26 @@ async fn provision_and_run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let provisioned = provision(config, connection, expected_name);
-    match shutdown.run_until_cancelled(provisioned).await {
+    let (broker, is_to_be_filled) = match shutdown.run_until_cancelled(provisioned).await {
         None => return Ok(()),
         Some(provisioned) => provisioned?,
+    };
+    let topology = roles::topology(config);
+    let (monitor, objects) = Monitor::new(topology);
+    let monitored = (monitor, objects.clone());
+    tokio::select! {
+        ended = roles::run(config, roles, connection, monitored, listener, shutdown.clone()) => ended,
+        // What the roles need at their end is there or not: nothing is made any more.
+        Some(never) = shutdown.run_until_cancelled(repair(&broker, &topology, objects, is_to_be_filled)) => never,
     }
-    let monitored = Monitor::new(roles::topology(config));
-    roles::run(config, roles, connection, monitored, listener, shutdown).await
 }
 
+/// Sets up the broker, and tells whether the bucket is new at a log that is not.
 async fn provision(
     config: &Config,
     connection: &ConnectionSettings,
     expected_name: Option<&str>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<(Broker, bool)> {
     let broker = Broker::connect(connection, "up").await?;
     if let Some(name) = expected_name {
         anyhow::ensure!(
@@ -73,5 +83,6 @@ async fn provision(
     let means = if is_own { Means::Change { lower_replicas: false } } else { Means::MakeMissing };
     let steps = provision::provision_as(&broker, &roles::topology(config), means).await?;
     steps.iter().for_each(Step::log);
-    Ok(provision::refuse_unfit(&steps)?)
+    provision::refuse_unfit(&steps)?;
+    Ok((broker, is_bucket_to_be_filled(&steps)))
 }

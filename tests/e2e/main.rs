@@ -32,6 +32,7 @@ mod gap;
 mod gaps_and_skips;
 mod harness;
 mod health;
+mod health_repair;
 mod history;
 mod hostile_bytes;
 mod nats_py;

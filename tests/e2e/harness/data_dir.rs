@@ -35,6 +35,13 @@ impl DataDir {
         Pid::from_raw(pid.trim().parse().ok()?)
     }
 
+    /// Where the broker answers.
+    pub fn broker_url(&self) -> String {
+        let config = std::fs::read(self.path().join("nats-server.conf")).unwrap();
+        let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+        format!("nats://{}", config["listen"].as_str().unwrap())
+    }
+
     /// Ends the broker as `kill -9` does.
     pub fn kill_broker(&self) {
         kill_process(self.broker_pid().expect("a broker runs on the store"), Signal::KILL).unwrap();
