@@ -94,6 +94,9 @@ struct Settings {
     /// Where HTTP is served [default: 0.0.0.0:8088]
     #[arg(long, value_name = "ADDR")]
     http_addr: Option<String>,
+    /// How long serving goes on after SIGTERM, while /readyz says 503 [default: 0s]
+    #[arg(long, value_name = "TIME")]
+    http_drain_delay: Option<String>,
     /// Where the broker is, several with commas [default: none for `up`, else nats://127.0.0.1:4222]
     #[arg(long, value_name = "URL")]
     nats_url: Option<String>,
@@ -130,6 +133,7 @@ impl Settings {
     fn load(self) -> Result<Config, config::Wrong> {
         let flags = [
             ("http.addr", self.http_addr),
+            ("http.drain_delay", self.http_drain_delay),
             ("nats.url", self.nats_url),
             ("nats.creds", self.nats_creds),
             ("broker.port", self.broker_port),

@@ -21,6 +21,9 @@ pub const DEFAULT_FILE: &str = "config/rockets.toml";
 
 const VARIABLE_PREFIX: &str = "ROCKETS_";
 
+/// Longest time that serving goes on after SIGTERM.
+const DRAIN_DELAY_MAX: Duration = Duration::from_secs(300);
+
 /// Every setting, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -43,6 +46,8 @@ pub struct Config {
 pub struct Http {
     /// Where HTTP is served; port 0 picks a free one.
     pub addr: SocketAddr,
+    /// How long serving goes on after SIGTERM, while `/readyz` says that the process is not ready.
+    pub drain_delay: Duration,
 }
 
 /// Reaching a broker.
@@ -142,6 +147,9 @@ fn check(layers: &Figment) -> Result<Config, Wrong> {
     let config = Config {
         http: Http {
             addr: read.parsed("http.addr", "an address such as 0.0.0.0:8088", text_to).unwrap_or(([0; 4], 0).into()),
+            drain_delay: read
+                .parsed("http.drain_delay", "a time from 0s to 5m such as 5s", drain_delay)
+                .unwrap_or_default(),
         },
         nats: Nats {
             urls: read.parsed("nats.url", "nats://host:port, several with commas", urls).unwrap_or_default(),
@@ -278,6 +286,10 @@ fn ack_wait(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok().filter(|time| bounds.contains(time))
 }
 
+fn drain_delay(text: &str) -> Option<Duration> {
+    humantime::parse_duration(text).ok().filter(|time| *time <= DRAIN_DELAY_MAX)
+}
+
 fn log_format(text: &str) -> Option<Option<logging::Format>> {
     match text {
         "auto" => Some(None),
@@ -303,6 +315,7 @@ mod tests {
     fn the_defaults_are_those_of_the_contract() {
         let config = with("").unwrap();
         assert_eq!(config.http.addr, ([0, 0, 0, 0], 8088).into());
+        assert_eq!(config.http.drain_delay, Duration::ZERO);
         assert_eq!(config.nats, Nats { urls: vec![], creds: None });
         assert_eq!((config.broker.port, config.broker.sync), (4222, Sync::Always));
         assert_eq!(config.broker.data_dir, PathBuf::from("./data"));
@@ -337,6 +350,8 @@ mod tests {
             "track.ack_wait = '999ms'",
             "track.ack_wait = '11m'",
             "track.ack_wait = 5",
+            "http.drain_delay = '301s'",
+            "http.drain_delay = 5",
             "broker.sync = 'never'",
             "broker.sync = '0s'",
             "broker.data_dir = ''",

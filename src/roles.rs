@@ -4,10 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::topology::Topology;
@@ -63,7 +65,7 @@ pub async fn run(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let starting = Process::start_all(roles, config, connection, monitor, &shutdown);
+    let starting = Process::start_all(roles, config, connection, monitor);
     let Some(started) = shutdown.run_until_cancelled(starting).await else {
         return Ok(());
     };
@@ -73,7 +75,7 @@ pub async fn run(
     tracing::info!(addr = %listener.local_addr()?, roles = ?roles, "serving HTTP");
     let serving = http::serve(listener, routes, process.closing.clone());
     let failed = tokio::select! {
-        () = serving => None,
+        ((), ()) = async { tokio::join!(serving, close(&shutdown, config.http.drain_delay, &process.closing)) } => None,
         Some(ended) = process.tasks.join_next() => Some(ended),
     };
     if let Some(ingest) = process.ingest {
@@ -85,6 +87,17 @@ pub async fn run(
     process.rest.cancel();
     let mut ended = failed.into_iter().chain(process.tasks.join_all().await.into_iter().map(Ok));
     ended.try_for_each(|ended| ended?)
+}
+
+/// Lets load balancers look away before requests are refused: until then whoever asks is told that this process is not
+/// ready.
+async fn close(shutdown: &CancellationToken, delay: Duration, closing: &CancellationToken) {
+    shutdown.cancelled().await;
+    if !delay.is_zero() {
+        tracing::info!(?delay, "not ready any more, serving goes on for a while");
+        sleep(delay).await;
+    }
+    closing.cancel();
 }
 
 /// What the roles of one process have brought together.
@@ -107,9 +120,8 @@ impl Process {
         config: &Config,
         connection: &ConnectionSettings,
         (mut monitor, objects): Monitored,
-        shutdown: &CancellationToken,
     ) -> anyhow::Result<Self> {
-        let mut process = Self { closing: shutdown.clone(), ..Self::default() };
+        let mut process = Self::default();
         for role in roles {
             process.start(*role, config, connection, (&mut monitor, &objects)).await?;
         }

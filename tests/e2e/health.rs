@@ -210,3 +210,25 @@ async fn what_is_set_up_otherwise_is_told_field_by_field() {
     init(service.broker()).await;
     is_ready(&track).await;
 }
+
+#[tokio::test]
+async fn serving_goes_on_for_a_while_after_the_process_has_said_that_it_ends() {
+    let mut service = TestService::start().await;
+    let broker = service.broker();
+    let mut up = Program::of(&["up"]).broker(broker).env("ROCKETS_HTTP__DRAIN_DELAY", "8s").start();
+    let client = up.ready().await;
+    let messages = Flight::new().climb(2);
+    client.ingest(&messages[0]).await;
+    up.send_term();
+    let unready = async || Some(client.get("/readyz").await).filter(|answer| answer.status == 503);
+    let answer = eventually("/readyz says that it ends", unready).await;
+    assert_eq!(answer.error(503), "the process is shutting down");
+    assert_eq!(answer.body["data"]["problems"], json!(["the process is shutting down"]));
+    assert_eq!(client.get("/health").await.status, 200);
+    // A load balancer that has not looked yet still sends.
+    client.ingest(&messages[1]).await;
+    client.settled(2).await;
+    assert_eq!(up.exit().await.code(), Some(0));
+    assert!(client.try_get("/livez").await.is_none());
+    service.settles(&messages).await;
+}
