@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::topology::Topology;
-use crate::broker::{Broker, ConnectionSettings, Monitor, Objects, TrackStores};
+use crate::broker::{Broker, ConnectionSettings, Monitor, Objects};
 use crate::config::Config;
 use crate::dlq::Operations;
 use crate::http::health::{self, Check, Checks};
@@ -23,6 +23,7 @@ use crate::query::Events;
 use crate::query::feed::{self, FedView};
 use crate::replay::readings;
 use crate::track::TrackSettings;
+use crate::track::health::Signs;
 use crate::{dlq, http, query, track};
 
 /// Something that a process can do.
@@ -174,10 +175,10 @@ impl Process {
     fn start_track(&mut self, broker: Broker, config: &Config, (monitor, objects): (&mut Monitor, &Objects)) -> Check {
         let (partitions, ack_wait) = (config.stream.partitions, config.track.ack_wait);
         let settings = TrackSettings { partitions, ack_wait, outcomes: true };
-        let stores = TrackStores::default();
-        monitor.watch_track_stores(&stores);
-        let (check, rest) = (track::health::check(&broker, objects, &stores), self.rest.clone());
-        self.tasks.spawn(track::run(broker, settings, readings(), stores, rest));
+        let signs = Signs::default();
+        monitor.watch_track_stores(&signs.stores);
+        let (check, rest) = (track::health::check(&broker, objects, &signs), self.rest.clone());
+        self.tasks.spawn(track::run(broker, settings, readings(), signs, rest));
         check
     }
 

@@ -5,8 +5,9 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rockets::broker::{Broker, ConnectionSettings, TrackStores};
+use rockets::broker::{Broker, ConnectionSettings};
 use rockets::replay::readings;
+use rockets::track::health::Signs;
 use rockets::track::{self, TrackSettings};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -30,5 +31,5 @@ pub async fn run(port: &str, url: &str, outcomes: &str) -> anyhow::Result<()> {
     let broker = Broker::connect(&ConnectionSettings { urls: vec![url.to_owned()], creds: None }, "track").await?;
     let _listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     let settings = TrackSettings { partitions: 16, ack_wait: Duration::from_secs(5), outcomes };
-    track::run(broker, settings, readings(), TrackStores::default(), CancellationToken::new()).await
+    track::run(broker, settings, readings(), Signs::default(), CancellationToken::new()).await
 }

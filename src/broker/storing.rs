@@ -70,9 +70,13 @@ impl Storing {
             Err(BrokerError::Unavailable(_)) => ("the broker did not take it", false),
             Err(BrokerError::Misconfigured(_)) => ("the broker is not set up as it should be", false),
             // About this one message: nothing is wrong with the store.
-            Err(BrokerError::Conflict | BrokerError::InFlight | BrokerError::NotThere | BrokerError::TooLarge(_)) => {
-                return;
-            }
+            Err(
+                BrokerError::Conflict
+                | BrokerError::InFlight
+                | BrokerError::NotThere
+                | BrokerError::TooLarge(_)
+                | BrokerError::Newer(_),
+            ) => return,
         };
         let mut failing = self.failing();
         let first = failing.map_or(now, |failing| failing.first);

@@ -3,7 +3,7 @@
 //! is never acknowledged and comes again after a pause, until a program knows the format. That one folds the channel anew.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::batch::Group;
@@ -17,14 +17,24 @@ pub const ASIDE_PAUSE: Duration = Duration::from_secs(if cfg!(feature = "fail-po
 /// Channels that are remembered, so that each is logged once; of further ones nothing is said.
 const REMEMBERED_MAX: usize = 1_024;
 
-/// The channels that this process has set aside, and the format that each takes.
-#[derive(Debug, Default)]
-pub struct SetAside(Mutex<BTreeMap<Channel, u32>>);
+/// Channels that are named to whoever asks how a tracker is.
+const TOLD_MAX: usize = 16;
+
+/// The channels that this process has set aside, and the format that each takes; clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct SetAside(Arc<Mutex<BTreeMap<Channel, u32>>>);
 
 impl SetAside {
-    /// Some of the channels, each with its format.
-    pub fn channels(&self) -> BTreeMap<Channel, u32> {
-        self.lock().clone()
+    /// What is to be known of them: a sentence for each of some channels, and one for the rest.
+    pub fn sentences(&self) -> Vec<String> {
+        let known = self.lock();
+        let of_channel = |(channel, format): (&Channel, &u32)| {
+            format!("channel {channel} waits for a program that knows format {format}: update the trackers")
+        };
+        let mut sentences: Vec<_> = known.iter().take(TOLD_MAX).map(of_channel).collect();
+        let more = known.len().saturating_sub(TOLD_MAX);
+        sentences.extend((more > 0).then(|| format!("{more} more channels wait for a newer program")));
+        sentences
     }
 
     fn note(&self, channel: Channel, format: u32) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::aside::SetAside;
 use crate::broker::objects::{Object, Problem};
 use crate::broker::{Broker, Objects, TrackStores};
 use crate::http::health::{Check, Condition, NO_BROKER};
@@ -10,11 +11,24 @@ use crate::http::health::{Check, Condition, NO_BROKER};
 /// A tracker that has stored no record for so long, and has tried, cannot do its work.
 const NOTHING_STORED_MAX: Duration = Duration::from_secs(10);
 
+/// What a tracker tells its check; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Signs {
+    /// What became of what it has stored.
+    pub stores: TrackStores,
+    /// The channels that take a newer program.
+    pub aside: SetAside,
+}
+
 /// Whether messages can be taken up.
-pub fn check(broker: &Broker, objects: &Objects, stores: &TrackStores) -> Check {
-    let (broker, objects, stores) = (broker.clone(), objects.clone(), stores.clone());
+pub fn check(broker: &Broker, objects: &Objects, signs: &Signs) -> Check {
+    let (broker, objects, signs) = (broker.clone(), objects.clone(), signs.clone());
     Arc::new(move || match broker.is_connected() {
-        true => condition(&objects.problems(), &stores),
+        true => {
+            let mut condition = condition(&objects.problems(), &signs.stores);
+            condition.notes.extend(signs.aside.sentences());
+            condition
+        }
         false => Condition::unable(NO_BROKER),
     })
 }

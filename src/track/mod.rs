@@ -52,8 +52,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::outcomes::OutcomeWriter;
-use crate::broker::{Broker, Deliveries, NatsPartition, TrackStores};
+use crate::broker::{Broker, Deliveries, NatsPartition};
 use aside::SetAside;
+use health::Signs;
 use standing::Standing;
 use worker::Worker;
 
@@ -101,16 +102,16 @@ pub async fn run(
     broker: Broker,
     settings: TrackSettings,
     readings: Arc<Semaphore>,
-    stores: TrackStores,
+    signs: Signs,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let counters = Arc::new(Counters::default());
+    let counters = Arc::new(Counters { aside: signs.aside.clone(), ..Counters::default() });
     let outcomes = settings.outcomes.then(|| OutcomeWriter::new(&broker));
     let (standing, peers) = Standing::join(&broker, settings.partitions).await?;
     let (mut partitions, stop) = (JoinSet::new(), CancellationToken::new());
     for partition in 0..settings.partitions {
         let deliveries = Deliveries::new(broker.clone(), partition, standing.places(), peers.clone());
-        let nats = NatsPartition::new(&broker, partition, outcomes.clone()).await?.noting(stores.clone());
+        let nats = NatsPartition::new(&broker, partition, outcomes.clone()).await?.noting(signs.stores.clone());
         let worker = Worker::new(nats, settings.ack_wait, counters.clone(), readings.clone());
         partitions.spawn(worker.run(deliveries, stop.clone()));
     }

@@ -39,7 +39,7 @@ async fn an_older_tracker_sets_aside_what_takes_a_newer_one() {
     let mut query = Program::of(&["up", "--roles", "ingest,query"]).broker(&broker).env("TEST_FORMAT", "2").start();
     let client = query.ready().await;
     let mut older = Program::of(&["track"]).broker(&broker).start();
-    older.ready().await;
+    let older_client = older.ready().await;
     let [flight, other] = [Flight::of_partition(3), Flight::of_partition(3)];
     client.ingest(&flight.launched(1)).await;
     applies(&client, &flight, 1).await;
@@ -57,6 +57,10 @@ async fn an_older_tracker_sets_aside_what_takes_a_newer_one() {
         (json!(1), 0)
     );
     assert_ne!(client.status(newer).await.as_deref(), Some("failed"));
+    let ready = older_client.get("/readyz").await;
+    let problems = ready.body["data"]["problems"].to_string();
+    assert!(ready.status == 200 && problems.contains(&flight.channel) && problems.contains("format 2"), "{ready:?}");
+    assert_eq!(older.log().matches("waits for a program that knows its format").count(), 1);
 
     // A newer one comes, and the older one goes: all of it is applied, in its order.
     let mut tracker = newer_tracker(&broker);
