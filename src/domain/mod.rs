@@ -11,6 +11,7 @@
 //! became of each message).
 
 pub mod acts;
+pub mod bounds;
 pub mod carried;
 pub mod channel;
 pub mod entry;

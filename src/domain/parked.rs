@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::bounds::bounds;
 use super::{MessageNumber, Sequence};
 
 /// Bound of the text of all ranges, in bytes: some hundreds of ranges with numbers as real rockets have them. At the
@@ -13,7 +14,6 @@ pub const TEXT_MAX: usize = 7 * 1024;
 
 /// Text of the widest range, `[first,last,sequence],` with 19 digits each. So many ranges always fit.
 const RANGE_TEXT_MAX: usize = 3 * 19 + 5;
-const RANGES_ALWAYS_FIT: usize = TEXT_MAX / RANGE_TEXT_MAX;
 
 /// Numbers that wait, without a hole between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,7 +202,8 @@ impl Parked {
     }
 
     fn keep_within_bound(&mut self, newest: Sequence) {
-        while self.ranges.len() > RANGES_ALWAYS_FIT && self.text_len() > TEXT_MAX {
+        let text_max = bounds().parked_text;
+        while self.ranges.len() > text_max / RANGE_TEXT_MAX && self.text_len() > text_max {
             if let Some(range) = self.ranges.pop() {
                 self.note_beyond(range.sequence, newest.max(range.sequence));
             }
@@ -293,7 +294,7 @@ mod tests {
         for step in 0..1_000 {
             parked.insert(number(MessageNumber::MAX - 2 * step), Sequence(u64::MAX >> 1));
         }
-        assert!(parked.text_len() <= TEXT_MAX && parked.ranges.len() >= RANGES_ALWAYS_FIT);
+        assert!(parked.text_len() <= TEXT_MAX && parked.ranges.len() >= TEXT_MAX / RANGE_TEXT_MAX);
     }
 
     #[test]

@@ -8,14 +8,11 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use super::bounds::bounds;
 use super::{Acts, Arrival, MessageNumber, Record, Refusal, Sequence};
 
 /// Messages of one channel that wait and are still in memory, by number. A hint: the stream has them all.
 pub type Hand<S> = BTreeMap<MessageNumber, Arc<Arrival<S>>>;
-
-/// Messages that are placed in one go; the rest waits for the next one. What is placed in one go has to be told of in the
-/// header of one record.
-pub const PLACED_MAX: usize = super::outcome::OWED_MAX;
 
 /// What became of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,14 +125,15 @@ fn forget_passed<S>(record: &Record, hand: &mut Hand<S>) {
     }
 }
 
-/// Puts everything in its place that can be, at most [`PLACED_MAX`] messages; `take` gives the message of a number.
+/// Puts everything in its place that can be, at most as many messages as a record may owe; the rest waits for the next
+/// time. `take` gives the message of a number.
 pub fn place_in_order<S>(
     record: &mut Record,
     mut take: impl FnMut(MessageNumber) -> Option<Arc<Arrival<S>>>,
     acts: &Acts,
 ) -> Vec<Placed<S>> {
-    let mut placed = Vec::new();
-    while placed.len() < PLACED_MAX
+    let (mut placed, placed_max) = (Vec::new(), bounds().placed);
+    while placed.len() < placed_max
         && let Some(next) = record.next_number()
     {
         if let Some(range) = acts.skipped_from(next) {

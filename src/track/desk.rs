@@ -7,8 +7,9 @@ use time::OffsetDateTime;
 
 use crate::broker::store::Versioned;
 use crate::broker::{BrokerError, Stored, TrackBroker};
+use crate::domain::bounds::bounds;
 use crate::domain::carried::Carried;
-use crate::domain::outcome::{OWED_MAX, Since};
+use crate::domain::outcome::Since;
 use crate::domain::record::Unreadable;
 use crate::domain::{Became, Channel, Event, Hand, Outcome, Owed, Record, Refusal};
 use crate::fail_point;
@@ -69,7 +70,7 @@ impl Desk {
         record: Record,
         placed: Vec<(Event, Option<Refusal>)>,
     ) -> Result<(), BrokerError> {
-        if self.owed().is_some_and(|owed| owed.placed.len() + placed.len() > OWED_MAX) {
+        if self.owed().is_some_and(|owed| owed.placed.len() + placed.len() > bounds().placed) {
             self.tell(broker).await?;
         }
         let mut owed = self.owed().cloned().unwrap_or_default();

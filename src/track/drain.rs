@@ -13,9 +13,9 @@ use super::desk::Desk;
 use super::settle::settle;
 use crate::broker::read_back::Page;
 use crate::broker::{AckHandle, BrokerError, Stored, TrackBroker};
+use crate::domain::bounds::bounds;
 use crate::domain::parked::Waiting;
 use crate::domain::reorder::{ReorderBuffer, Room};
-use crate::domain::sequencer::PLACED_MAX;
 use crate::domain::{Arrival, Channel, MessageNumber, Parked, Record, Sequence};
 use crate::fail_point;
 
@@ -149,7 +149,7 @@ impl Drain {
         mut reading: Reading,
         record: Record,
     ) -> Result<Step, BrokerError> {
-        if reading.buffer.dropped().is_some_and(|dropped| record.next_number() >= Some(dropped)) {
+        if reading.lacks_what_comes_next(&record) {
             self.reading = Some(reading.again());
             return Ok(Step::GoOn);
         }
@@ -201,6 +201,13 @@ impl Reading {
         self
     }
 
+    /// Whether what comes next, or the lowest of what waits, was dropped for want of room.
+    fn lacks_what_comes_next(&self, record: &Record) -> bool {
+        let Some(dropped) = self.buffer.dropped() else { return false };
+        let holds_lower = self.buffer.places().next().is_some_and(|(lowest, _)| lowest < dropped);
+        record.next_number() >= Some(dropped) || !holds_lower
+    }
+
     /// Takes over what is still in memory, and forgets what the record has passed.
     fn take_over(&mut self, desk: &mut Desk, record: &Record) {
         let in_memory = std::mem::take(&mut desk.hand).into_values();
@@ -235,7 +242,7 @@ impl Reading {
     fn hand_out(&mut self, desk: &mut Desk, record: &Record) {
         let (mut next, mut bytes) = (record.next_number(), 0);
         while let Some(number) = next
-            && desk.hand.len() < PLACED_MAX
+            && desk.hand.len() < bounds().placed
             && bytes < STEP_BYTES_MAX
             && let Some(arrival) = self.buffer.take(number)
         {

@@ -12,7 +12,7 @@ use crate::broker::letter_box::{Letter, LetterPage};
 use crate::broker::read_back::Page;
 use crate::broker::store::Versioned;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Delivery, Reason, Stored};
-use crate::domain::{Aside, Channel, Event, Outcome, Owed, Record, Sequence};
+use crate::domain::{Aside, Became, Channel, Event, Outcome, Owed, Record, Sequence};
 
 /// One partition of a broker.
 #[derive(Default)]
@@ -26,6 +26,8 @@ pub struct Model {
     /// All that was ever written under each key; the last counts.
     versions: HashMap<Channel, Vec<Version>>,
     revision: u64,
+    /// How many of them every replica has.
+    replicated: HashMap<Channel, usize>,
     /// The stream of dead letters; the first has id 1. One that was removed leaves a hole.
     letters: Vec<Option<Kept>>,
     /// What dead letters are recognised by.
@@ -118,7 +120,8 @@ impl Model {
     /// A record.
     pub fn load(&self, channel: &Channel, sight: Sight) -> Versioned {
         let versions = self.versions.get(channel).map_or(&[][..], Vec::as_slice);
-        let shown = versions.len().saturating_sub(sight.revisions_late);
+        let replicated = self.replicated.get(channel).copied().unwrap_or(0);
+        let shown = versions.len().saturating_sub(sight.revisions_late).max(replicated);
         match versions[..shown].last() {
             None => Versioned::NONE,
             Some(Version { record, revision, owed, at, aside }) => Versioned {
@@ -213,6 +216,16 @@ impl Model {
         self.stream.iter_mut().filter(is_meant).for_each(|stored| stored.format = format);
         let asides = self.versions.values_mut().flatten().filter_map(|version| version.aside.as_mut());
         asides.for_each(|aside| aside.format = format);
+    }
+
+    /// Delivers everything anew, and forgets the ids of dead letters whose messages were reported. Every replica has
+    /// everything by then.
+    pub fn make_durable_anew(&mut self) {
+        self.unacknowledged = (1..=self.stream.len() as u64).collect();
+        self.replicated = self.versions.iter().map(|(channel, versions)| (*channel, versions.len())).collect();
+        let failed = self.outcomes.values().filter(|outcome| matches!(outcome.became, Became::Failed(_)));
+        let reported: Vec<_> = failed.map(|outcome| format!("{}-", outcome.event.sequence)).collect();
+        self.letter_ids.retain(|id| !reported.iter().any(|event| id.starts_with(event)));
     }
 
     /// Removes all dead letters and forgets their ids, as a day does.

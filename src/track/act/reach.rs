@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::Running;
 use crate::broker::{BrokerError, TrackBroker};
-use crate::domain::outcome::{LATE, OWED_MAX, Since};
+use crate::domain::bounds::bounds;
+use crate::domain::outcome::{LATE, Since};
 use crate::domain::shortfall::Base;
 use crate::domain::{Acts, Became, Event, MessageNumber, Owed, Record, Shortfall, shortfall};
 
@@ -73,7 +74,7 @@ impl Running {
     /// need not be found out again.
     pub(super) fn owed(&self, since: Since, mut owed: Owed) -> Owed {
         let placed = self.changes.placed();
-        if self.reading.replay.is_resumed() && owed.placed.len() + placed.len() <= OWED_MAX {
+        if self.reading.replay.is_resumed() && owed.placed.len() + placed.len() <= bounds().placed {
             owed.placed.extend(placed);
         }
         Owed { since: Some(since), ..owed }

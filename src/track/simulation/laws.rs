@@ -88,6 +88,14 @@ impl Laws {
         self.channels[line.channel].arrived(self.events.len() as u64, line.said);
     }
 
+    /// Everything is delivered anew.
+    pub fn delivers_anew(&mut self) {
+        for Event { line: Line { channel, said }, acknowledged, .. } in &mut self.events {
+            let held_again = std::mem::replace(acknowledged, false) && !matches!(said, Said::Malformed(_));
+            self.channels[*channel].held += u32::from(held_again);
+        }
+    }
+
     /// A record was stored.
     pub fn written(&mut self, channel: &Channel, record: &[u8], owed: &Owed) -> Lawful {
         let (at, text) = (number_of(channel), std::str::from_utf8(record).map_err(|error| error.to_string())?);

@@ -17,6 +17,7 @@ use super::random::Random;
 use super::tap::{Shared, Tap};
 use super::verdict;
 use super::world::World;
+use crate::domain::bounds;
 use crate::replay::readings;
 use crate::track::Counters;
 use crate::track::worker::Worker;
@@ -27,6 +28,8 @@ const ACK_WAIT: Duration = Duration::from_secs(5);
 const STEPS_MAX: u64 = 200_000;
 /// Things that arrive in one step at most.
 const ARRIVALS_MAX: u64 = 8;
+/// Days of a schedule at most: with each, everything is delivered once more.
+const DAYS_MAX: u32 = 2;
 /// Steps for which a frozen worker stands still at most.
 const FREEZE_STEPS_MAX: u64 = 400;
 
@@ -56,6 +59,7 @@ pub struct Ended {
 /// Runs a schedule with so many places in its stream; keeps its story if asked to.
 pub fn run(seed: u64, length: usize, keeps_story: bool) -> Ended {
     let mut world = World::new(Random::new(seed), length);
+    bounds::set(world.weather.bounds);
     world.story = keeps_story.then(Vec::new);
     world.tell_weather();
     let (shared, workers) = (Shared::new(world), Vec::new());
@@ -64,6 +68,7 @@ pub fn run(seed: u64, length: usize, keeps_story: bool) -> Ended {
     if let Err(panicked) = caught {
         run.shared.world().judge(Err(format!("panicked: {}", text_of(&*panicked))));
     }
+    bounds::set(bounds::FULL);
     let mut world = run.shared.world();
     let (broken, story) = (world.broken.take(), world.story.take().unwrap_or_default());
     Ended { broken, story, steps: run.steps, handed_out: world.handed_out }
@@ -148,6 +153,11 @@ impl Run {
             drop(world);
             return self.pass_a_second();
         }
+        if world.random.below(65_536) < world.weather.days && world.days_passed < DAYS_MAX {
+            world.pass_a_day();
+            drop(world);
+            return self.begin_all();
+        }
         if world.random.below(64) < world.weather.arrivals {
             for _ in 0..=world.random.below(ARRIVALS_MAX) {
                 if world.more_arrives() {
@@ -203,8 +213,13 @@ impl Run {
         let all_die = world.random.happens(128);
         drop(world);
         if all_die {
-            (0..self.workers.len()).for_each(|at| self.begin(at));
+            self.begin_all();
         }
+    }
+
+    /// All workers die, and others begin.
+    fn begin_all(&mut self) {
+        (0..self.workers.len()).for_each(|at| self.begin(at));
     }
 
     /// Whether everything is let go and all workers wait for more.

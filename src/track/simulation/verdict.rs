@@ -12,9 +12,10 @@ use crate::track::model::{Model, Sight};
 /// Fails with what is wrong at the end.
 pub fn judge(model: &Model, laws: &mut Laws) -> Result<(), String> {
     for channel in 0..CHANNELS {
-        let expected = record_of(laws, channel);
         let is = model.load(&channel_of(channel), Sight::clear(1)).record;
         let is = is.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+        let (is, listed) = without_overflow(&is);
+        let expected = record_of(laws, channel, listed.as_ref());
         if is != expected {
             return Err(format!("record {channel} is {is}, and should be {expected}"));
         }
@@ -23,8 +24,20 @@ pub fn judge(model: &Model, laws: &mut Laws) -> Result<(), String> {
     (1..=laws.events.len() as u64).try_for_each(|event| check_event(laws, event))
 }
 
-/// The text of a channel's record; empty where nothing has arrived.
-fn record_of(laws: &mut Laws, channel: usize) -> String {
+/// The text of a record without what waits and is not listed, and the last number that is listed, if not all are.
+fn without_overflow(text: &str) -> (String, Option<Facts>) {
+    let facts = Facts::of(text);
+    let begin = text.find(",\"parkedBeyond\":[").filter(|_| facts.beyond);
+    let end = begin.and_then(|begin| Some(begin + text[begin..].find(']')? + 1));
+    match begin.zip(end) {
+        Some((begin, end)) => (format!("{}{}", &text[..begin], &text[end..]), Some(facts)),
+        None => (text.to_owned(), None),
+    }
+}
+
+/// The text of a channel's record; empty where nothing has arrived. Where not all is listed that waits, what is listed
+/// must be the lowest of it.
+fn record_of(laws: &mut Laws, channel: usize, listed: Option<&Facts>) -> String {
     if laws.channels[channel].arrivals.is_empty() {
         return String::new();
     }
@@ -42,7 +55,11 @@ fn record_of(laws: &mut Laws, channel: usize) -> String {
     });
     let waits: Vec<_> = sent.filter(|(number, ..)| *number > last).collect();
     let mut parked: Vec<[u64; 3]> = Vec::new();
-    for number in (last + 1..=NUMBER_MAX).filter(|number| of.arrived >> number & 1 == 1) {
+    let last_listed = match listed {
+        Some(facts) => facts.parked.last().map_or(last, |[_, end, _]| *end),
+        None => NUMBER_MAX,
+    };
+    for number in (last + 1..=last_listed).filter(|number| of.arrived >> number & 1 == 1) {
         let lowest = waits.iter().filter(|(of, ..)| *of == number).map(|(_, sequence, _)| *sequence).min();
         let lowest = lowest.unwrap_or_default();
         match parked.last_mut() {

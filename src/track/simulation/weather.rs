@@ -3,6 +3,7 @@
 
 use super::messages::CHANNELS;
 use super::random::Random;
+use crate::domain::bounds::{Bounds, FULL};
 
 /// How often what happens, in 256 times where nothing else is said.
 #[derive(Clone, Debug)]
@@ -38,6 +39,13 @@ pub struct Weather {
     pub freezes: u64,
     /// In 4,096 steps; each time, a second passes.
     pub seconds: u64,
+    /// In 65,536 steps, how often a day passes: the durable is made anew, and dead letters that were told of are recognised
+    /// no more.
+    pub days: u64,
+    /// By how many messages a replica may lag behind.
+    pub lag: u64,
+    /// What a record lists, and what is placed in one go.
+    pub bounds: Bounds,
     /// In 64 steps, how often something arrives.
     pub arrivals: u64,
 }
@@ -70,6 +78,12 @@ impl Weather {
             crashes: random.pick(&[0, 0, 8, 30, 90]),
             freezes: random.pick(&[0, 0, 8, 30]),
             seconds: random.pick(&[0, 0, 0, 60]),
+            days: random.pick(&[0, 0, 0, 40, 120]),
+            lag: random.pick(&[8, 32, 200]),
+            bounds: Bounds {
+                parked_text: random.pick(&[FULL.parked_text, 300, 100]),
+                placed: random.pick(&[FULL.placed, 10, 3]),
+            },
             arrivals: random.pick(&[2, 8, 24, 48]),
         }
     }

@@ -19,9 +19,6 @@ use crate::track::model::{Model, Sight};
 /// Deliveries of a calm batch.
 const CALM_BATCH_MAX: usize = 50;
 
-/// How far a replica lags behind, in messages: fewer than this.
-const NEWEST_MISSING_END: u64 = 32;
-
 /// Everything of one schedule but the workers.
 pub struct World {
     pub random: Random,
@@ -41,6 +38,8 @@ pub struct World {
     /// Whether nothing goes wrong any more.
     pub calm: bool,
     seconds: i64,
+    /// How many days have passed.
+    pub days_passed: u32,
     /// Messages that were delivered or read back, each time anew.
     pub handed_out: u64,
     /// Whose call is being done; nobody's where something comes late.
@@ -98,6 +97,7 @@ impl World {
             under_way: Vec::new(),
             calm: false,
             seconds: 0,
+            days_passed: 0,
             handed_out: 0,
             acting: None,
             story: None,
@@ -130,6 +130,19 @@ impl World {
     /// A second passes.
     pub fn pass_a_second(&mut self) {
         self.seconds += 1;
+    }
+
+    /// A day passes: the durable is made anew, so that everything is delivered again, and the broker has forgotten the ids
+    /// of dead letters that were told of.
+    pub fn pass_a_day(&mut self) {
+        while !self.under_way.is_empty() {
+            self.come_one();
+        }
+        self.tell(|| "the durable is made anew".into());
+        self.days_passed += 1;
+        self.delivered = 0;
+        self.model.make_durable_anew();
+        self.laws.delivers_anew();
     }
 
     /// Lets a call wait for its turn.
@@ -264,7 +277,7 @@ impl World {
         if self.calm || !self.random.happens(self.weather.stale) {
             return clear;
         }
-        let (revisions_late, newest_missing) = (self.random.place(4), self.random.below(NEWEST_MISSING_END));
+        let (revisions_late, newest_missing) = (self.random.place(4), self.random.below(self.weather.lag));
         Sight { revisions_late, newest_missing, ..clear }
     }
 
