@@ -1,8 +1,8 @@
 //! A checkpoint: a channel's record after one of its numbers, from where a reading of the log can go on instead of from
 //! the beginning.
 //!
-//! It is made only of a complete reading ([`crate::domain::Replay`]), so it knows exactly where in the log it goes on:
-//! whatever was stored later lies behind that reading's end. It is right for as long as no later correction is of a number
+//! It is made only of an unbroken reading ([`super::Replay`]), so it knows exactly where in the log it goes on: whatever that
+//! reading has not seen lies behind its end. It is right for as long as no later correction is of a number
 //! that it has passed; a reading that meets one takes an older checkpoint, or the log's beginning. A skip never makes one
 //! wrong: it covers only numbers that have not arrived, and here all of them have.
 //!

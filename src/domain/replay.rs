@@ -285,10 +285,11 @@ impl<S> Replay<S> {
         self.base().map_or(Sequence(1), |base| base.from.max(Sequence(1)))
     }
 
-    /// A checkpoint after the last number that has taken its place. It is one only if everything was read that the log has
-    /// ([`crate::domain::checkpoint`]); none where an override came while it was read.
+    /// A checkpoint after the last number that has taken its place, once all was read up to this message; none where an
+    /// override came while it was read.
     pub fn checkpoint(&self, seen: Event) -> Option<Checkpoint> {
-        let fold = self.folds.last().filter(|_| self.surveyed && self.last_read <= self.survey.last_act())?;
+        let knows_all = self.surveyed && self.is_complete() && self.last_read <= self.survey.last_act();
+        let fold = self.folds.last().filter(|_| knows_all)?;
         let from = fold.lowest_waiting().unwrap_or(Sequence(seen.sequence.0 + 1));
         let record = fold.record().clone();
         record.last.is_some().then_some(Checkpoint { record, from, seen, is_trimmed: false, place: 0 })

@@ -77,9 +77,15 @@ pub async fn look(
         Ok(read) => read,
         Err(not_ours) => return Ok(not_ours),
     };
-    let Some(last) = last else { return Ok(stray(&held)) };
-    let mut reading = Reading::new(&record, floor, told);
-    let mut fold = ChannelReplay::of_what_they_say(*channel, Goal::Change { since: record.acts });
+    // Checkpoints are not trusted where the log tells the same.
+    let mut bases = log.checkpoints(channel).await?;
+    bases.retain(|base| base.is_trimmed);
+    if last.is_none() && bases.is_empty() {
+        return Ok(stray(&held));
+    }
+    let as_trimmed = bases.first().map_or_else(Record::default, |base| base.record.clone());
+    let mut reading = Reading::new(&record, as_trimmed, floor, told);
+    let mut fold = ChannelReplay::of_what_they_say(*channel, Goal::Change { since: record.acts }, bases);
     let run = fold.run(&log, |replay, read| {
         reading.take(replay, &read.entries, read.turn);
         ControlFlow::Continue(())
@@ -89,7 +95,7 @@ pub async fn look(
     if !fold.has_seen_all(&log).await? || should_be.could_move() {
         return Ok(Finding::Incomplete);
     }
-    let is_settled = last <= floor;
+    let is_settled = last.is_none_or(|last| last <= floor);
     let is_right = damage.is_none() && reading.is_right(&should_be, is_settled);
     if is_right {
         return Ok(Finding::Right);
@@ -138,7 +144,7 @@ pub async fn look_quickly(
     let floor = acknowledged_through(broker, partition).await?;
     let held = store.load_latest(&folded.channel).await?;
     let last = NatsLog { broker, partition }.last_of(&folded.channel).await?;
-    if last != Some(folded.seen) || folded.seen > floor {
+    if last.unwrap_or_default() != folded.seen || folded.seen > floor {
         return Ok(None);
     }
     let (record, damage) = match read(&held) {
@@ -213,12 +219,12 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    fn new(held: &'a Record, floor: Sequence, told: Option<&'a Told>) -> Self {
+    fn new(held: &'a Record, as_trimmed: Record, floor: Sequence, told: Option<&'a Told>) -> Self {
         Self {
             held,
             floor,
             told,
-            as_held: Record::default(),
+            as_held: as_trimmed,
             waiting: Waiting::default(),
             corrections_wait: false,
             accounted: true,

@@ -23,8 +23,8 @@ use super::desk::Desk;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Reason, Stored, TrackBroker};
 use crate::domain::outcome::{LATE, Since};
 use crate::domain::{
-    Acts, Arrival, Became, Channel, Entry, Event, Goal, MessageNumber, Outcome, Owed, Placed, Record, Sequence,
-    Shortfall, Turn,
+    Acts, Arrival, Became, Channel, Checkpoint, Entry, Event, Goal, MessageNumber, Outcome, Owed, Placed, Record,
+    Sequence, Shortfall, Turn,
 };
 use crate::fail_point;
 use crate::replay::{ChannelReplay, Read};
@@ -98,6 +98,10 @@ impl ActJob {
 
     /// Holds one more delivery.
     pub fn hold(&mut self, cause: Cause, handle: AckHandle) {
+        // What has begun at a checkpoint cannot tell of it.
+        if matches!(cause, Cause::Passed(_)) {
+            self.running.take_if(|running| running.reading.replay.base().is_some_and(|base| !base.is_trimmed));
+        }
         self.held.push((cause, handle));
     }
 
@@ -137,8 +141,9 @@ impl ActJob {
             Some(_) => Goal::Change { since: acts },
             None => Goal::Onward { since: acts, passed: since.passed, record: Box::new(known.record.clone()), only },
         };
+        let bases = self.bases(broker, since).await?;
         self.running = Some(Running {
-            reading: ChannelReplay::of_whole_messages(self.channel, goal),
+            reading: ChannelReplay::of_whole_messages(self.channel, goal, bases),
             only_from: only.then_some(since),
             begun_at: known.record.acts,
             changes: Changes::since(since),
@@ -148,6 +153,18 @@ impl ActJob {
             applied: BTreeSet::new(),
         });
         Ok(Step::GoOn)
+    }
+
+    /// The checkpoints at which a folding anew can begin: those of the state from which changes are told, or of one before
+    /// it. Whether a message came too late that was not taken up is known only from the beginning.
+    async fn bases(&self, broker: &impl TrackBroker, since: Since) -> Result<Vec<Checkpoint>, BrokerError> {
+        let mut bases = broker.checkpoints(&self.channel).await?;
+        let judges = self.held.iter().any(|(cause, _)| matches!(cause, Cause::Passed(_)));
+        bases.retain(|base| {
+            let is_before = base.through() <= since.passed && base.record.acts <= since.acts;
+            base.is_trimmed || (is_before && !judges)
+        });
+        Ok(bases)
     }
 
     /// Takes in what has come meanwhile, and writes, if the record is still the one that was begun with.
@@ -236,7 +253,7 @@ impl ActJob {
         let of_acts = running.outcomes_of_acts(&acts).into_iter().filter(|(event, _)| !failed_acts.contains(event));
         let of_acts = of_acts.chain(judged);
         let of_acts = of_acts.map(|(event, became)| Outcome { event, became, at, after_acts: acts.last() });
-        let (lacks, after_acts) = (self.lacks.take(), acts.last());
+        let (lacks, after_acts) = (self.lacks.take().or(running.trimmed()), acts.last());
         let out_of_reach = failed_acts.iter().filter_map(|act| Some(failed(*act, lacks?, at, after_acts)));
         let outcomes: Vec<_> = desk.outcomes().into_iter().chain(changed).chain(of_acts).chain(out_of_reach).collect();
         for outcomes in outcomes.chunks(TOLD_AT_ONCE_MAX) {
@@ -250,6 +267,9 @@ impl ActJob {
         // One after the other at the server in any case: a flood of them would only hold up everybody's questions.
         for letters in gone.chunks(REMOVALS_AT_ONCE) {
             try_join_all(letters.iter().map(|letter| broker.remove_letter(*letter))).await?;
+        }
+        for wrong in running.reading.replay.wrong_checkpoints() {
+            broker.remove_checkpoint(wrong.place).await?;
         }
         fail_point::reached("track.outcomes-told");
         if desk.since().is_some()

@@ -21,6 +21,8 @@ pub struct Desk {
     pub known: Option<Known>,
     /// Messages that wait and are still in memory.
     pub hand: Hand<Stored>,
+    /// How many stretches between checkpoints it had passed when its checkpoints were looked at last.
+    pub checkpointed: u64,
 }
 
 /// A record, its revision, and what it owes.
@@ -39,7 +41,7 @@ pub struct Known {
 impl Desk {
     /// A channel of which nothing is remembered.
     pub fn new(channel: Channel) -> Self {
-        Self { channel, known: None, hand: Hand::new() }
+        Self { channel, known: None, hand: Hand::new(), checkpointed: 0 }
     }
 
     /// The record, from memory or from the bucket.

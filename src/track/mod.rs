@@ -7,7 +7,8 @@
 //! One task a partition. [`worker`] takes a [`batch`], sorts it by channel and settles each channel by itself; [`settle`]
 //! is the heart: fold, write where the revision is still the same, else again. What became of its messages is [`untold`]
 //! until the next batch is settled: both are done at once, and then the messages are let go. [`drain`] goes on with what
-//! waits in the stream behind a gap that closed, and [`act`] folds a channel anew for what an operator said; [`decide`] is
+//! waits in the stream behind a gap that closed, [`act`] folds a channel anew for what an operator said, and
+//! [`mod@checkpoint`] keeps from where a channel can be read later; [`decide`] is
 //! the table of what becomes of a delivery; [`desk`] and [`cache`] hold hints that may be lost at any moment.
 //!
 //! With several trackers, [`standing`] gives each its place in the [`mod@line`] of each partition, and the broker serves the
@@ -21,6 +22,7 @@ mod act;
 mod batch;
 mod cache;
 mod changes;
+mod checkpoint;
 mod decide;
 mod desk;
 mod drain;

@@ -12,7 +12,8 @@ use crate::broker::letter_box::{Letter, LetterPage};
 use crate::broker::read_back::Page;
 use crate::broker::store::Versioned;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Delivery, Reason, Stored};
-use crate::domain::{Channel, Event, Outcome, Owed, Sequence};
+use crate::domain::checkpoint::usable;
+use crate::domain::{Channel, Checkpoint, Event, Outcome, Owed, Sequence};
 
 /// One partition of a broker.
 #[derive(Default)]
@@ -30,6 +31,8 @@ pub struct Model {
     letters: Vec<Option<Kept>>,
     /// What dead letters are recognised by.
     letter_ids: BTreeSet<String>,
+    /// The checkpoints, each with its channel; the first has place 1. One that was removed leaves a hole.
+    checkpoints: Vec<Option<(Channel, Checkpoint)>>,
     /// What is told of each event.
     pub outcomes: BTreeMap<Event, Outcome>,
     /// What was delivered and not acknowledged, or not delivered yet.
@@ -187,6 +190,23 @@ impl Model {
     /// Removes a dead letter, if it is there; its message id stays known.
     pub fn remove_letter(&mut self, id: u64) -> Option<Kept> {
         self.letters.get_mut(id as usize - 1)?.take()
+    }
+
+    /// Stores a checkpoint.
+    pub fn store_checkpoint(&mut self, channel: &Channel, checkpoint: &Checkpoint) {
+        let place = self.checkpoints.len() as u64 + 1;
+        self.checkpoints.push(Some((*channel, Checkpoint { place, ..checkpoint.clone() })));
+    }
+
+    /// Removes a checkpoint, if it is there.
+    pub fn remove_checkpoint(&mut self, place: u64) {
+        self.checkpoints[place as usize - 1] = None;
+    }
+
+    /// The checkpoints of a channel.
+    pub fn checkpoints(&self, channel: &Channel) -> Vec<Checkpoint> {
+        let of_channel = self.checkpoints.iter().flatten().filter(|(of, _)| of == channel);
+        usable(of_channel.map(|(_, checkpoint)| checkpoint.clone()).collect())
     }
 
     /// A page of a channel's messages.

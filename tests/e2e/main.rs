@@ -9,6 +9,7 @@
 mod acknowledgements;
 mod alike;
 mod backup;
+mod checkpoints;
 mod cli;
 #[allow(dead_code, reason = "shared with the drill, which uses all of it")]
 #[path = "../drill/cluster.rs"]

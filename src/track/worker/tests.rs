@@ -2,7 +2,7 @@
 
 use super::super::testing::{ModelBroker, payload};
 use super::*;
-use crate::domain::{MessageNumber, Owed, Record};
+use crate::domain::{Checkpoint, MessageNumber, Owed, Record};
 use crate::replay::readings;
 
 fn channel(number: u8) -> Channel {
@@ -357,4 +357,36 @@ fn an_act_that_comes_while_another_one_fails_has_its_turn() {
             assert_eq!(broker.unacknowledged(), [] as [u64; 0], "after {turns} turns");
         });
     }
+}
+
+#[test]
+fn a_correction_is_followed_from_the_last_checkpoint_before_it() {
+    run(async {
+        let (broker, of) = (ModelBroker::default(), channel(0));
+        let mut one = worker(&broker);
+        for tens in 0..10 {
+            let messages: Vec<_> = (1..=10).map(|number| broker.publish(of, 10 * tens + number)).collect();
+            work_until_idle(&mut one, broker.deliver(messages)).await;
+        }
+        let through = || broker.state().model.checkpoints(&of).iter().map(Checkpoint::through).collect::<Vec<_>>();
+        assert_eq!(through(), [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]);
+        let speed = || broker.record(of).rocket.unwrap().speed;
+        let before = speed();
+        let pages_of = async |number: u64| {
+            let (correction, read) = (broker.correct(of, number), broker.state().pages_read);
+            work_until_idle(&mut worker(&broker), broker.deliver([correction])).await;
+            assert_eq!(broker.state().became(correction), Some(&Became::Processed), "{number}");
+            broker.state().pages_read - read
+        };
+        let (late, early) = (pages_of(95).await, pages_of(5).await);
+        assert_eq!(speed(), before + 2 * 1_000);
+        assert!(late < 12 && early > 30, "pages read: {late} and {early}");
+        assert!(through().iter().all(|through| *through >= 100), "wrong ones are removed: {:?}", through());
+        // Other numbers give another one; what it says is what the log says.
+        let messages: Vec<_> = (101..=120).map(|number| broker.publish(of, number)).collect();
+        work_until_idle(&mut one, broker.deliver(messages)).await;
+        let last = broker.state().model.checkpoints(&of).pop().unwrap();
+        assert_eq!(Record { acts: last.record.acts, ..broker.record(of) }, last.record);
+        assert_eq!((last.through(), last.from), (120, Sequence(123)));
+    });
 }
