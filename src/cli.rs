@@ -9,6 +9,7 @@ mod partitions;
 mod rebuild;
 mod skip;
 mod tool;
+mod trim;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -76,6 +77,8 @@ enum Command {
     History(history::Options),
     /// Fold every rocket from the stream, compare with the bucket, and repair it if asked to
     Rebuild(rebuild::Options),
+    /// Remove what was applied and is older than asked from the log
+    Trim(trim::Options),
     /// Save everything that the service has stored into a new folder
     Backup(backup::BackupOptions),
     /// Bring a backup back, at a broker that has none of its streams
@@ -164,6 +167,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Dlq(command) => return dlq::run(command).await,
         Command::History(options) => return history::run(options).await,
         Command::Rebuild(options) => return rebuild::run(options).await,
+        Command::Trim(options) => return trim::run(options).await,
         Command::Backup(options) => return backup::backup(options).await,
         Command::Restore(options) => return backup::restore(options).await,
         Command::Init { lower_replicas, settings } => {

@@ -6,7 +6,7 @@
 //! [`read_back`], [`outcomes`], [`dead_letters`] and [`letter_box`] are what a tracker needs, brought together in
 //! [`partition`], and [`membership`] is which trackers there are; [`watch`] is what the view is fed by; [`progress`] and
 //! [`signals`] tell how far an event has come, and when to look again; [`letter_list`], [`replays`], [`mod@backlog`] and
-//! [`mod@overview`] are what an operator needs beside those, [`mod@checkpoints`] is from where a reading can begin, [`snapshot`] what a backup needs; [`stored`] is a message as it comes out of the stream,
+//! [`mod@overview`] are what an operator needs beside those, [`mod@checkpoints`] is from where a reading can begin, [`trim`] what goes for good, [`snapshot`] what a backup needs; [`stored`] is a message as it comes out of the stream,
 //! [`mod@direct`] how it is read there.
 //! [`error`] sorts what can go wrong, once, by what its caller does about it.
 
@@ -38,6 +38,7 @@ pub mod snapshot;
 pub mod store;
 pub mod stored;
 pub mod topology;
+pub mod trim;
 pub mod watch;
 
 pub use connection::{Broker, ConnectionSettings};

@@ -1,4 +1,4 @@
-//! Messages taken out of a stream for good.
+//! Messages taken out of a stream for good: one by one, or all of some subjects up to a place.
 
 use async_nats::jetstream::response::Response;
 use serde::Deserialize;
@@ -12,6 +12,12 @@ struct Removed {
     success: bool,
 }
 
+/// What the server says of a purge.
+#[derive(Deserialize)]
+struct Purged {
+    purged: u64,
+}
+
 /// Removes the message at a place; tells whether it was there.
 pub(super) async fn remove(broker: &Broker, stream: &str, place: u64) -> Result<bool, BrokerError> {
     // What the client's own call asks for is to overwrite the bytes as well, which takes the server many times as long.
@@ -23,5 +29,24 @@ pub(super) async fn remove(broker: &Broker, stream: &str, place: u64) -> Result<
             BrokerError::NotThere => Ok(false),
             error => Err(error),
         },
+    }
+}
+
+/// Removes the messages before a place, those of some subjects or all; tells how many there were.
+pub(super) async fn purge(
+    broker: &Broker,
+    stream: &str,
+    subjects: Option<&str>,
+    before: u64,
+) -> Result<u64, BrokerError> {
+    let mut question = serde_json::json!({ "seq": before });
+    if let Some(subjects) = subjects {
+        question["filter"] = subjects.into();
+    }
+    // A purge grows with what it removes, and the server answers when it is done.
+    match broker.changing().request(format!("STREAM.PURGE.{stream}"), &question).await {
+        Ok(Response::Ok(Purged { purged })) => Ok(purged),
+        Ok(Response::Err { error }) => Err(BrokerError::from_server(&error)),
+        Err(error) => Err(BrokerError::unavailable(error)),
     }
 }

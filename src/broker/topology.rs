@@ -199,6 +199,16 @@ pub fn wide_outcome_subject(event: u64) -> String {
     format!("outcomes.wide-{}", event / WIDE_SEGMENT_EVENTS)
 }
 
+/// The last event of a segment or a wide segment, by the subject of its outcomes.
+pub fn last_event_of_segment(subject: &str) -> Option<u64> {
+    let segment = subject.strip_prefix("outcomes.")?;
+    let (number, events) = match segment.strip_prefix("wide-") {
+        Some(number) => (number, WIDE_SEGMENT_EVENTS),
+        None => (segment, SEGMENT_EVENTS),
+    };
+    number.parse::<u64>().ok()?.checked_add(1)?.checked_mul(events).map(|end| end - 1)
+}
+
 /// The subjects of all outcomes.
 pub const OUTCOME_SUBJECTS: &str = "outcomes.*";
 
@@ -437,5 +447,7 @@ mod tests {
         assert_eq!((outcome_subject(1_023), outcome_subject(1_024)), ("outcomes.0".into(), "outcomes.1".into()));
         let wide = [16_383, 16_384].map(wide_outcome_subject);
         assert_eq!(wide, ["outcomes.wide-0", "outcomes.wide-1"]);
+        let last = ["outcomes.0", "outcomes.wide-0", "outcomes.x", "replays.0"].map(last_event_of_segment);
+        assert_eq!(last, [Some(1_023), Some(16_383), None, None]);
     }
 }

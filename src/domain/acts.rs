@@ -192,6 +192,12 @@ impl Acts {
         skips.binary_search_by_key(&sequence, |(event, _)| event.sequence).ok().map(|at| &skips[at].1)
     }
 
+    /// The place and the time of that skip.
+    pub fn event_of_skip(&self, sequence: Sequence) -> Option<Event> {
+        let skips = &self.survey.skips;
+        skips.binary_search_by_key(&sequence, |(event, _)| event.sequence).ok().map(|at| skips[at].0)
+    }
+
     /// Ranges of numbers up to this one that are skipped, and of which the reading has seen no message.
     pub fn skipped_and_unseen(
         &self,

@@ -142,8 +142,12 @@ async fn trimmed(broker: &Broker) -> Result<HashMap<Channel, Record>, BrokerErro
     let (mut trimmed, mut next) = (HashMap::new(), Some(1));
     while let Some(from) = next {
         let (checkpoints, after) = checkpoints::trimmed(broker, from).await?;
-        // Of several the last counts.
-        trimmed.extend(checkpoints.into_iter().map(|(channel, checkpoint)| (channel, checkpoint.record)));
+        for (channel, checkpoint) in checkpoints {
+            let of_channel = trimmed.entry(channel).or_insert_with(Record::default);
+            if checkpoint.record.has_come_as_far_as(of_channel) {
+                *of_channel = checkpoint.record;
+            }
+        }
         next = after;
     }
     Ok(trimmed)

@@ -45,4 +45,5 @@ mod restart;
 mod scale;
 mod shutdown;
 mod tools;
+mod trim;
 mod trimmed;
