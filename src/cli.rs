@@ -2,6 +2,7 @@
 
 mod backup;
 mod dlq;
+mod forget;
 mod gaps;
 mod health;
 mod history;
@@ -79,6 +80,8 @@ enum Command {
     Rebuild(rebuild::Options),
     /// Remove what was applied and is older than asked from the log
     Trim(trim::Options),
+    /// Remove everything that is stored of one rocket
+    Forget(forget::Options),
     /// Save everything that the service has stored into a new folder
     Backup(backup::BackupOptions),
     /// Bring a backup back, at a broker that has none of its streams
@@ -168,6 +171,7 @@ async fn run(command: Command) -> ExitCode {
         Command::History(options) => return history::run(options).await,
         Command::Rebuild(options) => return rebuild::run(options).await,
         Command::Trim(options) => return trim::run(options).await,
+        Command::Forget(options) => return forget::run(options).await,
         Command::Backup(options) => return backup::backup(options).await,
         Command::Restore(options) => return backup::restore(options).await,
         Command::Init { lower_replicas, settings } => {

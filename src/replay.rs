@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::broker::{BrokerError, LogReader, Stored};
 use crate::domain::reorder::Room;
-use crate::domain::{Channel, Checkpoint, Entry, Event, Goal, Replay, Sequence, Turn, Wanted};
+use crate::domain::{Channel, Checkpoint, Entry, Event, Forgotten, Goal, Replay, Sequence, Turn, Wanted};
 
 /// Channels that the trackers of one process read at once, and as many for those who ask for histories: each holds some
 /// megabytes while it is read ([`Room::READING`]). Further ones wait for their turn. Turns are not shared: however many
@@ -29,6 +29,8 @@ pub struct ChannelReplay<S> {
     pub replay: Replay<S>,
     channel: Channel,
     read: fn(Stored) -> Option<Entry<S>>,
+    /// What a replica that lags behind may still show though it was removed.
+    forgotten: Option<Forgotten>,
     /// The last message that was read since the folds began, malformed bytes included; before one, where they begin.
     seen: Event,
 }
@@ -61,7 +63,12 @@ impl ChannelReplay<Stored> {
 impl<S> ChannelReplay<S> {
     fn new(channel: Channel, replay: Replay<S>, read: fn(Stored) -> Option<Entry<S>>) -> Self {
         let seen = nothing_before(&replay);
-        Self { replay, channel, read, seen }
+        Self { replay, channel, read, forgotten: None, seen }
+    }
+
+    /// Without the messages that were forgotten.
+    pub fn without(self, forgotten: Option<Forgotten>) -> Self {
+        Self { forgotten, ..self }
     }
 
     /// Reads a page, or messages whose turn it is; nothing where there is no more.
@@ -75,7 +82,8 @@ impl<S> ChannelReplay<S> {
             Wanted::Messages(places) => (log.read_messages(places).await?, None),
         };
         let last = messages.last().map_or(self.seen, Stored::event);
-        let entries: Vec<_> = messages.into_iter().filter_map(self.read).collect();
+        let is_there = |stored: &Stored| self.forgotten.is_none_or(|forgotten| !forgotten.has(stored.event()));
+        let entries: Vec<_> = messages.into_iter().filter(is_there).filter_map(self.read).collect();
         let turn = match wanted {
             Wanted::Page(_) => self.replay.take(&entries, next),
             Wanted::Messages(_) => self.replay.supply(&entries),

@@ -9,7 +9,7 @@ use async_nats::jetstream::message::PublishMessage;
 
 use super::connection::{PUBLISH_TIMEOUT, within};
 use super::direct::{Found, Question, ask, get};
-use super::removal::remove;
+use super::removal::{purge, remove};
 use super::topology::{
     CHECKPOINT_STREAM, HEADER_FROM, HEADER_SEEN, HEADER_SEEN_AT, HEADER_THROUGH, STREAM, TRIMMED_CHECKPOINTS,
     checkpoint_of, checkpoint_subject, checkpoint_subjects,
@@ -54,8 +54,8 @@ pub async fn trimmed(broker: &Broker, from: u64) -> Result<(Vec<(Channel, Checkp
     Ok((page.found.iter().filter_map(checkpoint).collect(), page.next))
 }
 
-/// Stores a checkpoint.
-pub async fn store(broker: &Broker, channel: &Channel, checkpoint: &Checkpoint) -> Result<(), BrokerError> {
+/// Stores a checkpoint, and gives its place.
+pub async fn store(broker: &Broker, channel: &Channel, checkpoint: &Checkpoint) -> Result<u64, BrokerError> {
     let message = PublishMessage::build()
         .payload(checkpoint.record.to_bytes().into())
         .header(HEADER_THROUGH, HeaderValue::from(checkpoint.through()))
@@ -67,9 +67,14 @@ pub async fn store(broker: &Broker, channel: &Channel, checkpoint: &Checkpoint) 
         (broker.publishing(STORES_IN_FLIGHT_MAX), checkpoint_subject(channel, checkpoint.is_trimmed));
     let store = async { Ok::<_, BrokerError>(context.send_publish(subject, message).await?.await?) };
     match tokio::time::timeout(2 * PUBLISH_TIMEOUT, store).await {
-        Ok(result) => result.map(drop),
+        Ok(result) => result.map(|ack| ack.sequence),
         Err(_) => Err(BrokerError::timed_out("storing a checkpoint")),
     }
+}
+
+/// Removes all checkpoints of a channel.
+pub async fn remove_checkpoints(broker: &Broker, channel: &Channel) -> Result<(), BrokerError> {
+    purge(broker, CHECKPOINT_STREAM, Some(&checkpoint_subjects(channel)), None).await.map(drop)
 }
 
 /// Removes a checkpoint, if it is there.

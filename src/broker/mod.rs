@@ -6,7 +6,7 @@
 //! [`read_back`], [`outcomes`], [`dead_letters`] and [`letter_box`] are what a tracker needs, brought together in
 //! [`partition`], and [`membership`] is which trackers there are; [`watch`] is what the view is fed by; [`progress`] and
 //! [`signals`] tell how far an event has come, and when to look again; [`letter_list`], [`replays`], [`mod@backlog`] and
-//! [`mod@overview`] are what an operator needs beside those, [`mod@checkpoints`] is from where a reading can begin, [`trim`] what goes for good, [`snapshot`] what a backup needs; [`stored`] is a message as it comes out of the stream,
+//! [`mod@overview`] are what an operator needs beside those, [`mod@checkpoints`] is from where a reading can begin, [`trim`] and [`mod@forgotten`] what goes for good, [`snapshot`] what a backup needs; [`stored`] is a message as it comes out of the stream,
 //! [`mod@direct`] how it is read there.
 //! [`error`] sorts what can go wrong, once, by what its caller does about it.
 
@@ -19,6 +19,7 @@ pub mod dead_letters;
 pub mod differences;
 mod direct;
 pub mod error;
+pub mod forgotten;
 pub mod letter_box;
 pub mod letter_list;
 pub mod membership;

@@ -187,7 +187,7 @@ impl TrackBroker for NatsPartition {
     }
 
     async fn store_checkpoint(&self, channel: &Channel, checkpoint: &Checkpoint) -> Result<(), BrokerError> {
-        checkpoints::store(&self.broker, channel, checkpoint).await
+        checkpoints::store(&self.broker, channel, checkpoint).await.map(drop)
     }
 
     async fn remove_checkpoint(&self, place: u64) -> Result<(), BrokerError> {

@@ -32,14 +32,17 @@ pub(super) async fn remove(broker: &Broker, stream: &str, place: u64) -> Result<
     }
 }
 
-/// Removes the messages before a place, those of some subjects or all; tells how many there were.
+/// Removes the messages before a place, or wherever they lie, those of some subjects or all; tells how many there were.
 pub(super) async fn purge(
     broker: &Broker,
     stream: &str,
     subjects: Option<&str>,
-    before: u64,
+    before: Option<u64>,
 ) -> Result<u64, BrokerError> {
-    let mut question = serde_json::json!({ "seq": before });
+    let mut question = serde_json::json!({});
+    if let Some(before) = before {
+        question["seq"] = before.into();
+    }
     if let Some(subjects) = subjects {
         question["filter"] = subjects.into();
     }

@@ -212,6 +212,11 @@ pub fn last_event_of_segment(subject: &str) -> Option<u64> {
 /// The subjects of all outcomes.
 pub const OUTCOME_SUBJECTS: &str = "outcomes.*";
 
+/// The subject of which events of a wide segment were forgotten.
+pub fn forgotten_subject(event: u64) -> String {
+    format!("forgotten.{}", event / WIDE_SEGMENT_EVENTS)
+}
+
 /// The subject of where a dead letter went that was replayed.
 pub fn replay_subject(letter: u64) -> String {
     format!("replays.{}", letter / SEGMENT_EVENTS)
@@ -320,8 +325,10 @@ impl Topology {
 
     fn outcome_stream(&self) -> Config {
         Config {
-            description: Some("What became of each message, and where replayed dead letters went".into()),
-            subjects: vec!["outcomes.*".into(), "replays.*".into()],
+            description: Some(
+                "What became of each message, where replayed dead letters went, and what was forgotten".into(),
+            ),
+            subjects: vec!["outcomes.*".into(), "replays.*".into(), "forgotten.*".into()],
             duplicate_window: DUPLICATE_WINDOW,
             ..self.log(OUTCOME_STREAM)
         }

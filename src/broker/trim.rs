@@ -4,6 +4,7 @@
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use super::forgotten::was_forgotten;
 use super::letter_list::{LetterFilter, letters_from};
 use super::provision::stream_info;
 use super::removal::{purge, remove};
@@ -31,14 +32,15 @@ pub async fn extent(broker: &Broker) -> Result<Extent, BrokerError> {
     Ok(Extent { first: Sequence(first), last: Sequence(last) })
 }
 
-/// Whether a message lay at a place that is empty now.
+/// Whether a message lay at a place that is empty now, and was trimmed: what was forgotten never was.
 pub async fn was_trimmed(broker: &Broker, place: Sequence) -> Result<bool, BrokerError> {
-    Ok(place > Sequence(0) && place <= extent(broker).await?.last)
+    let was_there = place > Sequence(0) && place <= extent(broker).await?.last;
+    Ok(was_there && !was_forgotten(broker, place).await?)
 }
 
 /// Removes everything before a place.
 pub async fn remove_head(broker: &Broker, before: Sequence) -> Result<(), BrokerError> {
-    purge(broker, STREAM, None, before.0).await.map(drop)
+    purge(broker, STREAM, None, Some(before.0)).await.map(drop)
 }
 
 /// Removes everything of one channel before a place.
@@ -48,12 +50,12 @@ pub async fn remove_head_of(
     channel: &Channel,
     before: Sequence,
 ) -> Result<(), BrokerError> {
-    purge(broker, STREAM, Some(&stored_subject(partition, channel)), before.0).await.map(drop)
+    purge(broker, STREAM, Some(&stored_subject(partition, channel)), Some(before.0)).await.map(drop)
 }
 
 /// Removes the messages at these places.
 pub async fn remove_messages(broker: &Broker, places: &[Sequence]) -> Result<(), BrokerError> {
-    let removals = places.iter().map(|place| remove(broker, STREAM, place.0));
+    let removals = places.iter().copied().map(|place| remove(broker, STREAM, place.0));
     stream::iter(removals).buffer_unordered(REMOVALS_AT_ONCE).try_for_each(|_| async { Ok(()) }).await
 }
 
@@ -69,7 +71,7 @@ pub async fn remove_outcomes_before(broker: &Broker, first: Sequence) -> Result<
         gone.extend(page.into_iter().filter(|of| last_event_of_segment(of).is_some_and(|last| last < first.0)));
     }
     for subject in gone {
-        purge(broker, OUTCOME_STREAM, Some(&subject), u64::MAX).await?;
+        purge(broker, OUTCOME_STREAM, Some(&subject), None).await?;
     }
     Ok(())
 }
@@ -85,7 +87,7 @@ pub async fn remove_letters_before(broker: &Broker, before: StoredAt) -> Result<
         end = old.or(end);
     }
     match end {
-        Some(last) => purge(broker, DEAD_LETTER_STREAM, None, last + 1).await,
+        Some(last) => purge(broker, DEAD_LETTER_STREAM, None, Some(last + 1)).await,
         None => Ok(0),
     }
 }

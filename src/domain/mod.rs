@@ -37,7 +37,7 @@ pub use checkpoint::Checkpoint;
 pub use entry::{Arrival, ArrivedSkip, Entry, Raw};
 pub use event::{Event, StoredAt};
 pub use message::{Kind, Message, MessageNumber, Sequence, Skip};
-pub use outcome::{Became, Outcome, Owed};
+pub use outcome::{Became, Forgotten, Outcome, Owed};
 pub use parked::Parked;
 pub use record::Record;
 pub use replay::{Fold, Goal, Replay, Turn, Wanted};

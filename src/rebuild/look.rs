@@ -23,7 +23,8 @@ use crate::domain::parked::{Range, Waiting};
 use crate::domain::record::Unreadable;
 use crate::domain::shortfall::Base;
 use crate::domain::{
-    Channel, Entry, Event, Goal, MessageNumber, Parked, Placed, Record, Refusal, Replay, Sequence, Turn, shortfall,
+    Channel, Entry, Event, Forgotten, Goal, MessageNumber, Parked, Placed, Record, Refusal, Replay, Sequence, Turn,
+    shortfall,
 };
 use crate::replay::ChannelReplay;
 
@@ -51,6 +52,8 @@ pub struct Wrong {
     pub revision: u64,
     /// The state since which it owes what acts have changed.
     pub since: Option<Since>,
+    /// What was forgotten of the channel.
+    pub forgotten: Option<Forgotten>,
     /// An act that nobody has taken up yet. Who does will fold the channel anew.
     pub act_to_come: Option<Sequence>,
     /// Whether all messages of the channel were acknowledged.
@@ -109,8 +112,9 @@ pub async fn look(
     let act_to_come = Some(should_be.acts).filter(|act| *act > floor.max(record.acts));
     let differences = in_lines(&held, &record, damage, &should_be);
     let Reading { untold, untold_late, .. } = reading;
-    let (revision, since) = (held.revision, held.owed.since);
-    let wrong = Wrong { differences, should_be, revision, since, act_to_come, is_settled, untold, untold_late };
+    let (revision, since, forgotten) = (held.revision, held.owed.since, held.owed.forgotten);
+    let wrong =
+        Wrong { differences, should_be, revision, since, forgotten, act_to_come, is_settled, untold, untold_late };
     Ok(Finding::Wrong(Box::new(wrong)))
 }
 
@@ -165,6 +169,7 @@ pub async fn look_quickly(
         should_be,
         revision: held.revision,
         since: held.owed.since,
+        forgotten: held.owed.forgotten,
         act_to_come: None,
         is_settled: true,
         untold: folded.untold.clone(),
@@ -175,6 +180,10 @@ pub async fn look_quickly(
 
 /// The record, and what is wrong with its bytes; one of a newer program is not ours.
 fn read(held: &Versioned) -> Result<(Record, Option<String>), Finding> {
+    if held.owed.forgotten == Some(Forgotten::UnderWay) {
+        let why = "record: the channel is being forgotten; if nobody is at it any more, `rockets forget` it again";
+        return Err(Finding::NotOurs(why.into()));
+    }
     match held.record.as_deref().map(Record::from_bytes) {
         None => Ok((Record::default(), None)),
         Some(Ok(record)) => Ok((record, None)),

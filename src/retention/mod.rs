@@ -3,9 +3,12 @@
 //! `[log] ▸` [`plan`] (of each channel a checkpoint at the age that is kept, stored first) `▸` [`mod@sweep`] (what goes: the
 //! log's head at once, and what lies behind a message that stays one by one) `▸ broker/trim`
 //!
+//! [`mod@forget`] is the other way in which messages go: all of one channel, at once.
+//!
 //! Everything that is needed to go on stays: what waits behind a gap, what no tracker has taken up, what is not older than
 //! asked. Two trims at once do no harm: each removes only what lies behind a checkpoint that was stored before.
 
+pub mod forget;
 pub mod plan;
 pub mod sweep;
 

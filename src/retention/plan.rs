@@ -3,7 +3,7 @@
 //! The checkpoint stands at the age that is kept, not at the last number: what is younger can still be looked at and
 //! corrected. It is made like any other, by a reading of the log that has everything of which the record knows.
 
-use crate::broker::checkpoints::store;
+use crate::broker::checkpoints::{remove_checkpoint, store};
 use crate::broker::store::Store;
 use crate::broker::{BrokerError, LogReader as _, NatsLog};
 use crate::domain::checkpoint::trimmed_through;
@@ -65,7 +65,13 @@ pub async fn plan(
     let from = from.unwrap_or(Sequence(made.seen.sequence.0 + 1));
     let checkpoint = Checkpoint { record, from, seen: made.seen, is_trimmed: true, place: 0 };
     if !dry_run {
-        store(log.broker, channel, &checkpoint).await?;
+        let place = store(log.broker, channel, &checkpoint).await?;
+        // Of a channel that was forgotten meanwhile it says nothing.
+        let now = records.load_latest(channel).await?;
+        if now.record.is_none() || now.owed.forgotten != held.owed.forgotten {
+            remove_checkpoint(log.broker, place).await?;
+            return Ok(None);
+        }
     }
     Ok(Some(of_checkpoint(&checkpoint)))
 }

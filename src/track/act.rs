@@ -19,12 +19,12 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use self::reach::Lacks;
 use super::changes::{Changes, Dead};
-use super::desk::Desk;
+use super::desk::{Desk, Known};
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Reason, Stored, TrackBroker};
 use crate::domain::outcome::{LATE, Since};
 use crate::domain::{
-    Acts, Arrival, Became, Channel, Checkpoint, Entry, Event, Goal, MessageNumber, Outcome, Owed, Placed, Record,
-    Sequence, Shortfall, Turn,
+    Acts, Arrival, Became, Channel, Checkpoint, Entry, Event, Forgotten, Goal, MessageNumber, Outcome, Owed, Placed,
+    Record, Sequence, Shortfall, Turn,
 };
 use crate::fail_point;
 use crate::replay::{ChannelReplay, Read};
@@ -67,6 +67,8 @@ struct Running {
     only_from: Option<Since>,
     /// The record's last act when it began.
     begun_at: Sequence,
+    /// What had been forgotten of the channel when it began.
+    forgotten: Option<Forgotten>,
     changes: Changes,
     /// Messages that came after a skip of their number that was not followed before: some may have been let go since,
     /// as waiting.
@@ -130,7 +132,7 @@ impl ActJob {
 
     async fn begin(&mut self, broker: &impl TrackBroker, desk: &mut Desk) -> Result<Step, BrokerError> {
         let known = desk.reload(broker).await?;
-        if known.owed.since.is_none() && self.held.iter().all(|(cause, _)| cause.is_followed(&known.record)) {
+        if known.owed.since.is_none() && self.held.iter().all(|(cause, _)| cause.is_followed(known)) {
             return Ok(Step::Done(self.held.drain(..).map(|(_, handle)| handle).collect()));
         }
         let now = Since { acts: known.record.acts, passed: passed(&known.record) };
@@ -143,9 +145,10 @@ impl ActJob {
         };
         let bases = self.bases(broker, since).await?;
         self.running = Some(Running {
-            reading: ChannelReplay::of_whole_messages(self.channel, goal, bases),
+            reading: ChannelReplay::of_whole_messages(self.channel, goal, bases).without(known.owed.forgotten),
             only_from: only.then_some(since),
             begun_at: known.record.acts,
+            forgotten: known.owed.forgotten,
             changes: Changes::since(since),
             late: BTreeMap::new(),
             letters: BTreeMap::new(),
@@ -171,7 +174,7 @@ impl ActJob {
     async fn finish(&mut self, broker: &impl TrackBroker, desk: &mut Desk) -> Result<Step, BrokerError> {
         let Some(running) = &mut self.running else { return Ok(Step::GoOn) };
         let known = desk.reload(broker).await?.clone();
-        if known.record.acts != running.begun_at {
+        if known.record.acts != running.begun_at || known.owed.forgotten != running.forgotten {
             self.running = None;
             return Ok(Step::GoOn);
         }
@@ -233,9 +236,8 @@ impl ActJob {
     /// Lets everything go that is followed now; an act that came while the channel was read may not be.
     fn let_go(&mut self, desk: &Desk, failed: &BTreeSet<Event>) -> Vec<AckHandle> {
         let Some(known) = &desk.known else { return Vec::new() };
-        let is_done = |cause: &Cause| {
-            cause.is_one_of(failed) || matches!(cause, Cause::Passed(_)) || cause.is_followed(&known.record)
-        };
+        let is_done =
+            |cause: &Cause| cause.is_one_of(failed) || matches!(cause, Cause::Passed(_)) || cause.is_followed(known);
         self.held.extract_if(.., |(cause, _)| is_done(cause)).map(|(_, handle)| handle).collect()
     }
 
@@ -273,9 +275,9 @@ impl ActJob {
         }
         fail_point::reached("track.outcomes-told");
         if desk.since().is_some()
-            && let Some(record) = desk.known.as_ref().map(|known| known.record.clone())
+            && let Some(Known { record, owed, .. }) = desk.known.clone()
         {
-            desk.write_owing(broker, record, Owed::default()).await?;
+            desk.write_owing(broker, record, Owed { forgotten: owed.forgotten, ..Owed::default() }).await?;
         }
         Ok(failed_acts)
     }
@@ -320,12 +322,12 @@ impl Cause {
         self.act().is_some_and(|act| acts.iter().any(|event| event.sequence == act))
     }
 
-    /// Whether a record has what was asked for. Of a message whose number was passed, a record does not know.
-    fn is_followed(&self, record: &Record) -> bool {
+    /// Whether a record has what was asked for, or it was forgotten. Of a message whose number was passed, a record does not know.
+    fn is_followed(&self, known: &Known) -> bool {
         match self {
-            Self::Act(sequence) => *sequence <= record.acts,
-            Self::Passed(_) => false,
-            Self::CouldMove => !record.could_move(),
+            Self::Act(sequence) => *sequence <= known.record.acts.max(known.forgotten_place()),
+            Self::Passed(arrival) => known.has_forgotten(arrival.event()),
+            Self::CouldMove => !known.record.could_move(),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::broker::store::Versioned;
 use crate::broker::{BrokerError, Stored, TrackBroker};
 use crate::domain::outcome::{OWED_MAX, Since};
 use crate::domain::record::Unreadable;
-use crate::domain::{Became, Channel, Event, Hand, Outcome, Owed, Record, Refusal};
+use crate::domain::{Became, Channel, Event, Forgotten, Hand, Outcome, Owed, Record, Refusal, Sequence};
 use crate::fail_point;
 
 /// What is in memory of one channel.
@@ -118,6 +118,13 @@ impl Desk {
         self.owed()?.since
     }
 
+    /// Forgets messages in memory that were forgotten everywhere else.
+    pub fn drop_forgotten(&mut self) {
+        if let Some(known) = self.known.as_ref().filter(|known| known.owed.forgotten.is_some()) {
+            self.hand.retain(|_, arrival| !known.has_forgotten(arrival.event()));
+        }
+    }
+
     fn owed(&self) -> Option<&Owed> {
         self.known.as_ref().map(|known| &known.owed)
     }
@@ -131,7 +138,22 @@ impl Desk {
     }
 }
 
-/// Reads what lies in the bucket. What nobody wrote is replaced: the stream has everything.
+impl Known {
+    /// Whether a message is one of what was forgotten of the channel.
+    pub fn has_forgotten(&self, event: Event) -> bool {
+        self.owed.forgotten.is_some_and(|forgotten| forgotten.has(event))
+    }
+
+    /// The last place of what was forgotten of the channel; 0 where nothing was.
+    pub fn forgotten_place(&self) -> Sequence {
+        match self.owed.forgotten {
+            Some(Forgotten::Through(last)) => last.sequence,
+            Some(Forgotten::UnderWay) | None => Sequence(0),
+        }
+    }
+}
+
+/// Reads what lies in the bucket. A channel that is being forgotten is left alone for the moment. What nobody wrote is replaced: the stream has everything.
 fn known_from(channel: &Channel, read: Versioned) -> Result<Known, BrokerError> {
     let record = match read.record.as_deref().map(Record::from_bytes) {
         None => Record::default(),
@@ -144,5 +166,9 @@ fn known_from(channel: &Channel, read: Versioned) -> Result<Known, BrokerError> 
             return Err(BrokerError::Misconfigured(format!("record of {channel}: {newer}; update this program")));
         }
     };
+    if read.owed.forgotten == Some(Forgotten::UnderWay) {
+        tracing::debug!(%channel, "it is being forgotten: its messages wait");
+        return Err(BrokerError::Conflict);
+    }
     Ok(Known { record, revision: read.revision, owed: read.owed, at: read.at })
 }

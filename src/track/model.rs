@@ -13,7 +13,7 @@ use crate::broker::read_back::Page;
 use crate::broker::store::Versioned;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Delivery, Reason, Stored};
 use crate::domain::checkpoint::usable;
-use crate::domain::{Channel, Checkpoint, Event, Outcome, Owed, Sequence};
+use crate::domain::{Channel, Checkpoint, Event, Forgotten, Outcome, Owed, Sequence};
 
 /// One partition of a broker.
 #[derive(Default)]
@@ -42,7 +42,8 @@ pub struct Model {
 /// One revision of a record.
 #[derive(Clone)]
 struct Version {
-    record: Bytes,
+    /// None where it was deleted.
+    record: Option<Bytes>,
     revision: u64,
     /// The text of what it owes, as it stands in the header.
     owed: String,
@@ -122,12 +123,9 @@ impl Model {
         let shown = versions.len().saturating_sub(sight.revisions_late);
         match versions[..shown].last() {
             None => Versioned::NONE,
-            Some(Version { record, revision, owed, at }) => Versioned {
-                record: Some(record.clone()),
-                revision: *revision,
-                owed: Owed::from_text(owed).unwrap(),
-                at: *at,
-            },
+            Some(Version { record, revision, owed, at }) => {
+                Versioned { record: record.clone(), revision: *revision, owed: Owed::from_text(owed).unwrap(), at: *at }
+            }
         }
     }
 
@@ -145,8 +143,21 @@ impl Model {
             return Err(BrokerError::Conflict);
         }
         self.revision += 1;
-        versions.push(Version { record, revision: self.revision, owed: owed.to_text(), at });
+        versions.push(Version { record: Some(record), revision: self.revision, owed: owed.to_text(), at });
         Ok(self.revision)
+    }
+
+    /// Removes what is stored of a channel, and notes in its record's place what was forgotten.
+    #[cfg(test)]
+    pub fn forget(&mut self, channel: &Channel, forgotten: Forgotten) {
+        self.revision += 1;
+        let owed = Owed { forgotten: Some(forgotten), ..Owed::default() }.to_text();
+        let marker = Version { record: None, revision: self.revision, owed, at: OffsetDateTime::UNIX_EPOCH };
+        self.versions.entry(*channel).or_default().push(marker);
+        let places = self.places.get(&channel.to_string()).cloned().unwrap_or_default();
+        let gone = |place: &&Sequence| forgotten.has(self.stored(**place).event());
+        let gone: Vec<_> = places.iter().filter(gone).copied().collect();
+        gone.into_iter().for_each(|place| self.remove(place));
     }
 
     /// Tells what became of events.

@@ -27,6 +27,7 @@ mod faults_broker;
 mod faults_bucket;
 mod faults_full;
 mod faults_program;
+mod forget;
 mod gap;
 mod gaps_and_skips;
 mod harness;

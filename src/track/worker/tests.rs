@@ -2,7 +2,7 @@
 
 use super::super::testing::{ModelBroker, payload};
 use super::*;
-use crate::domain::{Checkpoint, MessageNumber, Owed, Record};
+use crate::domain::{Checkpoint, Forgotten, MessageNumber, Owed, Record};
 use crate::replay::readings;
 
 fn channel(number: u8) -> Channel {
@@ -388,5 +388,39 @@ fn a_correction_is_followed_from_the_last_checkpoint_before_it() {
         let last = broker.state().model.checkpoints(&of).pop().unwrap();
         assert_eq!(Record { acts: last.record.acts, ..broker.record(of) }, last.record);
         assert_eq!((last.through(), last.from), (120, Sequence(123)));
+    });
+}
+
+#[test]
+fn what_is_held_of_a_forgotten_channel_is_not_taken_up() {
+    run(async {
+        let (broker, of) = (ModelBroker::default(), channel(0));
+        let mut one = worker(&broker);
+        let publish = |numbers: &[u64]| numbers.iter().map(|at| broker.publish(of, *at)).collect::<Vec<_>>();
+        let first = publish(&[1, 2, 3, 4, 5, 7, 8]);
+        work_until_idle(&mut one, broker.deliver(first)).await;
+        let on_their_way = publish(&[9, 10]);
+        let skip = broker.skip(of, 8);
+        let last = Forgotten::Through(broker.state().model.deliver(skip).stored.event());
+
+        broker.state().model.forget(&of, Forgotten::UnderWay);
+        work_until_idle(&mut one, broker.deliver(on_their_way.iter().copied().chain([skip]))).await;
+        assert_eq!(broker.unacknowledged(), [on_their_way[0], on_their_way[1], skip], "they come again");
+        assert_eq!(broker.record(of), Record::default());
+
+        broker.state().model.forget(&of, last);
+        for delivery in on_their_way.into_iter().chain([skip]) {
+            work_until_idle(&mut one, broker.deliver([delivery])).await;
+        }
+        assert_eq!((broker.unacknowledged(), broker.record(of)), (vec![], Record::default()));
+
+        let second = publish(&[2, 1, 3, 4, 5, 6]);
+        work_until_idle(&mut one, broker.deliver(second)).await;
+        assert_eq!(broker.record(of), expected(6, of), "7 and 8 were of the first life");
+        let correction = broker.correct(of, 5);
+        work_until_idle(&mut one, broker.deliver([correction])).await;
+        assert_eq!(broker.state().became(correction), Some(&Became::Processed));
+        let held = broker.load_latest(&of).await.unwrap();
+        assert_eq!(held.owed, Owed { forgotten: Some(last), ..Owed::default() }, "it is taken over by every record");
     });
 }
