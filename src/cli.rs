@@ -127,6 +127,15 @@ struct Settings {
     /// How long a tracker may hold a message unacknowledged [default: 5s]
     #[arg(long, value_name = "TIME")]
     track_ack_wait: Option<String>,
+    /// For how long the log keeps what was applied: forever, or a time [default: forever]
+    #[arg(long, value_name = "TIME")]
+    retention_keep: Option<String>,
+    /// For how long dead letters are kept: forever, or a time [default: forever]
+    #[arg(long, value_name = "TIME")]
+    retention_dead_letters: Option<String>,
+    /// When numbers that have not arrived are skipped: never, or a time [default: never]
+    #[arg(long, value_name = "TIME")]
+    gaps_skip_after: Option<String>,
     /// text, json or auto [default: auto]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
@@ -145,6 +154,9 @@ impl Settings {
             ("stream.partitions", self.stream_partitions),
             ("stream.replicas", self.stream_replicas),
             ("track.ack_wait", self.track_ack_wait),
+            ("retention.keep", self.retention_keep),
+            ("retention.dead_letters", self.retention_dead_letters),
+            ("gaps.skip_after", self.gaps_skip_after),
             ("log.format", self.log_format),
         ];
         let given: Vec<_> = flags.into_iter().filter_map(|(setting, value)| Some((setting, value?))).collect();

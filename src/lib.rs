@@ -11,6 +11,7 @@
 //! - [`ingest`], [`track`], [`query`] are the roles. They never import each other: they meet through the broker.
 //! - [`dlq`] is what an operator does about what went wrong, over HTTP beside the roles, and from the command line.
 //! - [`roles`] runs some of them in one process, [`up`] runs all of them and a broker of its own.
+//! - [`upkeep`] is what trackers do from time to time: trim the log, skip what will not come.
 //! - [`rebuild`] compares the bucket with the stream, and repairs it.
 //! - [`backup`] saves all that is stored into a folder, and brings it back.
 //! - [`retention`] takes out of the log what was applied and is old.
@@ -38,3 +39,4 @@ pub mod retention;
 pub mod roles;
 pub mod track;
 pub mod up;
+pub mod upkeep;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +22,7 @@ use crate::query::Events;
 use crate::query::feed::{self, FedView};
 use crate::replay::readings;
 use crate::track::TrackSettings;
+use crate::upkeep::{self, Upkeep};
 use crate::{dlq, http, query, track};
 
 /// Something that a process can do.
@@ -145,7 +147,12 @@ impl Process {
         let (partitions, ack_wait) = (config.stream.partitions, config.track.ack_wait);
         let settings = TrackSettings { partitions, ack_wait, outcomes: true };
         let (check, rest) = (track::check(&broker), self.rest.clone());
-        self.tasks.spawn(track::run(broker, settings, readings(), rest));
+        let (leads, led) = watch::channel(Arc::from([]));
+        let upkeep = Upkeep { broker: broker.clone(), partitions, retention: config.retention, gaps: config.gaps, led };
+        if upkeep.has_to_do() {
+            self.tasks.spawn(upkeep::run(upkeep, self.rest.clone()));
+        }
+        self.tasks.spawn(track::run(broker, settings, readings(), leads, rest));
         check
     }
 

@@ -43,7 +43,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -98,17 +98,18 @@ pub fn check(broker: &Broker) -> Check {
     })
 }
 
-/// Tracks all partitions until the shutdown. Then it says goodbye, so that others take over at once, and gives back what is
-/// held.
+/// Tracks all partitions until the shutdown, and says on `leads` for which it is first. Then it says goodbye, so that others
+/// take over at once, and gives back what is held.
 pub async fn run(
     broker: Broker,
     settings: TrackSettings,
     readings: Arc<Semaphore>,
+    leads: watch::Sender<Arc<[u16]>>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let counters = Arc::new(Counters::default());
     let outcomes = settings.outcomes.then(|| OutcomeWriter::new(&broker));
-    let (standing, peers) = Standing::join(&broker, settings.partitions).await?;
+    let (standing, peers) = Standing::join(&broker, settings.partitions, leads).await?;
     let (mut partitions, stop) = (JoinSet::new(), CancellationToken::new());
     for partition in 0..settings.partitions {
         let deliveries = Deliveries::new(broker.clone(), partition, standing.places(), peers.clone());

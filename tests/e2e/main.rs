@@ -48,3 +48,4 @@ mod shutdown;
 mod tools;
 mod trim;
 mod trimmed;
+mod upkeep;
