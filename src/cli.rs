@@ -2,6 +2,7 @@
 
 mod backup;
 mod dlq;
+mod forget;
 mod gaps;
 mod health;
 mod history;
@@ -9,6 +10,7 @@ mod partitions;
 mod rebuild;
 mod skip;
 mod tool;
+mod trim;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -76,6 +78,10 @@ enum Command {
     History(history::Options),
     /// Fold every rocket from the stream, compare with the bucket, and repair it if asked to
     Rebuild(rebuild::Options),
+    /// Remove what was applied and is older than asked from the log
+    Trim(trim::Options),
+    /// Remove everything that is stored of one rocket
+    Forget(forget::Options),
     /// Save everything that the service has stored into a new folder
     Backup(backup::BackupOptions),
     /// Bring a backup back, at a broker that has none of its streams
@@ -124,6 +130,15 @@ struct Settings {
     /// How long a tracker may hold a message unacknowledged [default: 5s]
     #[arg(long, value_name = "TIME")]
     track_ack_wait: Option<String>,
+    /// For how long the log keeps what was applied: forever, or a time [default: forever]
+    #[arg(long, value_name = "TIME")]
+    retention_keep: Option<String>,
+    /// For how long dead letters are kept: forever, or a time [default: forever]
+    #[arg(long, value_name = "TIME")]
+    retention_dead_letters: Option<String>,
+    /// When numbers that have not arrived are skipped: never, or a time [default: never]
+    #[arg(long, value_name = "TIME")]
+    gaps_skip_after: Option<String>,
     /// text, json or auto [default: auto]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
@@ -143,6 +158,9 @@ impl Settings {
             ("stream.partitions", self.stream_partitions),
             ("stream.replicas", self.stream_replicas),
             ("track.ack_wait", self.track_ack_wait),
+            ("retention.keep", self.retention_keep),
+            ("retention.dead_letters", self.retention_dead_letters),
+            ("gaps.skip_after", self.gaps_skip_after),
             ("log.format", self.log_format),
         ];
         let given: Vec<_> = flags.into_iter().filter_map(|(setting, value)| Some((setting, value?))).collect();
@@ -168,6 +186,8 @@ async fn run(command: Command) -> ExitCode {
         Command::Dlq(command) => return dlq::run(command).await,
         Command::History(options) => return history::run(options).await,
         Command::Rebuild(options) => return rebuild::run(options).await,
+        Command::Trim(options) => return trim::run(options).await,
+        Command::Forget(options) => return forget::run(options).await,
         Command::Backup(options) => return backup::backup(options).await,
         Command::Restore(options) => return backup::restore(options).await,
         Command::Init { lower_replicas, settings } => {

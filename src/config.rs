@@ -37,6 +37,10 @@ pub struct Config {
     pub stream: Stream,
     /// The tracker.
     pub track: Track,
+    /// What becomes of messages in time.
+    pub retention: Retention,
+    /// What becomes of gaps in time.
+    pub gaps: Gaps,
     /// The log.
     pub log: Log,
 }
@@ -96,6 +100,22 @@ pub struct Stream {
 pub struct Track {
     /// How long a message may be held unacknowledged.
     pub ack_wait: Duration,
+}
+
+/// What becomes of messages in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// For how long the log keeps what was applied; none for ever.
+    pub keep: Option<Duration>,
+    /// For how long dead letters are kept; none for ever.
+    pub dead_letters: Option<Duration>,
+}
+
+/// What becomes of gaps in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gaps {
+    /// When what has not arrived is skipped; none never.
+    pub skip_after: Option<Duration>,
 }
 
 /// The log.
@@ -167,6 +187,13 @@ fn check(layers: &Figment) -> Result<Config, Wrong> {
         },
         track: Track {
             ack_wait: read.parsed("track.ack_wait", "a time from 1s to 10m such as 5s", ack_wait).unwrap_or_default(),
+        },
+        retention: Retention {
+            keep: read.parsed("retention.keep", "forever, or a time such as 30d", forever).unwrap_or_default(),
+            dead_letters: read.parsed("retention.dead_letters", "forever, or a time", forever).unwrap_or_default(),
+        },
+        gaps: Gaps {
+            skip_after: read.parsed("gaps.skip_after", "never, or a time such as 1h", never).unwrap_or_default(),
         },
         log: Log { format: read.parsed("log.format", "auto, text or json", log_format).unwrap_or_default() },
     };
@@ -290,6 +317,21 @@ fn drain_delay(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok().filter(|time| *time <= DRAIN_DELAY_MAX)
 }
 
+fn forever(text: &str) -> Option<Option<Duration>> {
+    time_or("forever", text)
+}
+
+fn never(text: &str) -> Option<Option<Duration>> {
+    time_or("never", text)
+}
+
+fn time_or(none: &str, text: &str) -> Option<Option<Duration>> {
+    if text == none {
+        return Some(None);
+    }
+    humantime::parse_duration(text).ok().filter(|time| !time.is_zero()).map(Some)
+}
+
 fn log_format(text: &str) -> Option<Option<logging::Format>> {
     match text {
         "auto" => Some(None),
@@ -321,6 +363,7 @@ mod tests {
         assert_eq!(config.broker.data_dir, PathBuf::from("./data"));
         assert_eq!((config.stream.partitions, config.stream.replicas), (16, 1));
         assert_eq!((config.track.ack_wait, config.log.format), (Duration::from_secs(5), None));
+        assert_eq!((config.retention, config.gaps), (Retention::default(), Gaps::default()));
     }
 
     #[test]
@@ -329,6 +372,10 @@ mod tests {
         assert_eq!(config.nats.urls, ["nats://a:1", "nats://b:2"]);
         assert_eq!(config.broker.sync, Sync::Every(Duration::from_secs(120)));
         assert_eq!(config.log.format, Some(logging::Format::Json));
+        let config = with("retention.keep = '30d'\nretention.dead_letters = '90d'\ngaps.skip_after = '1h'").unwrap();
+        let days = |days: u64| Some(Duration::from_secs(days * 24 * 60 * 60));
+        assert_eq!(config.retention, Retention { keep: days(30), dead_letters: days(90) });
+        assert_eq!(config.gaps.skip_after, Some(Duration::from_secs(3_600)));
     }
 
     #[test]
@@ -356,6 +403,9 @@ mod tests {
             "broker.sync = '0s'",
             "broker.data_dir = ''",
             "log.format = 'xml'",
+            "retention.keep = 'never'",
+            "retention.keep = '0s'",
+            "gaps.skip_after = 'forever'",
             "nats.url = 'http://a b'",
             "http = 7",
         ] {

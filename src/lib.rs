@@ -11,9 +11,11 @@
 //! - [`ingest`], [`track`], [`query`] are the roles. They never import each other: they meet through the broker.
 //! - [`dlq`] is what an operator does about what went wrong, over HTTP beside the roles, and from the command line.
 //! - [`roles`] runs some of them in one process, [`up`] runs all of them and a broker of its own.
+//! - [`upkeep`] is what trackers do from time to time: trim the log, skip what will not come.
 //! - [`rebuild`] compares the bucket with the stream, and repairs it.
 //! - [`backup`] saves all that is stored into a folder, and brings it back.
-//! - [`replay`] folds one channel from its beginning in the log, for its history, a rebuild, a skip and a correction.
+//! - [`retention`] takes out of the log what was applied and is old.
+//! - [`replay`] folds one channel from its beginning in the log or a checkpoint, for its history, a rebuild, a skip and a correction.
 //! - [`launch`] is the load generator: a user like any other, which shares nothing with the rest.
 //! - [`cli`] and [`config`] are what an operator touches; [`logging`] is what an operator reads.
 //!
@@ -33,6 +35,8 @@ pub mod logging;
 pub mod query;
 pub mod rebuild;
 pub mod replay;
+pub mod retention;
 pub mod roles;
 pub mod track;
 pub mod up;
+pub mod upkeep;

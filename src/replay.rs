@@ -1,4 +1,5 @@
-//! A channel of the log, folded from its beginning: what a rocket's history, a rebuild, a skip and a correction are made of.
+//! A channel of the log, folded from its beginning or from a checkpoint: what a rocket's history, a rebuild, a skip and a
+//! correction are made of.
 //!
 //! `[stream] ▸ broker/read_back ▸ domain/replay`, a step at a time, until the channel ends or whoever listens has heard
 //! enough. What is malformed was a dead letter when it was delivered, and is passed over.
@@ -10,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::broker::{BrokerError, LogReader, Stored};
 use crate::domain::reorder::Room;
-use crate::domain::{Channel, Entry, Goal, Replay, Sequence, Turn, Wanted};
+use crate::domain::{Channel, Checkpoint, Entry, Event, Forgotten, Goal, Replay, Sequence, Turn, Wanted};
 
 /// Channels that the trackers of one process read at once, and as many for those who ask for histories: each holds some
 /// megabytes while it is read ([`Room::READING`]). Further ones wait for their turn. Turns are not shared: however many
@@ -28,8 +29,10 @@ pub struct ChannelReplay<S> {
     pub replay: Replay<S>,
     channel: Channel,
     read: fn(Stored) -> Option<Entry<S>>,
-    /// The last place that was read since the folds began, malformed bytes included.
-    seen: Sequence,
+    /// What a replica that lags behind may still show though it was removed.
+    forgotten: Option<Forgotten>,
+    /// The last message that was read since the folds began, malformed bytes included; before one, where they begin.
+    seen: Event,
 }
 
 /// What one step has brought.
@@ -41,22 +44,31 @@ pub struct Read<S> {
 }
 
 impl ChannelReplay<usize> {
-    /// Begins before the first message; of messages only what they say is kept, not their bytes.
-    pub fn of_what_they_say(channel: Channel, goal: Goal) -> Self {
-        Self::new(channel, Replay::from_start(goal, Room::READING, |size| *size), |stored| stored.read_light())
+    /// Begins at the last of these checkpoints, or before the first message; of messages only what they say is kept, not
+    /// their bytes.
+    pub fn of_what_they_say(channel: Channel, goal: Goal, bases: Vec<Checkpoint>) -> Self {
+        let replay = Replay::from_checkpoints(goal, bases, Room::READING, |size| *size);
+        Self::new(channel, replay, |stored| stored.read_light())
     }
 }
 
 impl ChannelReplay<Stored> {
-    /// Begins before the first message, and keeps their bytes.
-    pub fn of_whole_messages(channel: Channel, goal: Goal) -> Self {
-        Self::new(channel, Replay::from_start(goal, Room::READING, Stored::size), |stored| stored.read().ok())
+    /// The same, and keeps their bytes.
+    pub fn of_whole_messages(channel: Channel, goal: Goal, bases: Vec<Checkpoint>) -> Self {
+        let replay = Replay::from_checkpoints(goal, bases, Room::READING, Stored::size);
+        Self::new(channel, replay, |stored| stored.read().ok())
     }
 }
 
 impl<S> ChannelReplay<S> {
     fn new(channel: Channel, replay: Replay<S>, read: fn(Stored) -> Option<Entry<S>>) -> Self {
-        Self { replay, channel, read, seen: Sequence(0) }
+        let seen = nothing_before(&replay);
+        Self { replay, channel, read, forgotten: None, seen }
+    }
+
+    /// Without the messages that were forgotten.
+    pub fn without(self, forgotten: Option<Forgotten>) -> Self {
+        Self { forgotten, ..self }
     }
 
     /// Reads a page, or messages whose turn it is; nothing where there is no more.
@@ -69,13 +81,14 @@ impl<S> ChannelReplay<S> {
             }
             Wanted::Messages(places) => (log.read_messages(places).await?, None),
         };
-        let last = messages.last().map_or(Sequence(0), |stored| stored.sequence);
-        let entries: Vec<_> = messages.into_iter().filter_map(self.read).collect();
+        let last = messages.last().map_or(self.seen, Stored::event);
+        let is_there = |stored: &Stored| self.forgotten.is_none_or(|forgotten| !forgotten.has(stored.event()));
+        let entries: Vec<_> = messages.into_iter().filter(is_there).filter_map(self.read).collect();
         let turn = match wanted {
             Wanted::Page(_) => self.replay.take(&entries, next),
             Wanted::Messages(_) => self.replay.supply(&entries),
         };
-        self.seen = if matches!(turn, Turn::StartOver) { Sequence(0) } else { self.seen.max(last) };
+        self.seen = if matches!(turn, Turn::StartOver) { nothing_before(&self.replay) } else { self.seen.max(last) };
         Ok(Some(Read { entries, turn }))
     }
 
@@ -97,6 +110,20 @@ impl<S> ChannelReplay<S> {
     /// have shown the newest messages.
     pub async fn has_seen_all(&self, log: &impl LogReader) -> Result<bool, BrokerError> {
         let last = log.last_of(&self.channel).await?;
-        Ok(last.is_none_or(|last| self.seen >= last) && self.replay.is_complete())
+        Ok(last.is_none_or(|last| self.seen.sequence >= last) && self.replay.is_complete())
     }
+
+    /// A checkpoint after the last number that has taken its place. It need not have seen the newest messages: whatever it
+    /// has not seen lies behind what it has.
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        self.replay.checkpoint(self.seen)
+    }
+}
+
+/// What was seen before the first message is read: everything that lies before the place where the reading begins.
+fn nothing_before<S>(replay: &Replay<S>) -> Event {
+    let (before, base) = (Sequence(replay.first_place().0 - 1), replay.base());
+    // What the checkpoint has seen behind that place is seen again; where nothing lies there any more, that was the last.
+    let seen = base.map(|base| base.seen).filter(|seen| seen.sequence == before);
+    seen.unwrap_or(Event { sequence: before, ..Event::default() })
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,7 @@ use crate::query::feed::{self, FedView};
 use crate::replay::readings;
 use crate::track::TrackSettings;
 use crate::track::health::Signs;
+use crate::upkeep::{self, Upkeep};
 use crate::{dlq, http, query, track};
 
 /// Something that a process can do.
@@ -178,7 +180,12 @@ impl Process {
         let signs = Signs::default();
         monitor.watch_track_stores(&signs.stores);
         let (check, rest) = (track::health::check(&broker, objects, &signs), self.rest.clone());
-        self.tasks.spawn(track::run(broker, settings, readings(), signs, rest));
+        let (leads, led) = watch::channel(Arc::from([]));
+        let upkeep = Upkeep { broker: broker.clone(), partitions, retention: config.retention, gaps: config.gaps, led };
+        if upkeep.has_to_do() {
+            self.tasks.spawn(upkeep::run(upkeep, self.rest.clone()));
+        }
+        self.tasks.spawn(track::run(broker, settings, readings(), signs, leads, rest));
         check
     }
 

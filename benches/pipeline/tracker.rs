@@ -10,6 +10,7 @@ use rockets::replay::readings;
 use rockets::track::health::Signs;
 use rockets::track::{self, TrackSettings};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::process::{self, Process};
@@ -31,5 +32,6 @@ pub async fn run(port: &str, url: &str, outcomes: &str) -> anyhow::Result<()> {
     let broker = Broker::connect(&ConnectionSettings { urls: vec![url.to_owned()], creds: None }, "track").await?;
     let _listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     let settings = TrackSettings { partitions: 16, ack_wait: Duration::from_secs(5), outcomes };
-    track::run(broker, settings, readings(), Signs::default(), CancellationToken::new()).await
+    let (signs, leads) = (Signs::default(), watch::Sender::default());
+    track::run(broker, settings, readings(), signs, leads, CancellationToken::new()).await
 }

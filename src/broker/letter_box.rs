@@ -1,7 +1,6 @@
 //! The dead letters, read and removed: what trackers and operators do with them once they are stored. An operator's lists
 //! of them are in [`super::letter_list`].
 
-use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::RawMessageErrorKind;
 use bytes::Bytes;
 use time::OffsetDateTime;
@@ -10,6 +9,7 @@ use time::format_description::well_known::Rfc3339;
 use super::connection::{PUBLISH_TIMEOUT, within};
 use super::dead_letters::Reason;
 use super::direct::{Found, Question, ask};
+use super::removal::remove;
 use super::topology::{
     DEAD_LETTER_STREAM, HEADER_ATTEMPTS, HEADER_ERROR, HEADER_REQUEST_ID, HEADER_SEQUENCE, HEADER_STORED_AT,
     dead_letter_filter, reason_of_letter, token_of_letter,
@@ -104,22 +104,7 @@ pub async fn remove_letter(broker: &Broker, id: u64) -> Result<bool, BrokerError
     if id == NO_ID {
         return Ok(false);
     }
-    // What the client's own call asks for is to overwrite the bytes as well, which takes the server many times as long.
-    let question = serde_json::json!({ "seq": id, "no_erase": true });
-    let asked = broker.jetstream().request(format!("STREAM.MSG.DELETE.{DEAD_LETTER_STREAM}"), &question);
-    match within(PUBLISH_TIMEOUT, "removing a dead letter", asked).await? {
-        Response::Ok(Removed { success }) => Ok(success),
-        Response::Err { error } => match BrokerError::from_server(&error) {
-            BrokerError::NotThere => Ok(false),
-            error => Err(error),
-        },
-    }
-}
-
-/// What the server says of a removal.
-#[derive(serde::Deserialize)]
-struct Removed {
-    success: bool,
+    remove(broker, DEAD_LETTER_STREAM, id).await
 }
 
 pub(super) fn letter(found: Found) -> Letter {

@@ -6,19 +6,21 @@
 //! [`read_back`], [`outcomes`], [`dead_letters`] and [`letter_box`] are what a tracker needs, brought together in
 //! [`partition`], and [`membership`] is which trackers there are; [`watch`] is what the view is fed by; [`progress`] and
 //! [`signals`] tell how far an event has come, and when to look again; [`letter_list`], [`replays`], [`mod@backlog`] and
-//! [`mod@overview`] are what an operator needs beside those, [`snapshot`] what a backup needs; [`stored`] is a message as it comes out of the stream,
+//! [`mod@overview`] are what an operator needs beside those, [`mod@checkpoints`] is from where a reading can begin, [`trim`] and [`mod@forgotten`] what goes for good, [`snapshot`] what a backup needs; [`stored`] is a message as it comes out of the stream,
 //! [`mod@direct`] how it is read there.
 //! [`mod@monitor`] inspects the [`objects`] all the time, and [`storing`] is what became of attempts to store something.
 //! [`error`] sorts what can go wrong, once, by what its caller does about it.
 
 pub mod address;
 pub mod backlog;
+pub mod checkpoints;
 pub mod connection;
 pub mod consumer;
 pub mod dead_letters;
 pub mod differences;
 mod direct;
 pub mod error;
+pub mod forgotten;
 pub mod letter_box;
 pub mod letter_list;
 pub mod membership;
@@ -33,6 +35,7 @@ pub mod publisher;
 mod pull;
 pub mod read_back;
 mod refusal;
+mod removal;
 pub mod replays;
 pub mod signals;
 pub mod snapshot;
@@ -40,6 +43,7 @@ pub mod store;
 pub mod stored;
 pub mod storing;
 pub mod topology;
+pub mod trim;
 pub mod watch;
 
 pub use connection::{Broker, ConnectionSettings};

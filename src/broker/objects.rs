@@ -11,6 +11,7 @@ use std::mem::discriminant;
 use async_nats::jetstream::consumer;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream;
+use futures_util::future::join_all;
 use serde::Deserialize;
 
 use super::connection::{PUBLISH_TIMEOUT, within};
@@ -18,7 +19,8 @@ use super::differences::{Difference, differences};
 use super::provision::{consumer_config, stream_info};
 use super::storing::Room;
 use super::topology::{
-    BUCKET, BUCKET_STREAM, DEAD_LETTER_STREAM, METADATA_RESTORING, OUTCOME_STREAM, STREAM, Topology, durable_name,
+    BUCKET, BUCKET_STREAM, CHECKPOINT_STREAM, DEAD_LETTER_STREAM, METADATA_RESTORING, OUTCOME_STREAM, STREAM, Topology,
+    durable_name,
 };
 use super::{Broker, BrokerError};
 
@@ -34,6 +36,8 @@ pub enum Object {
     DeadLetters,
     /// The stream of outcomes.
     Outcomes,
+    /// The stream of checkpoints.
+    Checkpoints,
     /// The bucket of records.
     Bucket,
     /// The durable of a partition.
@@ -104,13 +108,14 @@ struct Durables {
 
 impl Object {
     /// The streams, in the order in which [`Topology::streams`] has them.
-    const STREAMS: [Self; 4] = [Self::Log, Self::DeadLetters, Self::Outcomes, Self::Bucket];
+    const STREAMS: [Self; 5] = [Self::Log, Self::DeadLetters, Self::Outcomes, Self::Checkpoints, Self::Bucket];
 
     fn is_named(self, stream: &str) -> bool {
         let name = match self {
             Self::Log => STREAM,
             Self::DeadLetters => DEAD_LETTER_STREAM,
             Self::Outcomes => OUTCOME_STREAM,
+            Self::Checkpoints => CHECKPOINT_STREAM,
             Self::Bucket => BUCKET_STREAM,
             Self::Durable(_) => return false,
         };
@@ -124,6 +129,7 @@ impl fmt::Display for Object {
             Self::Log => write!(f, "stream {STREAM}"),
             Self::DeadLetters => write!(f, "stream {DEAD_LETTER_STREAM}"),
             Self::Outcomes => write!(f, "stream {OUTCOME_STREAM}"),
+            Self::Checkpoints => write!(f, "stream {CHECKPOINT_STREAM}"),
             Self::Bucket => write!(f, "bucket {BUCKET} (stream {BUCKET_STREAM})"),
             Self::Durable(partition) => write!(f, "durable {}", durable_name(*partition)),
         }
@@ -171,15 +177,10 @@ impl fmt::Display for Problem {
 
 /// Asks for everything once, all at the same time.
 pub(super) async fn inspect(broker: &Broker, topology: &Topology) -> Findings {
-    let [log, dead_letters, outcomes, bucket] = topology.streams();
-    let (log, dead_letters, outcomes, bucket, durables) = tokio::join!(
-        inspect_stream(broker, &log),
-        inspect_stream(broker, &dead_letters),
-        inspect_stream(broker, &outcomes),
-        inspect_stream(broker, &bucket),
-        inspect_durables(broker, topology),
-    );
-    let streams: Vec<_> = [log, dead_letters, outcomes, bucket].into_iter().flatten().collect();
+    let desired = topology.streams();
+    let streams = join_all(desired.iter().map(|desired| inspect_stream(broker, desired)));
+    let (streams, durables) = tokio::join!(streams, inspect_durables(broker, topology));
+    let streams: Vec<_> = streams.into_iter().flatten().collect();
     // Without its stream there can be none, and the stream is what is missing.
     let is_alone = streams.iter().any(|finding| finding.object == Object::Log && finding.room.is_none());
     Findings { streams, durables: if is_alone { Some(Vec::new()) } else { durables } }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_nats::jetstream::AckKind;
 use time::OffsetDateTime;
 
+use super::checkpoints;
 use super::consumer::answer;
 use super::dead_letters::{DeadLetter, DeadLetters, Reason};
 use super::letter_box::{LetterPage, letters_of, remove_letter};
@@ -16,7 +17,7 @@ use super::read_back::{Page, read_back, read_messages};
 use super::store::{Store, Versioned};
 use super::storing::Storing;
 use super::{AckHandle, Broker, BrokerError, Stored};
-use crate::domain::{Aside, Channel, Event, Outcome, Owed, Sequence};
+use crate::domain::{Aside, Channel, Checkpoint, Event, Outcome, Owed, Sequence};
 
 /// Bytes that some outcomes need, about: how many messages they become is not known here.
 const OUTCOMES_BYTES: usize = 1_024;
@@ -33,6 +34,8 @@ pub trait LogReader: Send + Sync {
     fn is_whole(&self) -> impl Future<Output = Result<bool, BrokerError>> + Send;
     /// Where the last message of a channel lies, as the leader has it; none if there is none.
     fn last_of(&self, channel: &Channel) -> impl Future<Output = Result<Option<Sequence>, BrokerError>> + Send;
+    /// The checkpoints from which a reading of a channel may begin, the best one last.
+    fn checkpoints(&self, channel: &Channel) -> impl Future<Output = Result<Vec<Checkpoint>, BrokerError>> + Send;
 }
 
 /// The log, as whoever only reads one partition has it.
@@ -58,6 +61,10 @@ impl LogReader for NatsLog<'_> {
 
     async fn last_of(&self, channel: &Channel) -> Result<Option<Sequence>, BrokerError> {
         last_of(self.broker, self.partition, channel).await
+    }
+
+    async fn checkpoints(&self, channel: &Channel) -> Result<Vec<Checkpoint>, BrokerError> {
+        checkpoints::checkpoints(self.broker, channel).await
     }
 }
 
@@ -102,6 +109,14 @@ pub trait TrackBroker: LogReader {
     ) -> impl Future<Output = Result<LetterPage, BrokerError>> + Send;
     /// Removes a dead letter, if it is there.
     fn remove_letter(&self, id: u64) -> impl Future<Output = Result<(), BrokerError>> + Send;
+    /// Stores a checkpoint of a channel. A lost one is no loss.
+    fn store_checkpoint(
+        &self,
+        channel: &Channel,
+        checkpoint: &Checkpoint,
+    ) -> impl Future<Output = Result<(), BrokerError>> + Send;
+    /// Removes a checkpoint, if it is there.
+    fn remove_checkpoint(&self, place: u64) -> impl Future<Output = Result<(), BrokerError>> + Send;
     /// Gives messages up for good: their effect is stored.
     fn acknowledge(&self, handles: &[AckHandle]) -> impl Future<Output = ()> + Send;
     /// Gives messages back, to be delivered again after this pause.
@@ -178,6 +193,10 @@ impl LogReader for NatsPartition {
     async fn last_of(&self, channel: &Channel) -> Result<Option<Sequence>, BrokerError> {
         self.log().last_of(channel).await
     }
+
+    async fn checkpoints(&self, channel: &Channel) -> Result<Vec<Checkpoint>, BrokerError> {
+        self.log().checkpoints(channel).await
+    }
 }
 
 impl TrackBroker for NatsPartition {
@@ -226,6 +245,14 @@ impl TrackBroker for NatsPartition {
 
     async fn remove_letter(&self, id: u64) -> Result<(), BrokerError> {
         remove_letter(&self.broker, id).await.map(drop)
+    }
+
+    async fn store_checkpoint(&self, channel: &Channel, checkpoint: &Checkpoint) -> Result<(), BrokerError> {
+        checkpoints::store(&self.broker, channel, checkpoint).await.map(drop)
+    }
+
+    async fn remove_checkpoint(&self, place: u64) -> Result<(), BrokerError> {
+        checkpoints::remove_checkpoint(&self.broker, place).await
     }
 
     async fn acknowledge(&self, handles: &[AckHandle]) {

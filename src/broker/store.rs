@@ -15,10 +15,15 @@ use super::topology::{BUCKET_STREAM, BUCKET_SUBJECTS, HEADER_ASIDE, HEADER_OWED,
 use super::{Broker, BrokerError};
 use crate::domain::format::newest;
 use crate::domain::record::Unreadable;
-use crate::domain::{Aside, Channel, Owed, Record};
+use crate::domain::{Aside, Channel, Forgotten, Owed, Record};
 
 /// Writes under way at once on one connection; further ones wait for their turn.
 const WRITES_IN_FLIGHT_MAX: usize = 4_096;
+
+/// Header of a marker that says what was done to a key, as key-value buckets have it.
+const HEADER_OPERATION: &str = "KV-Operation";
+/// The key was deleted.
+const OPERATION_DELETE: &str = "DEL";
 
 /// Records of one page.
 const PAGE_RECORDS_MAX: usize = 1_000;
@@ -126,12 +131,28 @@ fn owing(message: PublishMessage, owed: &Owed) -> PublishMessage {
     }
 }
 
+impl Store {
+    /// Deletes a record, whatever its revision is, and notes in the marker what is forgotten.
+    pub async fn forget(&self, channel: &Channel, forgotten: Forgotten) -> Result<(), BrokerError> {
+        let owed = Owed { forgotten: Some(forgotten), ..Owed::default() };
+        let message = PublishMessage::build()
+            .header(HEADER_OPERATION, HeaderValue::from(OPERATION_DELETE.to_owned()))
+            .header(HEADER_OWED, HeaderValue::from(owed.to_text()));
+        let write =
+            async { Ok::<_, BrokerError>(self.context.send_publish(record_subject(channel), message).await?.await?) };
+        match tokio::time::timeout(2 * PUBLISH_TIMEOUT, write).await {
+            Ok(result) => result.map(drop),
+            Err(_) => Err(BrokerError::timed_out("deleting a record")),
+        }
+    }
+}
+
 impl Versioned {
     /// What lies where nothing was ever written.
     pub const NONE: Self = Self {
         record: None,
         revision: 0,
-        owed: Owed { placed: Vec::new(), since: None },
+        owed: Owed { placed: Vec::new(), since: None, forgotten: None },
         at: OffsetDateTime::UNIX_EPOCH,
         aside: None,
     };
@@ -157,6 +178,17 @@ pub async fn channels_with_records(broker: &Broker, from: u64) -> Result<(Vec<Ch
     Ok((channels.collect(), page.next))
 }
 
+/// Some of the records that can be read, each with its channel, and where the next page begins, as above.
+pub async fn records(broker: &Broker, from: u64) -> Result<(Vec<(Channel, Record)>, Option<u64>), BrokerError> {
+    let (stream, subjects, messages_max) = (BUCKET_STREAM, BUCKET_SUBJECTS, PAGE_RECORDS_MAX);
+    let page = ask(broker, Question { stream, subjects, from, messages_max }).await?;
+    let record = |found: &Found| {
+        let record = Record::from_bytes(&found.message.payload).ok()?;
+        Some((channel_of_record(&found.subject)?, record))
+    };
+    Ok((page.found.iter().filter_map(record).collect(), page.next))
+}
+
 /// A deleted key leaves a marker, which has a revision and no record.
 fn versioned(message: StreamMessage) -> Versioned {
     let StreamMessage { sequence: revision, headers, payload, time: at, .. } = message;
@@ -167,5 +199,5 @@ fn versioned(message: StreamMessage) -> Versioned {
 }
 
 pub(super) fn is_delete_marker(headers: &HeaderMap) -> bool {
-    headers.get("KV-Operation").is_some_and(|operation| matches!(operation.as_str(), "DEL" | "PURGE"))
+    headers.get(HEADER_OPERATION).is_some_and(|operation| matches!(operation.as_str(), OPERATION_DELETE | "PURGE"))
 }

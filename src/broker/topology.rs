@@ -23,6 +23,8 @@ pub const STREAM: &str = "ROCKETS";
 pub const DEAD_LETTER_STREAM: &str = "ROCKETS_DLQ";
 /// The stream of what became of each message, and of where replayed dead letters went.
 pub const OUTCOME_STREAM: &str = "ROCKETS_OUTCOMES";
+/// The stream of checkpoints.
+pub const CHECKPOINT_STREAM: &str = "ROCKETS_CHECKPOINTS";
 /// The key-value bucket of records, keyed by channel.
 pub const BUCKET: &str = "rockets";
 /// The stream that holds the bucket.
@@ -62,6 +64,9 @@ pub const SEGMENT_EVENTS: u64 = 1_024;
 /// The same where many are told at once. The messages that one partition takes up in one go lie far apart in the stream.
 pub const WIDE_SEGMENT_EVENTS: u64 = 16 * SEGMENT_EVENTS;
 
+/// Checkpoints of one kind that are kept of a channel; a further one takes the place of the oldest.
+pub const CHECKPOINTS_KEPT: i64 = 4;
+
 /// Version of subjects, headers and records, in the metadata of [`STREAM`].
 pub const FORMAT: &str = "1";
 /// Metadata key of [`FORMAT`].
@@ -83,6 +88,14 @@ pub const HEADER_OWED: &str = "Rockets-Owed";
 pub const HEADER_ASIDE: &str = "Rockets-Aside";
 /// Header of a message: the format that a tracker must know to judge it; 1 where it is left out.
 pub const HEADER_FORMAT: &str = "Rockets-Format";
+/// Header of a checkpoint: the number after which it stands.
+pub const HEADER_THROUGH: &str = "Rockets-Through";
+/// Header of a checkpoint: the place in the stream before which no message with a higher number lies.
+pub const HEADER_FROM: &str = "Rockets-From";
+/// Header of a checkpoint: the place of the last message of its channel that was seen.
+pub const HEADER_SEEN: &str = "Rockets-Seen";
+/// Header of a checkpoint: when that message was stored, in milliseconds since 1970.
+pub const HEADER_SEEN_AT: &str = "Rockets-Seen-At";
 /// Header of a dead letter: `malformed`, `refused`, `skipped` or `conflict`.
 pub const HEADER_REASON: &str = "Rockets-Reason";
 /// Header of a dead letter: what is wrong, in words.
@@ -193,13 +206,50 @@ pub fn wide_outcome_subject(event: u64) -> String {
     format!("outcomes.wide-{}", event / WIDE_SEGMENT_EVENTS)
 }
 
+/// The last event of a segment or a wide segment, by the subject of its outcomes.
+pub fn last_event_of_segment(subject: &str) -> Option<u64> {
+    let segment = subject.strip_prefix("outcomes.")?;
+    let (number, events) = match segment.strip_prefix("wide-") {
+        Some(number) => (number, WIDE_SEGMENT_EVENTS),
+        None => (segment, SEGMENT_EVENTS),
+    };
+    number.parse::<u64>().ok()?.checked_add(1)?.checked_mul(events).map(|end| end - 1)
+}
+
 /// The subjects of all outcomes.
 pub const OUTCOME_SUBJECTS: &str = "outcomes.*";
+
+/// The subject of which events of a wide segment were forgotten.
+pub fn forgotten_subject(event: u64) -> String {
+    format!("forgotten.{}", event / WIDE_SEGMENT_EVENTS)
+}
 
 /// The subject of where a dead letter went that was replayed.
 pub fn replay_subject(letter: u64) -> String {
     format!("replays.{}", letter / SEGMENT_EVENTS)
 }
+
+/// The subject of a channel's checkpoints: of those with which the log was trimmed, or of the others. Each kind is kept
+/// for itself, so that the one kind never takes the place of the other.
+pub fn checkpoint_subject(channel: &Channel, is_trimmed: bool) -> String {
+    format!("checkpoints.{channel}.{}", if is_trimmed { TRIMMED } else { PASSED })
+}
+
+/// The subjects of a channel's checkpoints of both kinds.
+pub fn checkpoint_subjects(channel: &Channel) -> String {
+    format!("checkpoints.{channel}.*")
+}
+
+/// The channel of a checkpoint's subject, and whether the log was trimmed with it.
+pub fn checkpoint_of(subject: &str) -> Option<(Channel, bool)> {
+    let (token, kind) = subject.strip_prefix("checkpoints.")?.split_once('.')?;
+    Some((Channel::from_token(token)?, kind == TRIMMED))
+}
+
+/// The subjects of all checkpoints with which the log was trimmed.
+pub const TRIMMED_CHECKPOINTS: &str = "checkpoints.*.trimmed";
+const TRIMMED: &str = "trimmed";
+const PASSED: &str = "passed";
 
 /// The subject of a channel's record.
 pub fn record_subject(channel: &Channel) -> String {
@@ -238,8 +288,9 @@ pub fn durable_name(partition: u16) -> String {
 
 impl Topology {
     /// The streams, in the order in which they are made.
-    pub fn streams(&self) -> [Config; 4] {
-        [self.stream(), self.dead_letter_stream(), self.outcome_stream(), self.bucket_stream()]
+    pub fn streams(&self) -> [Config; 5] {
+        let [log, letters] = [self.stream(), self.dead_letter_stream()];
+        [log, letters, self.outcome_stream(), self.checkpoint_stream(), self.bucket_stream()]
     }
 
     /// Their names, in the order in which they are saved and come back: what tells of messages before the messages, so that
@@ -281,10 +332,24 @@ impl Topology {
 
     fn outcome_stream(&self) -> Config {
         Config {
-            description: Some("What became of each message, and where replayed dead letters went".into()),
-            subjects: vec!["outcomes.*".into(), "replays.*".into()],
+            description: Some(
+                "What became of each message, where replayed dead letters went, and what was forgotten".into(),
+            ),
+            subjects: vec!["outcomes.*".into(), "replays.*".into(), "forgotten.*".into()],
             duplicate_window: DUPLICATE_WINDOW,
             ..self.log(OUTCOME_STREAM)
+        }
+    }
+
+    fn checkpoint_stream(&self) -> Config {
+        Config {
+            description: Some("Rockets as they were after some number, from where the log goes on".into()),
+            subjects: vec!["checkpoints.*.*".into()],
+            // Further ones take the place of the oldest. A full stream refuses them all the same: the one with which the log
+            // was trimmed is the beginning of what is left, and must not go for another channel's.
+            max_messages_per_subject: CHECKPOINTS_KEPT,
+            duplicate_window: DUPLICATE_WINDOW,
+            ..self.log(CHECKPOINT_STREAM)
         }
     }
 
@@ -386,6 +451,9 @@ mod tests {
         assert_eq!(channel_of_record("$KV.rockets.else"), None);
         assert_eq!(channel_token("rockets.3.not-a-uuid"), "not-a-uuid");
         assert_eq!(partition_in("rockets.13.not-a-uuid"), 13);
+        assert_eq!(checkpoint_of(&checkpoint_subject(&channel, true)), Some((channel, true)));
+        assert_eq!(checkpoint_of(&checkpoint_subject(&channel, false)), Some((channel, false)));
+        assert_eq!(checkpoint_of("checkpoints.else.trimmed"), None);
         let subject = dead_letter_subject(3, "refused", &"🚀".repeat(1_000));
         assert_eq!(subject, format!("rockets_dlq.3.refused.{}", "🚀".repeat(256)));
         assert_eq!((token_of_letter(&subject), reason_of_letter(&subject)), (&*"🚀".repeat(256), "refused"));
@@ -393,5 +461,7 @@ mod tests {
         assert_eq!((outcome_subject(1_023), outcome_subject(1_024)), ("outcomes.0".into(), "outcomes.1".into()));
         let wide = [16_383, 16_384].map(wide_outcome_subject);
         assert_eq!(wide, ["outcomes.wide-0", "outcomes.wide-1"]);
+        let last = ["outcomes.0", "outcomes.wide-0", "outcomes.x", "replays.0"].map(last_event_of_segment);
+        assert_eq!(last, [Some(1_023), Some(16_383), None, None]);
     }
 }

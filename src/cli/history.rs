@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::tool::{at_broker, channel, say, say_json, table};
-use super::{Settings, wrong_usage};
+use super::{Settings, tell, wrong_usage};
 use crate::domain::{Channel, Status};
 use crate::launch::printable;
 use crate::query::PublicRocket;
-use crate::query::history::{Histories, LIMIT_DEFAULT, Moment, PageRequest, Row};
+use crate::query::history::{Histories, LIMIT_DEFAULT, Moment, PageRequest, Row, Then};
 use crate::query::view::{Entry, Order};
 
 /// Rows that are in memory at once. For each further page the channel is read again.
@@ -74,11 +74,13 @@ pub(super) async fn run(options: Options) -> ExitCode {
 }
 
 async fn show_rocket(histories: &Histories, channel: &Channel, moment: Moment, json: bool) -> anyhow::Result<()> {
-    let Some(entry) = histories.rocket_at(channel, moment).await? else {
-        anyhow::bail!("rocket {channel} not found: it had not been launched then");
+    let entry = match histories.rocket_at(channel, moment).await? {
+        Then::Rocket(entry) => entry,
+        Then::NotLaunched => anyhow::bail!("rocket {channel} not found: it had not been launched then"),
+        Then::Trimmed => anyhow::bail!("rocket {channel}: what it was then was trimmed"),
     };
     match json {
-        true => say_json(&PublicRocket::from(&entry)),
+        true => say_json(&PublicRocket::from(&*entry)),
         false => say(&filled(&["number", "time", "rocket"], [rocket_cells(&entry)])),
     }
 }
@@ -110,6 +112,9 @@ async fn show_rows(
         left -= page.rows.len() as u64;
         after = page.rows.last().map(|row| row.number);
         if page.next_cursor.is_none() || left == 0 {
+            if let Some(number) = page.trimmed_through {
+                tell(&format!("numbers up to {number} were trimmed"));
+            }
             return Ok(());
         }
     }

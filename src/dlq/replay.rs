@@ -6,9 +6,11 @@
 use bytes::Bytes;
 
 use super::{NO_LETTER, Operations, Said, Trouble};
+use crate::broker::checkpoints::checkpoints;
 use crate::broker::letter_box::{Letter, read_letter, remove_letter};
 use crate::broker::publisher::Identity;
 use crate::broker::{BrokerError, Outgoing, Reason, Receipt};
+use crate::domain::checkpoint::trimmed_through;
 use crate::domain::{Channel, Message, Record, wire};
 
 /// Largest body of a corrected message, in bytes, as at the ingress.
@@ -40,6 +42,10 @@ impl Operations {
         }
         let (message, payload) = to_replay(&letter, corrected)?;
         let corrects = self.takes_a_place(&letter, &message).await?.then_some(message.number);
+        let trimmed_through = trimmed_through(&checkpoints(&self.broker, &message.channel).await?);
+        if let Some(number) = corrects.filter(|number| number.get() <= trimmed_through) {
+            return Err(Trouble::Conflict(format!("number {number} was trimmed, and cannot be corrected")));
+        }
         let identity = Identity::Replay { letter: id, attempts: letter.attempts, corrects };
         let outgoing = Outgoing { channel: message.channel, identity, request_id: request_id.to_owned(), payload };
         let Receipt { sequence, duplicate } = self.publisher.publish(outgoing).await.map_err(unstored)?;

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Entry, Event, MessageNumber, Sequence, Skip};
+use super::{Checkpoint, Entry, Event, MessageNumber, Sequence, Skip};
 
 /// Everything that a reading has found.
 #[derive(Debug, Default)]
@@ -42,18 +42,25 @@ pub struct SkippedRange<'a> {
 }
 
 impl Survey {
+    /// Goes on from a checkpoint: every number that it has passed has arrived.
+    pub fn behind(checkpoint: &Checkpoint) -> Self {
+        let passed = Some(checkpoint.through()).filter(|through| *through > 0);
+        let arrived = passed.map(|through| (1, through)).into_iter().collect();
+        Self { arrived, last_act: checkpoint.record.acts, ..Self::default() }
+    }
+
     /// Takes in the next entry, in the order of the stream.
     pub fn see<S>(&mut self, entry: &Entry<S>) {
         match entry {
             Entry::Message(arrival) => {
                 if arrival.corrects {
                     self.corrections.entry(arrival.message.number).or_default().push(arrival.event());
-                    self.last_act = arrival.sequence;
+                    self.last_act = self.last_act.max(arrival.sequence);
                 }
                 insert(&mut self.arrived, arrival.message.number.get());
             }
             Entry::Skip(arrived) => {
-                self.last_act = arrived.sequence;
+                self.last_act = self.last_act.max(arrived.sequence);
                 self.skips.push((entry.event(), arrived.skip.clone()));
                 self.skip_what_is_missing(arrived.skip.up_to.get());
             }
@@ -183,6 +190,12 @@ impl Acts {
     pub fn skip_at(&self, sequence: Sequence) -> Option<&Skip> {
         let skips = &self.survey.skips;
         skips.binary_search_by_key(&sequence, |(event, _)| event.sequence).ok().map(|at| &skips[at].1)
+    }
+
+    /// The place and the time of that skip.
+    pub fn event_of_skip(&self, sequence: Sequence) -> Option<Event> {
+        let skips = &self.survey.skips;
+        skips.binary_search_by_key(&sequence, |(event, _)| event.sequence).ok().map(|at| skips[at].0)
     }
 
     /// Ranges of numbers up to this one that are skipped, and of which the reading has seen no message.

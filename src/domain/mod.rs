@@ -7,13 +7,14 @@
 //! Read in this order: [`channel`] and [`message`] (what arrives), [`wire`] and [`entry`] (how it is read), [`event`] (how it
 //! is told from all others), [`rocket`] (what it does), [`parked`], [`skipped`] and [`record`] (what is remembered),
 //! [`sequencer`] (how all of it becomes one state, in order), [`acts`] (what operators said of that order), [`reorder`] and
-//! [`replay`] (a channel from the log), [`mod@shortfall`] (whether that may take the place of a record), [`outcome`] (what
+//! [`replay`] (a channel from the log), [`checkpoint`] (where that can begin), [`mod@shortfall`] (whether that may take the place of a record), [`outcome`] (what
 //! became of each message).
 
 pub mod acts;
 pub mod bounds;
 pub mod carried;
 pub mod channel;
+pub mod checkpoint;
 pub mod entry;
 pub mod event;
 pub mod format;
@@ -35,11 +36,12 @@ pub mod wire;
 
 pub use acts::{Acts, Survey};
 pub use channel::Channel;
+pub use checkpoint::Checkpoint;
 pub use entry::{Arrival, ArrivedSkip, Entry, Raw};
 pub use event::{Event, StoredAt};
 pub use format::Aside;
 pub use message::{Kind, Message, MessageNumber, Sequence, Skip};
-pub use outcome::{Became, Outcome, Owed};
+pub use outcome::{Became, Forgotten, Outcome, Owed};
 pub use parked::Parked;
 pub use record::Record;
 pub use replay::{Fold, Goal, Replay, Turn, Wanted};

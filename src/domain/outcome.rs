@@ -95,6 +95,44 @@ pub struct Owed {
     pub placed: Vec<(Event, Option<Refusal>)>,
     /// Everything that acts have changed since this state: too much to list, found out by folding again.
     pub since: Option<Since>,
+    /// What was forgotten of the channel, if something was; whoever writes the record takes it over.
+    pub forgotten: Option<Forgotten>,
+}
+
+/// What was forgotten of a channel. It has begun again; what somebody still holds in memory of its first life must not be
+/// taken up in its second one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forgotten {
+    /// It is being forgotten: nothing of it can be taken up now.
+    UnderWay,
+    /// Every message up to this one.
+    Through(Event),
+}
+
+impl Forgotten {
+    /// Whether a message is among what was forgotten.
+    pub fn has(self, event: Event) -> bool {
+        match self {
+            Self::UnderWay => false,
+            Self::Through(last) => event.sequence <= last.sequence && event.stored_at <= last.stored_at,
+        }
+    }
+
+    fn to_text(self) -> String {
+        match self {
+            Self::UnderWay => "now".into(),
+            Self::Through(Event { sequence, stored_at }) => format!("{} {}", sequence.0, stored_at.0),
+        }
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        if text == "now" {
+            return Some(Self::UnderWay);
+        }
+        let (sequence, stored_at) = text.split_once(' ')?;
+        let (sequence, stored_at) = (Sequence(sequence.parse().ok()?), StoredAt(stored_at.parse().ok()?));
+        Some(Self::Through(Event { sequence, stored_at }))
+    }
 }
 
 /// A state before acts were folded in.
@@ -109,11 +147,12 @@ pub struct Since {
 impl Owed {
     /// Whether nothing is owed.
     pub fn is_empty(&self) -> bool {
-        self.placed.is_empty() && self.since.is_none()
+        self.placed.is_empty() && self.since.is_none() && self.forgotten.is_none()
     }
 
     /// The text of it in a record's header: each event as its distance from the one before, that of its time in
-    /// milliseconds behind a `:` unless it is 0, and the letter of a refusal; behind a `|` the state before acts.
+    /// milliseconds behind a `:` unless it is 0, and the letter of a refusal; behind a `|` the state before acts, and behind
+    /// another one what was forgotten.
     pub fn to_text(&self) -> String {
         use std::fmt::Write as _;
         let (mut text, mut before) = (String::new(), (0, 0));
@@ -131,15 +170,21 @@ impl Owed {
         if let Some(Since { acts, passed }) = self.since {
             let _ = write!(text, "|{acts} {passed}");
         }
+        if let Some(forgotten) = self.forgotten {
+            let separator = if self.since.is_some() { "|" } else { "||" };
+            let _ = write!(text, "{separator}{}", forgotten.to_text());
+        }
         text
     }
 
     /// Reads the text; none if nobody here wrote it.
     pub fn from_text(text: &str) -> Option<Self> {
-        let (placed, since) = match text.split_once('|') {
-            Some((placed, since)) => (placed, Some(since_of(since)?)),
-            None => (text, None),
-        };
+        let mut parts = text.splitn(3, '|');
+        let (placed, since, forgotten) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
+        // Where something was forgotten, the part before it may be empty.
+        let since = since.filter(|since| forgotten.is_none() || !since.is_empty());
+        let since = since.map_or(Some(None), |since| since_of(since).map(Some))?;
+        let forgotten = forgotten.map_or(Some(None), |text| Forgotten::from_text(text).map(Some))?;
         let mut before = (0_i128, 0_i128);
         let event = |text: &str| {
             let (letter, refusal) =
@@ -152,7 +197,7 @@ impl Owed {
             Some((Event { sequence: Sequence(sequence), stored_at: StoredAt(stored_at) }, refusal))
         };
         let placed = placed.split(' ').filter(|text| !text.is_empty()).map(event).collect::<Option<_>>()?;
-        Some(Self { placed, since })
+        Some(Self { placed, since, forgotten })
     }
 }
 
@@ -180,21 +225,27 @@ mod tests {
         let events = [(90, 5), (17, 1), (18, 1), (4_000, 9), (3, -4), (i64::MAX as u64, 1 << 40)].map(event);
         let placed: Vec<_> = events.into_iter().zip(all).collect();
         let since = Some(Since { acts: Sequence(7), passed: 12 });
+        let forgotten = Some(Forgotten::Through(event((17, -3))));
         for owed in [
             Owed::default(),
-            Owed { placed: placed.clone(), since: None },
-            Owed { placed: placed[..1].to_vec(), since },
-            Owed { placed: Vec::new(), since },
+            Owed { placed: placed.clone(), ..Owed::default() },
+            Owed { placed: placed[..1].to_vec(), since, forgotten: None },
+            Owed { since, ..Owed::default() },
+            Owed { placed: placed[..1].to_vec(), since: None, forgotten },
+            Owed { placed: Vec::new(), since, forgotten: Some(Forgotten::UnderWay) },
         ] {
             assert_eq!(Owed::from_text(&owed.to_text()), Some(owed.clone()), "{}", owed.to_text());
         }
-        let owed = Owed { placed, since: None };
+        let owed = Owed { placed, ..Owed::default() };
         assert!(owed.to_text().starts_with("90:5n -73:-4l 1e 3982:8o -3997:-13 "), "{}", owed.to_text());
     }
 
     #[test]
     fn what_nobody_wrote_is_refused() {
-        for text in ["x", "1 x", "-1", "1|", "1|2", "1|2 x", "1n n", "|1 2|", "1:", ":1", "1:n", "1:1:1"] {
+        for text in [
+            "x", "1 x", "-1", "1|", "1|2", "1|2 x", "1n n", "|1 2|", "1:", ":1", "1:n", "1:1:1", "||", "||x", "||1 x",
+            "||1 2|",
+        ] {
             assert_eq!(Owed::from_text(text), None, "{text}");
         }
     }

@@ -79,6 +79,11 @@ impl Waiting {
         }
     }
 
+    /// The lowest place of all; none where nothing waits.
+    pub fn lowest(&self) -> Option<Sequence> {
+        self.ranges.values().map(|(_, lowest)| *lowest).min()
+    }
+
     /// What a record can hold of it.
     pub fn to_parked(&self) -> Parked {
         let mut parked = Parked::default();

@@ -94,6 +94,11 @@ impl Record {
         self.last.as_ref().is_some_and(|last| number <= last.number)
     }
 
+    /// Whether every number that another record has passed has taken its place here too.
+    pub fn has_come_as_far_as(&self, other: &Self) -> bool {
+        other.last.as_ref().is_none_or(|last| self.has_passed(last.number))
+    }
+
     /// Whether what waits could be applied without any further message. Such a record must not be left alone.
     pub fn could_move(&self) -> bool {
         self.next_number().is_some_and(|next| self.parked.could_follow(next))

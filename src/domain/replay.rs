@@ -6,6 +6,9 @@
 //! ([`ReorderBuffer`]). The cost of a message does not depend on the order of arrival, and memory is bounded whatever the
 //! channel's length; beside messages, ranges of numbers are remembered.
 //!
+//! A reading need not begin at the log's beginning where there are checkpoints ([`Checkpoint`]). It begins at the last one,
+//! and again at the one before it when it meets a correction that makes that one wrong.
+//!
 //! Pure like the rest: whoever drives it reads the log ([`Wanted`]).
 
 use std::collections::BTreeMap;
@@ -14,7 +17,7 @@ use std::sync::Arc;
 use super::parked::Waiting;
 use super::reorder::{ReorderBuffer, Room};
 use super::sequencer::{Placed, counts, place_in_order};
-use super::{Acts, Arrival, Entry, MessageNumber, Parked, Record, Sequence, Survey};
+use super::{Acts, Arrival, Checkpoint, Entry, Event, MessageNumber, Parked, Record, Sequence, Survey};
 
 /// Messages that are fetched at once.
 const FETCH_MAX: usize = 256;
@@ -139,6 +142,11 @@ impl<S> Fold<S> {
         next.is_some() && next >= self.buffer.dropped() && self.buffer.dropped().is_some()
     }
 
+    /// Where the first message lies that has not taken its place, as far as was read.
+    fn lowest_waiting(&self) -> Option<Sequence> {
+        self.waiting.lowest()
+    }
+
     /// The record as it is now, with what waits.
     pub fn state(&self) -> Record {
         let corrections_wait = self.highest_correction.is_some_and(|number| !self.record.has_passed(number));
@@ -181,6 +189,10 @@ pub enum Wanted {
 /// One channel that is folded from the log.
 pub struct Replay<S> {
     goal: Goal,
+    /// From where it may begin, the best one last; the log's beginning where there is none.
+    bases: Vec<Checkpoint>,
+    /// Checkpoints that a correction has made wrong.
+    wrong: Vec<Checkpoint>,
     room: Room,
     size: fn(&S) -> usize,
     survey: Arc<Survey>,
@@ -192,6 +204,8 @@ pub struct Replay<S> {
     folded: Sequence,
     /// Whether the folds have gone on from a record.
     resumed: bool,
+    /// The last override that was read, known to the folds or not.
+    last_read: Sequence,
 }
 
 /// What has been read has brought.
@@ -206,10 +220,79 @@ pub enum Turn<S> {
 impl<S> Replay<S> {
     /// Begins at the beginning of the log; `size` tells what a carrier takes in memory, in bytes.
     pub fn from_start(goal: Goal, room: Room, size: fn(&S) -> usize) -> Self {
-        let none = || Fold::from_start(Acts::none(), room, size);
-        let folds = if matches!(goal, Goal::State) { vec![none()] } else { Vec::new() };
-        let (survey, folded) = (Arc::default(), Sequence(0));
-        Self { goal, room, size, survey, surveyed: false, folds, next: Some(Sequence(1)), folded, resumed: false }
+        Self::from_checkpoints(goal, Vec::new(), room, size)
+    }
+
+    /// Begins at the last of these checkpoints ([`super::checkpoint::usable`]).
+    pub fn from_checkpoints(goal: Goal, bases: Vec<Checkpoint>, room: Room, size: fn(&S) -> usize) -> Self {
+        let mut replay = Self {
+            goal,
+            bases,
+            wrong: Vec::new(),
+            room,
+            size,
+            survey: Arc::default(),
+            surveyed: false,
+            folds: Vec::new(),
+            next: None,
+            folded: Sequence(0),
+            resumed: false,
+            last_read: Sequence(0),
+        };
+        replay.begin();
+        replay
+    }
+
+    /// Begins before anything was read.
+    fn begin(&mut self) {
+        let none = |survey| Acts::all(&Arc::new(survey));
+        let behind = |base: Option<&Checkpoint>| base.map_or_else(Survey::default, Survey::behind);
+        self.survey = Arc::new(behind(self.base()));
+        self.folds = match self.goal {
+            Goal::State => vec![self.fold_with(none(behind(self.base())))],
+            Goal::Change { .. } | Goal::Onward { .. } => Vec::new(),
+        };
+        (self.surveyed, self.resumed, self.last_read) = (false, false, Sequence(0));
+        self.go_back();
+    }
+
+    /// Goes back to where the reading begins.
+    fn go_back(&mut self) {
+        let first = self.first_place();
+        (self.next, self.folded) = (Some(first), Sequence(first.0 - 1));
+    }
+
+    /// A fold that begins where the reading does.
+    fn fold_with(&self, acts: Acts) -> Fold<S> {
+        match self.base() {
+            Some(base) => Fold::resume(&base.record, acts, self.room, self.size),
+            None => Fold::from_start(acts, self.room, self.size),
+        }
+    }
+
+    /// The checkpoint at which the reading begins, if not at the log's beginning.
+    pub fn base(&self) -> Option<&Checkpoint> {
+        self.bases.last()
+    }
+
+    /// Checkpoints that the reading has found to be wrong.
+    pub fn wrong_checkpoints(&self) -> &[Checkpoint] {
+        &self.wrong
+    }
+
+    /// Where the reading begins.
+    pub fn first_place(&self) -> Sequence {
+        self.base().map_or(Sequence(1), |base| base.from.max(Sequence(1)))
+    }
+
+    /// A checkpoint after the last number that has taken its place, once all was read up to this message; none where an
+    /// override came while it was read.
+    pub fn checkpoint(&self, seen: Event) -> Option<Checkpoint> {
+        let knows_all = self.surveyed && self.is_complete() && self.last_read <= self.survey.last_act();
+        let fold = self.folds.last().filter(|_| knows_all)?;
+        let from = fold.lowest_waiting().unwrap_or(Sequence(seen.sequence.0 + 1));
+        let record = fold.record().clone();
+        record.last.is_some().then_some(Checkpoint { record, from, seen, is_trimmed: false, place: 0 })
     }
 
     /// What is to be read next; nothing at the end.
@@ -223,7 +306,7 @@ impl<S> Replay<S> {
         if !places.is_empty() {
             return Some(Wanted::Messages(places));
         }
-        self.folds.iter().any(Fold::needs_another_pass).then_some(Wanted::Page(Sequence(1)))
+        self.folds.iter().any(Fold::needs_another_pass).then(|| Wanted::Page(self.first_place()))
     }
 
     /// Whether the folds have gone on from a record, and not from the beginning of the log.
@@ -253,7 +336,7 @@ impl<S> Replay<S> {
 
     /// Whether the folds have seen all acts that they know of. A replica that lags behind may not have shown them.
     pub fn is_complete(&self) -> bool {
-        self.folded >= self.survey.last_act()
+        self.folded >= self.last_read.min(self.survey.last_act())
     }
 
     /// Takes in the messages that were fetched.
@@ -268,10 +351,27 @@ impl<S> Replay<S> {
             self.folds.iter_mut().for_each(|fold| fold.buffer.forget_dropped());
         }
         self.next = next;
+        let acts = entries.iter().filter(|entry| entry.is_act()).map(Entry::sequence);
+        self.last_read = acts.fold(self.last_read, Sequence::max);
         if self.surveyed { Turn::Placed(self.fold(entries)) } else { self.take_for_the_first_time(entries) }
     }
 
+    /// Gives up the checkpoints that a correction makes wrong, and tells whether the one at which it began is among them.
+    fn gives_up_its_base(&mut self, entries: &[Entry<S>]) -> bool {
+        let makes_wrong =
+            |base: &Checkpoint| entries.iter().filter_map(Entry::message).any(|arrival| base.is_made_wrong_by(arrival));
+        let before = self.base().cloned();
+        let (wrong, bases) = std::mem::take(&mut self.bases).into_iter().partition(makes_wrong);
+        self.bases = bases;
+        self.wrong.extend::<Vec<_>>(wrong);
+        self.base() != before.as_ref()
+    }
+
     fn take_for_the_first_time(&mut self, entries: &[Entry<S>]) -> Turn<S> {
+        if self.gives_up_its_base(entries) {
+            self.begin();
+            return Turn::StartOver;
+        }
         if let Some(survey) = Arc::get_mut(&mut self.survey) {
             entries.iter().for_each(|entry| survey.see(entry));
         }
@@ -287,22 +387,22 @@ impl<S> Replay<S> {
             return Turn::Placed(placed);
         }
         self.begin_folds();
-        (self.next, self.folded) = (Some(Sequence(1)), Sequence(0));
+        self.go_back();
         Turn::StartOver
     }
 
     /// Begins the folds, now that it is known what operators said.
     fn begin_folds(&mut self) {
-        let from_start = |acts| Fold::from_start(acts, self.room, self.size);
+        let from_base = |acts| self.fold_with(acts);
         let (all, until) = (Acts::all(&self.survey), |since| Acts::through(&self.survey, since));
         self.folds = match &self.goal {
-            Goal::State => vec![from_start(all)],
+            Goal::State => vec![from_base(all)],
             Goal::Onward { since, passed, record, only } if *only || !all.touch(*since, *passed) => {
                 self.resumed = true;
                 let resume = |acts| Fold::resume(record, acts, self.room, self.size);
                 vec![resume(until(*since)), resume(all)]
             }
-            Goal::Change { since } | Goal::Onward { since, .. } => vec![from_start(until(*since)), from_start(all)],
+            Goal::Change { since } | Goal::Onward { since, .. } => vec![from_base(until(*since)), from_base(all)],
         };
     }
 

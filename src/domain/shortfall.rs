@@ -18,6 +18,9 @@ pub enum Shortfall {
     /// A number that the record says to wait was not seen.
     #[error("the log does not reach back far enough: message number {0} waits and is not there any more")]
     Pending(MessageNumber),
+    /// What is to be changed was trimmed.
+    #[error("the log does not reach back far enough: message numbers up to {0} were trimmed")]
+    Trimmed(MessageNumber),
 }
 
 /// Where a fold began.

@@ -21,6 +21,7 @@ pub struct Answer {
     status: StatusCode,
     content: Content,
     next_cursor: Option<String>,
+    trimmed_through: Option<u64>,
     header: Option<(warp::http::HeaderName, HeaderValue)>,
 }
 
@@ -42,6 +43,8 @@ struct Envelope<'a> {
     error: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trimmed_through: Option<u64>,
 }
 
 impl Answer {
@@ -59,6 +62,11 @@ impl Answer {
     /// 200 with a page of a list, and the cursor of the next one if there is one.
     pub fn page(data: &impl Serialize, next_cursor: Option<String>) -> Self {
         Self { next_cursor, ..Self::ok(data) }
+    }
+
+    /// The same of a list that begins behind this number, because what came before was trimmed.
+    pub fn trimmed_through(self, number: Option<u64>) -> Self {
+        Self { trimmed_through: number, ..self }
     }
 
     /// 400: the request is wrong in itself; the text names the field.
@@ -85,6 +93,11 @@ impl Answer {
     /// 409: the request is right in itself, and things are not as it takes them to be.
     pub fn conflict(problem: impl Into<String>) -> Self {
         Self::error(StatusCode::CONFLICT, problem)
+    }
+
+    /// 410: it was there, and is no more.
+    pub fn gone(problem: impl Into<String>) -> Self {
+        Self::error(StatusCode::GONE, problem)
     }
 
     /// 413.
@@ -130,7 +143,7 @@ impl Answer {
     }
 
     fn new(status: StatusCode, content: Content) -> Self {
-        Self { status, content, next_cursor: None, header: None }
+        Self { status, content, next_cursor: None, trimmed_through: None, header: None }
     }
 
     /// The whole answer, in its envelope.
@@ -140,8 +153,8 @@ impl Answer {
             Content::Error(problem) => (None, Some(problem.as_str())),
             Content::ErrorWith(problem, data) => (Some(&**data), Some(problem.as_str())),
         };
-        let next_cursor = self.next_cursor.as_deref();
-        let envelope = Envelope { request_id: request_id.as_str(), data, error, next_cursor };
+        let (next_cursor, trimmed_through) = (self.next_cursor.as_deref(), self.trimmed_through);
+        let envelope = Envelope { request_id: request_id.as_str(), data, error, next_cursor, trimmed_through };
         // Strings and JSON that was written before: this cannot fail.
         let body = serde_json::to_vec(&envelope).unwrap_or_default();
         let mut response = Response::new(B::from(Bytes::from(body)));

@@ -24,6 +24,7 @@ use crate::broker::progress::progress;
 use crate::broker::read_back::locate;
 use crate::broker::signals::Signals;
 use crate::broker::store::{Store, Versioned};
+use crate::broker::trim::was_trimmed;
 use crate::broker::{Broker, BrokerError, Stored};
 use crate::domain::{self, Channel, Entry, MessageNumber, Record, Sequence, Skip};
 use crate::http::{Answer, RequestId, Routes, is_read};
@@ -68,6 +69,14 @@ struct Look {
     revision: u64,
 }
 
+/// What there is of an event.
+enum Found {
+    Event(Event, Look),
+    /// It was there, and is no more.
+    Trimmed,
+    Nothing,
+}
+
 /// An event, as clients see it.
 #[derive(Serialize)]
 struct PublicEvent {
@@ -110,18 +119,22 @@ impl Events {
             Err(problem) => return Answer::bad_request(problem.to_string()),
         };
         match self.find(id, wait).await {
-            Ok(Some((event, look))) => Answer::ok(&public(&event, &look.status)),
-            Ok(None) => Answer::not_found("event"),
+            Ok(Found::Event(event, look)) => Answer::ok(&public(&event, &look.status)),
+            Ok(Found::Trimmed) => Answer::gone(format!("event {id} was trimmed")),
+            Ok(Found::Nothing) => Answer::not_found("event"),
             Err(error) => unavailable(&error, request_id),
         }
     }
 
-    async fn find(&self, id: Sequence, wait: Duration) -> Result<Option<(Event, Look)>, BrokerError> {
+    async fn find(&self, id: Sequence, wait: Duration) -> Result<Found, BrokerError> {
         if !self.broker.is_connected() {
             return Err(BrokerError::Unavailable("not connected".into()));
         }
         let deadline = Instant::now() + wait;
-        let Some((partition, stored)) = in_time(locate(&self.broker, id)).await? else { return Ok(None) };
+        let Some((partition, stored)) = in_time(locate(&self.broker, id)).await? else {
+            let was_there = in_time(was_trimmed(&self.broker, id)).await?;
+            return Ok(if was_there { Found::Trimmed } else { Found::Nothing });
+        };
         let event = Event::of(partition, stored);
         let look = match wait {
             Duration::ZERO => self.look(&event).await?,
@@ -132,7 +145,7 @@ impl Events {
             let shown_by = deadline.max(Instant::now() + SHOW_WAIT_MIN);
             let _ = timeout_at(shown_by, self.fed.reached(look.revision)).await;
         }
-        Ok(Some((event, look)))
+        Ok(Found::Event(event, look))
     }
 
     async fn look_until_known(&self, event: &Event, deadline: Instant) -> Result<Look, BrokerError> {

@@ -1,8 +1,8 @@
 //! A rocket's history: one row a number, with the rocket after it, folded from the stream whenever it is asked for.
 //!
-//! Nothing of it is stored: the stream is the history, and what operators said of it (skips, corrections) gives every
-//! number the meaning that it has now: the last message of all may be a correction of the first. So a page costs a
-//! reading of the channel, and the memory of what it shows ([`window`]).
+//! The stream is the history, and what operators said of it (skips, corrections) gives every number the meaning that it has
+//! now: the last message of all may be a correction of the first. So a page costs a reading of the channel, from the last
+//! checkpoint before what it shows, and the memory of what it shows ([`window`]).
 //!
 //! A time means the message times, and those need not rise with the numbers: the rocket at a time is the one after the
 //! last number, in order, whose message time is not later.
@@ -20,9 +20,10 @@ pub use row::{Row, RowStatus};
 
 use super::view::{Entry, Order};
 use crate::broker::topology::partition_of;
-use crate::broker::{Broker, BrokerError, NatsLog};
+use crate::broker::{Broker, BrokerError, LogReader as _, NatsLog};
+use crate::domain::checkpoint::trimmed_through;
 use crate::domain::time::Instant;
-use crate::domain::{Channel, Goal, MessageNumber, Record, Turn};
+use crate::domain::{Channel, Checkpoint, Goal, MessageNumber, Record, Replay, Turn};
 use crate::replay::ChannelReplay;
 use cursor::Cursor;
 use row::{rocket_of, rows_of};
@@ -35,6 +36,19 @@ pub struct HistoryPage {
     pub rows: Vec<Row>,
     /// Where the next page begins; none on the last one.
     pub next_cursor: Option<String>,
+    /// Up to which number the log was trimmed, if it was: rows begin behind it.
+    pub trimmed_through: Option<MessageNumber>,
+}
+
+/// A rocket as it was at a moment.
+#[derive(Debug)]
+pub enum Then {
+    /// As it was.
+    Rocket(Box<Entry>),
+    /// It had not been launched.
+    NotLaunched,
+    /// What it was is not known any more: that part of the log was trimmed.
+    Trimmed,
 }
 
 /// Where histories are read.
@@ -52,9 +66,12 @@ impl Histories {
 
     /// A page of a history; none where no number of the channel has taken its place.
     pub async fn page(&self, channel: &Channel, request: &PageRequest) -> Result<Option<HistoryPage>, BrokerError> {
+        let bases = self.log(channel).checkpoints(channel).await?;
+        let trimmed_through = trimmed_through(&bases);
         // Where a page can hold nothing, it is still to be known whether there is a history at all.
-        let wanted = request.wanted().unwrap_or(Wanted { from: 1, until: 1, limit: 0 });
-        let (window, fold) = self.window(channel, wanted).await?;
+        let wanted = request.wanted(trimmed_through);
+        let wanted = wanted.unwrap_or(Wanted { from: trimmed_through + 1, until: trimmed_through + 1, limit: 0 });
+        let (window, fold) = self.window_from(channel, wanted, bases).await?;
         let passed = window.passed();
         if passed == 0 {
             return Ok(None);
@@ -69,20 +86,26 @@ impl Histories {
         }
         let last = rows.last().map(|row| row.number);
         let has_more = |last: &MessageNumber| match request.order {
-            Order::Desc => last.get() > 1,
+            Order::Desc => last.get() > trimmed_through + 1,
             Order::Asc => last.get() < passed,
         };
         let next_cursor = last.filter(has_more).map(|after| Cursor { order: request.order, after }.encode());
-        Ok(Some(HistoryPage { rows, next_cursor }))
+        Ok(Some(HistoryPage { rows, next_cursor, trimmed_through: MessageNumber::new(trimmed_through) }))
     }
 
-    /// The rocket as it was; none before its launch.
-    pub async fn rocket_at(&self, channel: &Channel, moment: Moment) -> Result<Option<Entry>, BrokerError> {
+    /// The rocket as it was.
+    pub async fn rocket_at(&self, channel: &Channel, moment: Moment) -> Result<Then, BrokerError> {
+        let bases = self.log(channel).checkpoints(channel).await?;
         match moment {
-            Moment::Time(instant) => self.rocket_at_time(channel, instant).await,
+            Moment::Time(instant) => self.rocket_at_time(channel, instant, bases).await,
+            Moment::Number(number) if number.get() < trimmed_through(&bases) => Ok(Then::Trimmed),
             Moment::Number(number) => {
-                let (window, _) = self.window(channel, Wanted { from: 1, until: number.get(), limit: 0 }).await?;
-                Ok(rocket_of(*channel, &window.into_steps().0))
+                let (from, until) = (trimmed_through(&bases) + 1, number.get());
+                let window = match until < from {
+                    true => Window::behind(bases.first(), Wanted { from, until: from, limit: 0 }),
+                    false => self.window_from(channel, Wanted { from, until, limit: 0 }, bases).await?.0,
+                };
+                Ok(Then::of(*channel, &window.into_steps().0))
             }
         }
     }
@@ -91,12 +114,38 @@ impl Histories {
         NatsLog { broker: &self.broker, partition: partition_of(channel, self.partitions) }
     }
 
-    async fn window(&self, channel: &Channel, wanted: Wanted) -> Result<(Window, ChannelReplay<usize>), BrokerError> {
-        let (mut window, mut fold) = (Window::new(wanted), ChannelReplay::of_what_they_say(*channel, Goal::State));
+    /// Reads from the best checkpoint that lies before what is wanted. Where the highest numbers are, only a reading tells:
+    /// where they go back behind the checkpoint at which it began, it is read again from one before them.
+    async fn window_from(
+        &self,
+        channel: &Channel,
+        wanted: Wanted,
+        mut bases: Vec<Checkpoint>,
+    ) -> Result<(Window, ChannelReplay<usize>), BrokerError> {
+        let mut highest = wanted.until;
+        loop {
+            bases.retain(|base| base.is_trimmed || base.through() < wanted.lowest_below(highest));
+            let (window, fold) = self.window(channel, wanted, bases.clone()).await?;
+            let begun = fold.replay.base().filter(|base| !base.is_trimmed).map_or(0, Checkpoint::through);
+            highest = window.passed().min(wanted.until);
+            if begun < wanted.lowest_below(highest) {
+                return Ok((window, fold));
+            }
+        }
+    }
+
+    async fn window(
+        &self,
+        channel: &Channel,
+        wanted: Wanted,
+        bases: Vec<Checkpoint>,
+    ) -> Result<(Window, ChannelReplay<usize>), BrokerError> {
+        let mut fold = ChannelReplay::of_what_they_say(*channel, Goal::State, bases);
+        let mut window = Window::behind(fold.replay.base(), wanted);
         let log = self.log(channel);
         let run = fold.run(&log, |replay, read| {
             match read.turn {
-                Turn::StartOver => window = Window::new(wanted),
+                Turn::StartOver => window = Window::behind(replay.base(), wanted),
                 Turn::Placed(placed) => {
                     let acts = replay.acts();
                     let steps = placed.into_iter().flatten().filter_map(|placed| Step::of(placed, &acts));
@@ -116,12 +165,45 @@ impl Histories {
         Ok((window, fold))
     }
 
-    async fn rocket_at_time(&self, channel: &Channel, instant: Instant) -> Result<Option<Entry>, BrokerError> {
-        let (mut record, mut then) = (Record::default(), None);
-        let (mut fold, log) = (ChannelReplay::of_what_they_say(*channel, Goal::State), self.log(channel));
+    /// The last number, in order, that is not later: behind the best checkpoint, else behind the one before it.
+    async fn rocket_at_time(
+        &self,
+        channel: &Channel,
+        instant: Instant,
+        mut bases: Vec<Checkpoint>,
+    ) -> Result<Then, BrokerError> {
+        loop {
+            let (then, fold) = self.last_until(channel, instant, bases.clone()).await?;
+            let base = fold.replay.base();
+            match (then, base) {
+                (Some(record), _) => return Ok(Then::of(*channel, &record)),
+                (None, None) => return Ok(Then::NotLaunched),
+                (None, Some(base)) if base.is_trimmed => return Ok(Then::Trimmed),
+                (None, Some(base)) => {
+                    let through = base.through();
+                    bases.retain(|base| base.through() < through);
+                }
+            }
+        }
+    }
+
+    async fn last_until(
+        &self,
+        channel: &Channel,
+        instant: Instant,
+        bases: Vec<Checkpoint>,
+    ) -> Result<(Option<Record>, ChannelReplay<usize>), BrokerError> {
+        let (mut fold, log) = (ChannelReplay::of_what_they_say(*channel, Goal::State, bases), self.log(channel));
+        let begin = |replay: &Replay<usize>| replay.base().map_or_else(Record::default, |base| base.record.clone());
+        let is_not_later = |record: &Record| record.last.as_ref().is_some_and(|last| last.time.instant() <= instant);
+        let mut record = begin(&fold.replay);
+        let mut then = Some(record.clone()).filter(is_not_later);
         let run = fold.run(&log, |replay, read| {
             match read.turn {
-                Turn::StartOver => (record, then) = (Record::default(), None),
+                Turn::StartOver => {
+                    record = begin(replay);
+                    then = Some(record.clone()).filter(is_not_later);
+                }
                 Turn::Placed(placed) => {
                     let acts = replay.acts();
                     for step in placed.into_iter().flatten().filter_map(|placed| Step::of(placed, &acts)) {
@@ -135,6 +217,12 @@ impl Histories {
             ControlFlow::Continue(())
         });
         run.await?;
-        Ok(then.and_then(|record| rocket_of(*channel, &record)))
+        Ok((then, fold))
+    }
+}
+
+impl Then {
+    fn of(channel: Channel, record: &Record) -> Self {
+        rocket_of(channel, record).map_or(Self::NotLaunched, |entry| Self::Rocket(Box::new(entry)))
     }
 }

@@ -203,7 +203,7 @@ mod tests {
     fn owing(refusal: Option<Refusal>, since: Option<Since>) -> Seen {
         let at = |sequence| Event { sequence: Sequence(sequence), ..EVENT };
         let placed = vec![(at(49), None), (EVENT, refusal), (at(51), None)];
-        Seen { owed: Owed { placed, since }, ..seen(60, 60) }
+        Seen { owed: Owed { placed, since, forgotten: None }, ..seen(60, 60) }
     }
 
     fn check(rows: impl IntoIterator<Item = (Seen, Asked, Status)>) {
@@ -238,7 +238,7 @@ mod tests {
     fn nothing_is_final_that_another_life_of_the_stream_says() {
         // The record owes the outcome of a message that lay there before.
         let before = Event { stored_at: StoredAt(6), ..EVENT };
-        let owed = Owed { placed: vec![(before, None)], since: None };
+        let owed = Owed { placed: vec![(before, None)], ..Owed::default() };
         let owing_before = |seen: Seen| Seen { owed: owed.clone(), ..seen };
         // The record was restored, and does not have what was told.
         let (next, seven) = (Asked::Message(number(5)), Asked::Message(number(7)));

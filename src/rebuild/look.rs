@@ -23,7 +23,8 @@ use crate::domain::parked::{Range, Waiting};
 use crate::domain::record::Unreadable;
 use crate::domain::shortfall::Base;
 use crate::domain::{
-    Channel, Entry, Event, Goal, MessageNumber, Parked, Placed, Record, Refusal, Replay, Sequence, Turn, shortfall,
+    Channel, Entry, Event, Forgotten, Goal, MessageNumber, Parked, Placed, Record, Refusal, Replay, Sequence, Turn,
+    shortfall,
 };
 use crate::replay::ChannelReplay;
 
@@ -51,6 +52,8 @@ pub struct Wrong {
     pub revision: u64,
     /// The state since which it owes what acts have changed.
     pub since: Option<Since>,
+    /// What was forgotten of the channel.
+    pub forgotten: Option<Forgotten>,
     /// An act that nobody has taken up yet. Who does will fold the channel anew.
     pub act_to_come: Option<Sequence>,
     /// Whether all messages of the channel were acknowledged.
@@ -77,9 +80,15 @@ pub async fn look(
         Ok(read) => read,
         Err(not_ours) => return Ok(not_ours),
     };
-    let Some(last) = last else { return Ok(stray(&held)) };
-    let mut reading = Reading::new(&record, floor, told);
-    let mut fold = ChannelReplay::of_what_they_say(*channel, Goal::Change { since: record.acts });
+    // Checkpoints are not trusted where the log tells the same.
+    let mut bases = log.checkpoints(channel).await?;
+    bases.retain(|base| base.is_trimmed);
+    if last.is_none() && bases.is_empty() {
+        return Ok(stray(&held));
+    }
+    let as_trimmed = bases.first().map_or_else(Record::default, |base| base.record.clone());
+    let mut reading = Reading::new(&record, as_trimmed, floor, told);
+    let mut fold = ChannelReplay::of_what_they_say(*channel, Goal::Change { since: record.acts }, bases);
     let run = fold.run(&log, |replay, read| {
         reading.take(replay, &read.entries, read.turn);
         ControlFlow::Continue(())
@@ -89,7 +98,7 @@ pub async fn look(
     if !fold.has_seen_all(&log).await? || should_be.could_move() {
         return Ok(Finding::Incomplete);
     }
-    let is_settled = last <= floor;
+    let is_settled = last.is_none_or(|last| last <= floor);
     let is_right = damage.is_none() && reading.is_right(&should_be, is_settled);
     if is_right {
         return Ok(Finding::Right);
@@ -103,8 +112,9 @@ pub async fn look(
     let act_to_come = Some(should_be.acts).filter(|act| *act > floor.max(record.acts));
     let differences = in_lines(&held, &record, damage, &should_be);
     let Reading { untold, untold_late, .. } = reading;
-    let (revision, since) = (held.revision, held.owed.since);
-    let wrong = Wrong { differences, should_be, revision, since, act_to_come, is_settled, untold, untold_late };
+    let (revision, since, forgotten) = (held.revision, held.owed.since, held.owed.forgotten);
+    let wrong =
+        Wrong { differences, should_be, revision, since, forgotten, act_to_come, is_settled, untold, untold_late };
     Ok(Finding::Wrong(Box::new(wrong)))
 }
 
@@ -138,7 +148,7 @@ pub async fn look_quickly(
     let floor = acknowledged_through(broker, partition).await?;
     let held = store.load_latest(&folded.channel).await?;
     let last = NatsLog { broker, partition }.last_of(&folded.channel).await?;
-    if last != Some(folded.seen) || folded.seen > floor {
+    if last.unwrap_or_default() != folded.seen || folded.seen > floor {
         return Ok(None);
     }
     let (record, damage) = match read(&held) {
@@ -159,6 +169,7 @@ pub async fn look_quickly(
         should_be,
         revision: held.revision,
         since: held.owed.since,
+        forgotten: held.owed.forgotten,
         act_to_come: None,
         is_settled: true,
         untold: folded.untold.clone(),
@@ -171,6 +182,10 @@ pub async fn look_quickly(
 fn read(held: &Versioned) -> Result<(Record, Option<String>), Finding> {
     if let Some(format) = held.newer_format() {
         return Err(Finding::NotOurs(format!("record: {}", Unreadable::Newer(format))));
+    }
+    if held.owed.forgotten == Some(Forgotten::UnderWay) {
+        let why = "record: the channel is being forgotten; if nobody is at it any more, `rockets forget` it again";
+        return Err(Finding::NotOurs(why.into()));
     }
     match held.record.as_deref().map(Record::from_bytes) {
         None => Ok((Record::default(), None)),
@@ -216,12 +231,12 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    fn new(held: &'a Record, floor: Sequence, told: Option<&'a Told>) -> Self {
+    fn new(held: &'a Record, as_trimmed: Record, floor: Sequence, told: Option<&'a Told>) -> Self {
         Self {
             held,
             floor,
             told,
-            as_held: Record::default(),
+            as_held: as_trimmed,
             waiting: Waiting::default(),
             corrections_wait: false,
             accounted: true,

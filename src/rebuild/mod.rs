@@ -15,7 +15,7 @@ mod repair;
 mod scan;
 mod told;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -26,7 +26,7 @@ use crate::broker::outcomes::OutcomeWriter;
 use crate::broker::overview::overview;
 use crate::broker::store::{Store, channels_with_records};
 use crate::broker::topology::partition_of;
-use crate::broker::{Broker, BrokerError, NatsPartition};
+use crate::broker::{Broker, BrokerError, NatsPartition, checkpoints};
 use crate::domain::{Channel, Record};
 use difference::agree;
 use look::{Finding, Wrong, look, look_quickly};
@@ -111,9 +111,12 @@ pub async fn run(
         site.settle_all(vec![Suspect::of(channel)], &progress, &mut summary, &mut say).await?;
         return Ok(summary);
     }
-    let mut known = HashSet::new();
+    let (mut known, mut trimmed) = (HashSet::new(), trimmed(broker).await?);
     for partition in 0..overview.partitions {
-        let scan = Scan::read(broker, partition, site.told.as_ref(), |messages| progress.count(messages)).await?;
+        let of_partition = |channel: &Channel, _: &mut Record| partition_of(channel, overview.partitions) == partition;
+        let trimmed = trimmed.extract_if(of_partition).collect();
+        let count = |messages| progress.count(messages);
+        let scan = Scan::read(broker, partition, trimmed, site.told.as_ref(), count).await?;
         let (folded, aside) = scan.into_parts();
         known.extend(folded.iter().map(|folded| folded.channel).chain(aside.iter().copied()));
         let aside = aside.into_iter().map(Suspect::of);
@@ -132,6 +135,22 @@ pub async fn run(
     }
     progress.finish();
     Ok(summary)
+}
+
+/// The channels of which the log was trimmed, each with its record then.
+async fn trimmed(broker: &Broker) -> Result<HashMap<Channel, Record>, BrokerError> {
+    let (mut trimmed, mut next) = (HashMap::new(), Some(1));
+    while let Some(from) = next {
+        let (checkpoints, after) = checkpoints::trimmed(broker, from).await?;
+        for (channel, checkpoint) in checkpoints {
+            let of_channel = trimmed.entry(channel).or_insert_with(Record::default);
+            if checkpoint.record.has_come_as_far_as(of_channel) {
+                *of_channel = checkpoint.record;
+            }
+        }
+        next = after;
+    }
+    Ok(trimmed)
 }
 
 impl Summary {

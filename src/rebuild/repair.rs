@@ -30,7 +30,7 @@ pub async fn repair(
     // More than a header holds is told before. It is true already: it depends on the stream alone.
     let (before, owed) = wrong.untold.split_at(wrong.untold.len().saturating_sub(OWED_MAX));
     tell(partition, before, at, acts).await?;
-    let owes = Owed { placed: owed.to_vec(), since: wrong.since };
+    let owes = Owed { placed: owed.to_vec(), since: wrong.since, forgotten: wrong.forgotten };
     let held = partition.load_latest(channel).await?.record;
     let carried = held.and_then(|bytes| Record::read(&bytes).ok()?.1);
     let record = wrong.should_be.to_bytes();

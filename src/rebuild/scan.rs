@@ -73,14 +73,17 @@ impl Desk {
 }
 
 impl<'a> Scan<'a> {
-    /// Reads a partition from its beginning, and tells how many messages each page had.
+    /// Reads a partition from its beginning, where some channels were trimmed, and tells how many messages each page had.
     pub async fn read(
         broker: &Broker,
         partition: u16,
+        trimmed: HashMap<Channel, Record>,
         told: Option<&'a Told>,
         mut tell: impl FnMut(usize),
     ) -> Result<Self, BrokerError> {
-        let (mut scan, mut next) = (Self { told, ..Self::default() }, Some(Sequence(1)));
+        let begun = |(channel, record)| (channel, Desk { record, ..Desk::default() });
+        let desks = trimmed.into_iter().map(begun).collect();
+        let (mut scan, mut next) = (Self { told, desks, ..Self::default() }, Some(Sequence(1)));
         while let Some(from) = next {
             let page = read_partition(broker, partition, from).await?;
             scan.take(page.messages.iter().filter_map(|stored| stored.read_light()));

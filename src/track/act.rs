@@ -19,13 +19,13 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use self::reach::Lacks;
 use super::changes::{Changes, Dead};
-use super::desk::Desk;
+use super::desk::{Desk, Known};
 use super::reported::bury_late;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Reason, Stored, TrackBroker};
 use crate::domain::outcome::{LATE, Since};
 use crate::domain::{
-    Acts, Arrival, Became, Channel, Entry, Event, Goal, MessageNumber, Outcome, Owed, Placed, Record, Sequence,
-    Shortfall, Turn,
+    Acts, Arrival, Became, Channel, Checkpoint, Entry, Event, Forgotten, Goal, MessageNumber, Outcome, Owed, Placed,
+    Record, Sequence, Shortfall, Turn,
 };
 use crate::fail_point;
 use crate::replay::{ChannelReplay, Read};
@@ -68,6 +68,8 @@ struct Running {
     only_from: Option<Since>,
     /// The record's last act when it began.
     begun_at: Sequence,
+    /// What had been forgotten of the channel when it began.
+    forgotten: Option<Forgotten>,
     changes: Changes,
     /// Messages that came after a skip of their number that was not followed before: some may have been let go since,
     /// as waiting.
@@ -99,6 +101,10 @@ impl ActJob {
 
     /// Holds one more delivery.
     pub fn hold(&mut self, cause: Cause, handle: AckHandle) {
+        // What has begun at a checkpoint cannot tell of it.
+        if matches!(cause, Cause::Passed(_)) {
+            self.running.take_if(|running| running.reading.replay.base().is_some_and(|base| !base.is_trimmed));
+        }
         self.held.push((cause, handle));
     }
 
@@ -127,7 +133,7 @@ impl ActJob {
 
     async fn begin(&mut self, broker: &impl TrackBroker, desk: &mut Desk) -> Result<Step, BrokerError> {
         let known = desk.reload(broker).await?;
-        if known.owed.since.is_none() && self.held.iter().all(|(cause, _)| cause.is_followed(&known.record)) {
+        if known.owed.since.is_none() && self.held.iter().all(|(cause, _)| cause.is_followed(known)) {
             return Ok(Step::Done(self.held.drain(..).map(|(_, handle)| handle).collect()));
         }
         let now = Since { acts: known.record.acts, passed: passed(&known.record) };
@@ -138,10 +144,12 @@ impl ActJob {
             Some(_) => Goal::Change { since: acts },
             None => Goal::Onward { since: acts, passed: since.passed, record: Box::new(known.record.clone()), only },
         };
+        let bases = self.bases(broker, since).await?;
         self.running = Some(Running {
-            reading: ChannelReplay::of_whole_messages(self.channel, goal),
+            reading: ChannelReplay::of_whole_messages(self.channel, goal, bases).without(known.owed.forgotten),
             only_from: only.then_some(since),
             begun_at: known.record.acts,
+            forgotten: known.owed.forgotten,
             changes: Changes::since(since),
             late: BTreeMap::new(),
             letters: BTreeMap::new(),
@@ -151,11 +159,23 @@ impl ActJob {
         Ok(Step::GoOn)
     }
 
+    /// The checkpoints at which a folding anew can begin: those of the state from which changes are told, or of one before
+    /// it. Whether a message came too late that was not taken up is known only from the beginning.
+    async fn bases(&self, broker: &impl TrackBroker, since: Since) -> Result<Vec<Checkpoint>, BrokerError> {
+        let mut bases = broker.checkpoints(&self.channel).await?;
+        let judges = self.held.iter().any(|(cause, _)| matches!(cause, Cause::Passed(_)));
+        bases.retain(|base| {
+            let is_before = base.through() <= since.passed && base.record.acts <= since.acts;
+            base.is_trimmed || (is_before && !judges)
+        });
+        Ok(bases)
+    }
+
     /// Takes in what has come meanwhile, and writes, if the record is still the one that was begun with.
     async fn finish(&mut self, broker: &impl TrackBroker, desk: &mut Desk) -> Result<Step, BrokerError> {
         let Some(running) = &mut self.running else { return Ok(Step::GoOn) };
         let known = desk.reload(broker).await?.clone();
-        if known.record.acts != running.begun_at {
+        if known.record.acts != running.begun_at || known.owed.forgotten != running.forgotten {
             self.running = None;
             return Ok(Step::GoOn);
         }
@@ -217,9 +237,8 @@ impl ActJob {
     /// Lets everything go that is followed now; an act that came while the channel was read may not be.
     fn let_go(&mut self, desk: &Desk, failed: &BTreeSet<Event>) -> Vec<AckHandle> {
         let Some(known) = &desk.known else { return Vec::new() };
-        let is_done = |cause: &Cause| {
-            cause.is_one_of(failed) || matches!(cause, Cause::Passed(_)) || cause.is_followed(&known.record)
-        };
+        let is_done =
+            |cause: &Cause| cause.is_one_of(failed) || matches!(cause, Cause::Passed(_)) || cause.is_followed(known);
         self.held.extract_if(.., |(cause, _)| is_done(cause)).map(|(_, handle)| handle).collect()
     }
 
@@ -237,7 +256,7 @@ impl ActJob {
         let of_acts = running.outcomes_of_acts(&acts).into_iter().filter(|(event, _)| !failed_acts.contains(event));
         let of_acts = of_acts.chain(judged);
         let of_acts = of_acts.map(|(event, became)| Outcome { event, became, at, after_acts: acts.last() });
-        let (lacks, after_acts) = (self.lacks.take(), acts.last());
+        let (lacks, after_acts) = (self.lacks.take().or(running.trimmed()), acts.last());
         let out_of_reach = failed_acts.iter().filter_map(|act| Some(failed(*act, lacks?, at, after_acts)));
         let outcomes: Vec<_> = desk.outcomes().into_iter().chain(changed).chain(of_acts).chain(out_of_reach).collect();
         for outcomes in outcomes.chunks(TOLD_AT_ONCE_MAX) {
@@ -252,11 +271,14 @@ impl ActJob {
         for letters in gone.chunks(REMOVALS_AT_ONCE) {
             try_join_all(letters.iter().map(|letter| broker.remove_letter(*letter))).await?;
         }
+        for wrong in running.reading.replay.wrong_checkpoints() {
+            broker.remove_checkpoint(wrong.place).await?;
+        }
         fail_point::reached("track.outcomes-told");
         if desk.since().is_some()
-            && let Some(record) = desk.known.as_ref().map(|known| known.record.clone())
+            && let Some(Known { record, owed, .. }) = desk.known.clone()
         {
-            desk.write_owing(broker, record, Owed::default()).await?;
+            desk.write_owing(broker, record, Owed { forgotten: owed.forgotten, ..Owed::default() }).await?;
         }
         Ok(failed_acts)
     }
@@ -290,12 +312,12 @@ impl Cause {
         self.act().is_some_and(|act| acts.iter().any(|event| event.sequence == act))
     }
 
-    /// Whether a record has what was asked for. Of a message whose number was passed, a record does not know.
-    fn is_followed(&self, record: &Record) -> bool {
+    /// Whether a record has what was asked for, or it was forgotten. Of a message whose number was passed, a record does not know.
+    fn is_followed(&self, known: &Known) -> bool {
         match self {
-            Self::Act(sequence) => *sequence <= record.acts,
-            Self::Passed(_) => false,
-            Self::CouldMove => !record.could_move(),
+            Self::Act(sequence) => *sequence <= known.record.acts.max(known.forgotten_place()),
+            Self::Passed(arrival) => known.has_forgotten(arrival.event()),
+            Self::CouldMove => !known.record.could_move(),
         }
     }
 }

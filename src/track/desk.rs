@@ -11,7 +11,7 @@ use crate::domain::bounds::bounds;
 use crate::domain::carried::Carried;
 use crate::domain::outcome::Since;
 use crate::domain::record::Unreadable;
-use crate::domain::{Became, Channel, Event, Hand, Outcome, Owed, Record, Refusal};
+use crate::domain::{Became, Channel, Event, Forgotten, Hand, Outcome, Owed, Record, Refusal, Sequence};
 use crate::fail_point;
 
 /// What is in memory of one channel.
@@ -23,6 +23,8 @@ pub struct Desk {
     pub known: Option<Known>,
     /// Messages that wait and are still in memory.
     pub hand: Hand<Stored>,
+    /// How many stretches between checkpoints it had passed when its checkpoints were looked at last.
+    pub checkpointed: u64,
 }
 
 /// A record, its revision, and what it owes.
@@ -43,7 +45,7 @@ pub struct Known {
 impl Desk {
     /// A channel of which nothing is remembered.
     pub fn new(channel: Channel) -> Self {
-        Self { channel, known: None, hand: Hand::new() }
+        Self { channel, known: None, hand: Hand::new(), checkpointed: 0 }
     }
 
     /// The record, from memory or from the bucket.
@@ -124,6 +126,13 @@ impl Desk {
         self.owed()?.since
     }
 
+    /// Forgets messages in memory that were forgotten everywhere else.
+    pub fn drop_forgotten(&mut self) {
+        if let Some(known) = self.known.as_ref().filter(|known| known.owed.forgotten.is_some()) {
+            self.hand.retain(|_, arrival| !known.has_forgotten(arrival.event()));
+        }
+    }
+
     fn owed(&self) -> Option<&Owed> {
         self.known.as_ref().map(|known| &known.owed)
     }
@@ -137,7 +146,22 @@ impl Desk {
     }
 }
 
-/// Reads what lies in the bucket. What nobody wrote is replaced: the stream has everything.
+impl Known {
+    /// Whether a message is one of what was forgotten of the channel.
+    pub fn has_forgotten(&self, event: Event) -> bool {
+        self.owed.forgotten.is_some_and(|forgotten| forgotten.has(event))
+    }
+
+    /// The last place of what was forgotten of the channel; 0 where nothing was.
+    pub fn forgotten_place(&self) -> Sequence {
+        match self.owed.forgotten {
+            Some(Forgotten::Through(last)) => last.sequence,
+            Some(Forgotten::UnderWay) | None => Sequence(0),
+        }
+    }
+}
+
+/// Reads what lies in the bucket. A channel that is being forgotten is left alone for the moment. What nobody wrote is replaced: the stream has everything.
 fn known_from(channel: &Channel, read: Versioned) -> Result<Known, BrokerError> {
     if let Some(format) = read.newer_format() {
         return Err(BrokerError::Newer(format));
@@ -151,6 +175,10 @@ fn known_from(channel: &Channel, read: Versioned) -> Result<Known, BrokerError> 
         }
         Some(Err(Unreadable::Newer(format))) => return Err(BrokerError::Newer(format)),
     };
+    if read.owed.forgotten == Some(Forgotten::UnderWay) {
+        tracing::debug!(%channel, "it is being forgotten: its messages wait");
+        return Err(BrokerError::Conflict);
+    }
     if let Some(aside) = read.aside {
         record.wait_for_more(aside.first, aside.last);
     }

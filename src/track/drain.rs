@@ -90,13 +90,14 @@ impl Drain {
         desk: &mut Desk,
         counters: &Counters,
     ) -> Result<Step, BrokerError> {
-        let record = desk.known(broker).await?.record.clone();
+        let known = desk.known(broker).await?;
+        let (record, forgotten) = (known.record.clone(), known.forgotten_place());
         let Some(next) = record.next_number().filter(|_| record.could_move()) else {
             // What is remembered may be old, and the token is all that holds the channel.
             let moves = desk.reload(broker).await?.record.could_move();
             return Ok(if moves { Step::GoOn } else { Step::Done });
         };
-        let mut reading = self.reading_for(&record);
+        let mut reading = self.reading_for(&record, forgotten);
         reading.take_over(desk, &record);
         reading.fetch(broker, next).await?;
         if reading.buffer.holds(next) {
@@ -111,10 +112,11 @@ impl Drain {
         self.at_the_end(broker, desk, reading, record).await
     }
 
-    /// The reading that goes on, or a new one where something waits before the place at which that one began.
-    fn reading_for(&mut self, record: &Record) -> Reading {
+    /// The reading that goes on, or a new one where something waits before the place at which that one began, or it has read
+    /// what was forgotten since.
+    fn reading_for(&mut self, record: &Record, forgotten: Sequence) -> Reading {
         let lowest = record.parked.lowest().unwrap_or(Sequence(1));
-        let going_on = self.reading.take().filter(|reading| reading.began_at <= lowest);
+        let going_on = self.reading.take().filter(|reading| reading.began_at <= lowest && reading.began_at > forgotten);
         going_on.unwrap_or_else(|| Reading::from(lowest))
     }
 

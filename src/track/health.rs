@@ -40,6 +40,8 @@ fn condition(problems: &[Problem], stores: &TrackStores) -> Condition {
         Object::Log | Object::Bucket => !problem.is_of_room(),
         Object::Durable(_) => true,
         Object::DeadLetters | Object::Outcomes => problem.is_of_absence() || problem.is_of_room(),
+        // Without a place for new ones, more of a channel is read, and that is all.
+        Object::Checkpoints => problem.is_of_absence(),
     });
     let failures = [
         (Object::Bucket, "records", stores.records.has_failed_for(NOTHING_STORED_MAX)),
@@ -78,6 +80,8 @@ mod tests {
             (Object::Outcomes, Wrong::Restoring, true),
             (Object::Outcomes, full(), true),
             (Object::Outcomes, differs(), false),
+            (Object::Checkpoints, Wrong::Missing, true),
+            (Object::Checkpoints, full(), false),
         ];
         for (object, wrong, stops) in rows {
             let problem = Problem { object, wrong };

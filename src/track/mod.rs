@@ -7,10 +7,11 @@
 //! One task a partition. [`worker`] takes a [`batch`], sorts it by channel and settles each channel by itself; [`settle`]
 //! is the heart: fold, write where the revision is still the same, else again. What became of its messages is [`untold`]
 //! until the next batch is settled: both are done at once, and then the messages are let go. [`drain`] goes on with what
-//! waits in the stream behind a gap that closed, and [`act`] folds a channel anew for what an operator said; [`decide`] is
-//! the table of what becomes of a delivery, [`conflict`] finds copies that say something else, [`reported`] keeps a dead
-//! letter once for all, [`aside`] is what takes a newer program; [`desk`] and [`cache`] hold hints that may be lost at any
-//! moment. [`health`] is whether all of this can be done.
+//! waits in the stream behind a gap that closed, [`act`] folds a channel anew for what an operator said, and
+//! [`mod@checkpoint`] keeps from where a channel can be read later; [`decide`] is the table of what becomes of a delivery,
+//! [`conflict`] finds copies that say something else, [`reported`] keeps a dead letter once for all, [`aside`] is what takes
+//! a newer program; [`desk`] and [`cache`] hold hints that may be lost at any moment. [`health`] is whether all of this can
+//! be done.
 //!
 //! With several trackers, [`standing`] gives each its place in the [`mod@line`] of each partition, and the broker serves the
 //! first.
@@ -24,6 +25,7 @@ mod aside;
 mod batch;
 mod cache;
 mod changes;
+mod checkpoint;
 mod conflict;
 mod decide;
 mod desk;
@@ -47,7 +49,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -96,18 +98,19 @@ impl Counters {
     }
 }
 
-/// Tracks all partitions until the shutdown. Then it says goodbye, so that others take over at once, and gives back what is
-/// held.
+/// Tracks all partitions until the shutdown, and says on `leads` for which it is first. Then it says goodbye, so that others
+/// take over at once, and gives back what is held.
 pub async fn run(
     broker: Broker,
     settings: TrackSettings,
     readings: Arc<Semaphore>,
     signs: Signs,
+    leads: watch::Sender<Arc<[u16]>>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let counters = Arc::new(Counters { aside: signs.aside.clone(), ..Counters::default() });
     let outcomes = settings.outcomes.then(|| OutcomeWriter::new(&broker));
-    let (standing, peers) = Standing::join(&broker, settings.partitions).await?;
+    let (standing, peers) = Standing::join(&broker, settings.partitions, leads).await?;
     let (mut partitions, stop) = (JoinSet::new(), CancellationToken::new());
     for partition in 0..settings.partitions {
         let deliveries = Deliveries::new(broker.clone(), partition, standing.places(), peers.clone());

@@ -12,7 +12,8 @@ use crate::broker::letter_box::{Letter, LetterPage};
 use crate::broker::read_back::Page;
 use crate::broker::store::Versioned;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Delivery, Reason, Stored};
-use crate::domain::{Aside, Became, Channel, Event, Outcome, Owed, Record, Sequence};
+use crate::domain::checkpoint::usable;
+use crate::domain::{Aside, Became, Channel, Checkpoint, Event, Forgotten, Outcome, Owed, Record, Sequence};
 
 /// One partition of a broker.
 #[derive(Default)]
@@ -32,6 +33,8 @@ pub struct Model {
     letters: Vec<Option<Kept>>,
     /// What dead letters are recognised by.
     letter_ids: BTreeSet<String>,
+    /// The checkpoints, each with its channel; the first has place 1. One that was removed leaves a hole.
+    checkpoints: Vec<Option<(Channel, Checkpoint)>>,
     /// What is told of each event.
     pub outcomes: BTreeMap<Event, Outcome>,
     /// What was delivered and not acknowledged, or not delivered yet.
@@ -41,7 +44,8 @@ pub struct Model {
 /// One revision of a record.
 #[derive(Clone)]
 struct Version {
-    record: Bytes,
+    /// None where it was deleted.
+    record: Option<Bytes>,
     revision: u64,
     /// The text of what it owes, as it stands in the header.
     owed: String,
@@ -125,7 +129,7 @@ impl Model {
         match versions[..shown].last() {
             None => Versioned::NONE,
             Some(Version { record, revision, owed, at, aside }) => Versioned {
-                record: Some(record.clone()),
+                record: record.clone(),
                 revision: *revision,
                 owed: Owed::from_text(owed).unwrap(),
                 at: *at,
@@ -148,7 +152,7 @@ impl Model {
             return Err(BrokerError::Conflict);
         }
         self.revision += 1;
-        versions.push(Version { record, revision: self.revision, owed: owed.to_text(), at, aside: None });
+        versions.push(Version { record: Some(record), revision: self.revision, owed: owed.to_text(), at, aside: None });
         Ok(self.revision)
     }
 
@@ -159,6 +163,20 @@ impl Model {
         let newest = self.versions.get_mut(channel).and_then(|versions| versions.last_mut());
         newest.into_iter().for_each(|version| version.aside = Some(aside));
         Ok(revision)
+    }
+
+    /// Removes what is stored of a channel, and notes in its record's place what was forgotten.
+    #[cfg(test)]
+    pub fn forget(&mut self, channel: &Channel, forgotten: Forgotten) {
+        self.revision += 1;
+        let owed = Owed { forgotten: Some(forgotten), ..Owed::default() }.to_text();
+        let marker =
+            Version { record: None, revision: self.revision, owed, at: OffsetDateTime::UNIX_EPOCH, aside: None };
+        self.versions.entry(*channel).or_default().push(marker);
+        let places = self.places.get(&channel.to_string()).cloned().unwrap_or_default();
+        let gone = |place: &&Sequence| forgotten.has(self.stored(**place).event());
+        let gone: Vec<_> = places.iter().filter(gone).copied().collect();
+        gone.into_iter().for_each(|place| self.remove(place));
     }
 
     /// Tells what became of events.
@@ -233,6 +251,23 @@ impl Model {
     pub fn forget_letters(&mut self) {
         self.letters.iter_mut().for_each(|letter| *letter = None);
         self.letter_ids.clear();
+    }
+
+    /// Stores a checkpoint.
+    pub fn store_checkpoint(&mut self, channel: &Channel, checkpoint: &Checkpoint) {
+        let place = self.checkpoints.len() as u64 + 1;
+        self.checkpoints.push(Some((*channel, Checkpoint { place, ..checkpoint.clone() })));
+    }
+
+    /// Removes a checkpoint, if it is there.
+    pub fn remove_checkpoint(&mut self, place: u64) {
+        self.checkpoints[place as usize - 1] = None;
+    }
+
+    /// The checkpoints of a channel.
+    pub fn checkpoints(&self, channel: &Channel) -> Vec<Checkpoint> {
+        let of_channel = self.checkpoints.iter().flatten().filter(|(of, _)| of == channel);
+        usable(of_channel.map(|(_, checkpoint)| checkpoint.clone()).collect())
     }
 
     /// A page of a channel's messages.

@@ -5,13 +5,14 @@
 //! refused again for the same reason, and the dead letters are recognised by their ids; the other way round they would
 //! be found to be duplicates, and their dead letters would never be written.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
 
 use super::Counters;
-use super::desk::Desk;
+use super::desk::{Desk, Known};
 use super::reported::bury_late;
 use crate::broker::{BrokerError, DeadLetter, Reason, Stored, TrackBroker};
 use crate::domain::outcome::LATE;
@@ -53,7 +54,10 @@ pub async fn settle(
 ) -> Result<Settled, BrokerError> {
     let mut reloaded = false;
     for _ in 0..CONFLICTS_IN_A_ROW_MAX {
-        let before = desk.known(broker).await?.record.clone();
+        let known = desk.known(broker).await?;
+        let (before, living) = (known.record.clone(), without_forgotten(known, arrivals));
+        let arrivals = &*living;
+        desk.drop_forgotten();
         let mut record = before.clone();
         let verdicts = take_up(&mut record, &mut desk.hand, arrivals);
         bury_dead(broker, &verdicts, record.acts).await?;
@@ -86,6 +90,15 @@ pub async fn settle(
         }
     }
     Err(BrokerError::Conflict)
+}
+
+/// Messages of a channel but for those that were forgotten: they are let go, and nothing is told of them.
+fn without_forgotten<'a>(known: &Known, arrivals: &'a [Arc<Arrival<Stored>>]) -> Cow<'a, [Arc<Arrival<Stored>>]> {
+    let is_living = |arrival: &&Arc<Arrival<Stored>>| !known.has_forgotten(arrival.event());
+    match known.owed.forgotten {
+        None => Cow::Borrowed(arrivals),
+        Some(_) => arrivals.iter().filter(is_living).cloned().collect(),
+    }
 }
 
 /// Whether a record certainly knows of no message with a number.

@@ -16,14 +16,19 @@ pub struct Standing {
     membership: Membership,
     partitions: u16,
     places: watch::Sender<Arc<[Place]>>,
+    leads: watch::Sender<Arc<[u16]>>,
 }
 
 impl Standing {
-    /// Makes itself known, and takes its places.
-    pub async fn join(broker: &Broker, partitions: u16) -> Result<(Self, Peers), BrokerError> {
+    /// Makes itself known, and takes its places; tells for which partitions it is first.
+    pub async fn join(
+        broker: &Broker,
+        partitions: u16,
+        leads: watch::Sender<Arc<[u16]>>,
+    ) -> Result<(Self, Peers), BrokerError> {
         let (membership, peers) = Membership::join(broker).await?;
         let (places, _) = watch::channel(Arc::from([]));
-        let mut standing = Self { membership, partitions, places };
+        let mut standing = Self { membership, partitions, places, leads };
         standing.stand().await;
         Ok((standing, peers))
     }
@@ -53,6 +58,7 @@ impl Standing {
             (0..).zip(&*places).filter(|(_, place)| place.number == 0).map(|(partition, _)| partition).collect();
         tracing::info!(name, trackers = names.len(), ?leads, "first in line");
         self.places.send_replace(places);
+        self.leads.send_replace(leads.as_slice().into());
         self.membership.lead(leads).await;
     }
 }

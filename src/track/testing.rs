@@ -13,7 +13,8 @@ use crate::broker::read_back::Page;
 use crate::broker::store::Versioned;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Delivery, LogReader, Stored, TrackBroker};
 use crate::domain::{
-    Arrival, Aside, Became, Channel, Event, MessageNumber, MessageTime, Outcome, Owed, Record, Sequence, Skip, wire,
+    Arrival, Aside, Became, Channel, Checkpoint, Event, MessageNumber, MessageTime, Outcome, Owed, Record, Sequence,
+    Skip, wire,
 };
 
 /// Messages of one page where nothing else is asked for: few, so that every drain takes many steps.
@@ -162,6 +163,10 @@ impl LogReader for ModelBroker {
     async fn last_of(&self, channel: &Channel) -> Result<Option<Sequence>, BrokerError> {
         Ok(self.state().model.last_of(channel))
     }
+
+    async fn checkpoints(&self, channel: &Channel) -> Result<Vec<Checkpoint>, BrokerError> {
+        Ok(self.state().model.checkpoints(channel))
+    }
 }
 
 impl TrackBroker for ModelBroker {
@@ -203,6 +208,16 @@ impl TrackBroker for ModelBroker {
 
     async fn remove_letter(&self, id: u64) -> Result<(), BrokerError> {
         self.state().model.remove_letter(id);
+        Ok(())
+    }
+
+    async fn store_checkpoint(&self, channel: &Channel, checkpoint: &Checkpoint) -> Result<(), BrokerError> {
+        self.state().model.store_checkpoint(channel, checkpoint);
+        Ok(())
+    }
+
+    async fn remove_checkpoint(&self, place: u64) -> Result<(), BrokerError> {
+        self.state().model.remove_checkpoint(place);
         Ok(())
     }
 

@@ -16,6 +16,7 @@ use super::act::{self, ActJob, Cause};
 use super::aside::set_aside;
 use super::batch::{Buried, Group, bury_all, settle_all, sort};
 use super::cache::Cache;
+use super::checkpoint::{self, CheckpointJob};
 use super::conflict::find_conflicts;
 use super::decide::{Answers, VAIN_PAUSE, disposal, partition_pause, pause_after};
 use super::desk::Desk;
@@ -42,6 +43,7 @@ pub struct Worker<B> {
     untold: Untold,
     drains: Vec<Drain>,
     acts: Vec<ActJob>,
+    checkpoints: Vec<CheckpointJob>,
     /// Bounds how many channels are read at once in this process; without a turn of it a drain or an act waits.
     readings: Arc<Semaphore>,
     /// When the broker was last told that what is held for the drains is still being worked on.
@@ -52,8 +54,9 @@ impl<B: TrackBroker> Worker<B> {
     /// A worker that remembers nothing.
     pub fn new(broker: B, ack_wait: Duration, counters: Arc<Counters>, readings: Arc<Semaphore>) -> Self {
         let (broker, extended) = (Arc::new(broker), Instant::now());
-        let (untold, drains, acts) = (Untold::default(), Vec::new(), Vec::new());
-        Self { broker, ack_wait, counters, cache: Cache::new(), untold, drains, acts, readings, extended }
+        let (untold, drains, acts, checkpoints) = (Untold::default(), Vec::new(), Vec::new(), Vec::new());
+        let cache = Cache::new();
+        Self { broker, ack_wait, counters, cache, untold, drains, acts, checkpoints, readings, extended }
     }
 
     /// Works until the shutdown, then gives back what it holds.
@@ -84,11 +87,12 @@ impl<B: TrackBroker> Worker<B> {
         !self.untold.is_empty()
             || self.drains.iter().any(|drain| is_running(&drain.permit))
             || self.acts.iter().any(|job| is_running(&job.permit))
+            || self.checkpoints.iter().any(|job| is_running(&job.permit))
     }
 
     /// Whether a channel waits for its turn to be read.
     fn has_queued(&self) -> bool {
-        !self.drains.is_empty() || !self.acts.is_empty()
+        !self.drains.is_empty() || !self.acts.is_empty() || !self.checkpoints.is_empty()
     }
 
     /// The deliveries that are held over many turns.
@@ -136,6 +140,7 @@ impl<B: TrackBroker> Worker<B> {
         let mut pause = self.after_telling(before, told, &mut settled, &mut answers);
         pause = pause.max(self.after_settling(settled, &mut answers)).max(self.after_burying(buried, &mut answers));
         pause = pause.max(self.step_drains(&mut answers).await).max(self.step_acts(&mut answers).await);
+        self.step_checkpoint().await;
         fail_point::reached("track.before-acknowledging");
         self.broker.acknowledge(&answers.acknowledge).await;
         for (handle, pause) in answers.give_back {
@@ -236,7 +241,7 @@ impl<B: TrackBroker> Worker<B> {
             let held = held.filter(|_| !deliveries.is_empty());
             self.untold.claims.push(Claim { channel: desk.channel, outcomes, deliveries, held });
         }
-        self.cache.put(desk);
+        self.remember(desk);
     }
 
     fn after_burying(&mut self, buried: Vec<Buried>, answers: &mut Answers) -> Duration {
@@ -298,6 +303,29 @@ impl<B: TrackBroker> Worker<B> {
         self.drains[at].hold(deliveries, enough)
     }
 
+    /// Remembers a channel; where it has come a good way, a checkpoint is to be made of it.
+    fn remember(&mut self, mut desk: Desk) {
+        let has_room = self.checkpoints.len() < checkpoint::WAITING_MAX;
+        if has_room && checkpoint::is_due(&mut desk) && self.checkpoints.iter().all(|job| job.channel != desk.channel) {
+            self.checkpoints.push(CheckpointJob::new(desk.channel));
+        }
+        self.cache.put(desk);
+    }
+
+    /// One step of one checkpoint: nobody waits for it.
+    async fn step_checkpoint(&mut self) {
+        let has_turn = self.checkpoints.first_mut().is_some_and(|job| takes_turn(&mut job.permit, &self.readings));
+        if !has_turn {
+            return;
+        }
+        let mut job = self.checkpoints.remove(0);
+        match job.step(&*self.broker).await {
+            Ok(true) => {}
+            Ok(false) => self.checkpoints.insert(0, job),
+            Err(error) => tracing::debug!(channel = %job.channel, %error, "no checkpoint"),
+        }
+    }
+
     async fn step_drains(&mut self, answers: &mut Answers) -> Duration {
         let readings = &self.readings;
         let has_turn = |drain: &mut Drain| takes_turn(&mut drain.permit, readings);
@@ -343,7 +371,7 @@ impl<B: TrackBroker> Worker<B> {
                 return partition_pause(&error);
             }
         }
-        self.cache.put(desk);
+        self.remember(desk);
         Duration::ZERO
     }
 
@@ -389,7 +417,7 @@ impl<B: TrackBroker> Worker<B> {
                 return partition_pause(&error);
             }
         }
-        self.cache.put(desk);
+        self.remember(desk);
         Duration::ZERO
     }
 }

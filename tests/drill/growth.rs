@@ -13,7 +13,7 @@ use crate::harness::{Flight, Program, eventually, load};
 const MESSAGES: u64 = 8_000;
 /// So many of them before it becomes three.
 const MESSAGES_BEFORE: u64 = 2_000;
-const STREAMS: [&str; 4] = ["ROCKETS", "KV_rockets", "ROCKETS_OUTCOMES", "ROCKETS_DLQ"];
+const STREAMS: [&str; 5] = ["ROCKETS", "KV_rockets", "ROCKETS_OUTCOMES", "ROCKETS_DLQ", "ROCKETS_CHECKPOINTS"];
 
 /// Nothing is lost on the way, and nothing hangs on the first node any more.
 pub async fn holds() {

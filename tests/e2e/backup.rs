@@ -16,7 +16,7 @@ use super::harness::{
 };
 
 /// The streams in the order in which they are saved: what tells of events must not know of any that is not in ROCKETS.
-const STREAMS: [&str; 3] = ["ROCKETS_OUTCOMES", "ROCKETS_DLQ", "ROCKETS"];
+const STREAMS: [&str; 4] = ["ROCKETS_OUTCOMES", "ROCKETS_CHECKPOINTS", "ROCKETS_DLQ", "ROCKETS"];
 
 /// Whether an operator skips a number of this rocket.
 fn is_skipped(rocket: usize) -> bool {
@@ -60,7 +60,7 @@ async fn the_service_comes_back_from_a_backup() {
 
 #[tokio::test]
 async fn the_messages_alone_are_enough() {
-    comes_back_from(&STREAMS[2..]).await;
+    comes_back_from(&STREAMS[3..]).await;
 }
 
 async fn comes_back_from(streams: &[&str]) {
@@ -131,7 +131,7 @@ fn saved(folder: &str) -> Value {
     streams.map(|stream| pick(stream, ["name", "messages", "first_sequence", "last_sequence", "sha256"])).collect()
 }
 
-const ALL_STREAMS: [&str; 4] = ["KV_rockets", "ROCKETS", "ROCKETS_DLQ", "ROCKETS_OUTCOMES"];
+const ALL_STREAMS: [&str; 5] = ["KV_rockets", "ROCKETS", "ROCKETS_CHECKPOINTS", "ROCKETS_DLQ", "ROCKETS_OUTCOMES"];
 
 #[tokio::test]
 async fn what_is_saved_under_load_comes_back_at_a_broker_that_syncs_always() {
@@ -168,7 +168,7 @@ async fn what_is_saved_under_load_comes_back_at_a_broker_that_syncs_always() {
 }
 
 /// Fails unless each stream of the new broker is the lost one's up to some place, and gives how many messages it has.
-async fn is_the_beginning_of(streams: [&str; 4], lost: &Broker, new: &Broker) -> Vec<usize> {
+async fn is_the_beginning_of(streams: [&str; 5], lost: &Broker, new: &Broker) -> Vec<usize> {
     let mut sizes = Vec::new();
     for stream in streams {
         let (mut was, is) = (stored(&lost.client().await, stream).await, stored(&new.client().await, stream).await);

@@ -9,6 +9,7 @@
 mod acknowledgements;
 mod alike;
 mod backup;
+mod checkpoints;
 mod cli;
 #[allow(dead_code, reason = "shared with the drill, which uses all of it")]
 #[path = "../drill/cluster.rs"]
@@ -27,6 +28,7 @@ mod faults_broker;
 mod faults_bucket;
 mod faults_full;
 mod faults_program;
+mod forget;
 mod formats;
 mod gap;
 mod gaps_and_skips;
@@ -48,4 +50,6 @@ mod restart;
 mod scale;
 mod shutdown;
 mod tools;
+mod trim;
 mod trimmed;
+mod upkeep;

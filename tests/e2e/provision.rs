@@ -15,7 +15,7 @@ use super::harness::{Broker, Program};
 /// The partitions of most tests here: few, so that what is printed is short.
 const PARTITIONS: &str = "2";
 
-const STREAMS: [&str; 4] = ["ROCKETS", "ROCKETS_DLQ", "ROCKETS_OUTCOMES", "KV_rockets"];
+const STREAMS: [&str; 5] = ["ROCKETS", "ROCKETS_DLQ", "ROCKETS_OUTCOMES", "ROCKETS_CHECKPOINTS", "KV_rockets"];
 
 /// Runs a subcommand at a broker to its end, and gives its exit code, its output and its log.
 async fn run(subcommand: &str, broker: &Broker) -> (Option<i32>, String, String) {
@@ -71,6 +71,7 @@ async fn init_makes_what_is_missing_and_finds_it_again() {
         "stream ROCKETS",
         "stream ROCKETS_DLQ",
         "stream ROCKETS_OUTCOMES",
+        "stream ROCKETS_CHECKPOINTS",
         "stream KV_rockets",
         "durable rockets-p00",
         "durable rockets-p01",
@@ -86,7 +87,7 @@ async fn init_makes_what_is_missing_and_finds_it_again() {
     assert_eq!(refusals(&broker).await, ["stream ROCKETS_DLQ: is missing", "durable rockets-p01: is missing"]);
     let again = init(&broker).await;
     let made: Vec<_> = again.lines().filter(|line| line.starts_with("made ")).collect();
-    assert_eq!((made.len(), again.lines().count()), (2, 6), "{again}");
+    assert_eq!((made.len(), again.lines().count()), (2, 7), "{again}");
     assert_eq!(init(&broker).await, all("found"));
 }
 
@@ -146,6 +147,7 @@ async fn what_was_changed_by_hand_is_told_field_by_field_and_repaired() {
         changed("stream ROCKETS", &of_stream),
         "found    stream ROCKETS_DLQ\n".to_owned(),
         "found    stream ROCKETS_OUTCOMES\n".to_owned(),
+        "found    stream ROCKETS_CHECKPOINTS\n".to_owned(),
         changed("stream KV_rockets", &of_bucket),
         "found    durable rockets-p00\n".to_owned(),
         changed("durable rockets-p01", &of_durable),
@@ -184,7 +186,7 @@ async fn what_belongs_to_the_operator_is_left_alone() {
     }
     change_durable(&jetstream, "rockets-p00", |config| config.max_ack_pending = 7).await;
     let repaired = init(&broker).await;
-    assert_eq!(repaired.lines().filter(|line| line.starts_with("changed ")).count(), 5, "{repaired}");
+    assert_eq!(repaired.lines().filter(|line| line.starts_with("changed ")).count(), 6, "{repaired}");
     for stream in STREAMS {
         let config = stream_config(&jetstream, stream).await;
         assert_eq!(
@@ -358,5 +360,5 @@ async fn a_broker_set_up_by_hand_with_them_is_accepted() {
     let mut init = Program::of(&["init"]).broker(&broker).start();
     assert_eq!(init.exit().await.code(), Some(0));
     let output = init.output();
-    assert!(output.lines().count() == 20 && output.lines().all(|line| line.starts_with("found ")), "{output}");
+    assert!(output.lines().count() == 21 && output.lines().all(|line| line.starts_with("found ")), "{output}");
 }

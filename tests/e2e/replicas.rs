@@ -8,7 +8,7 @@ use super::harness::broker::server_program;
 use super::harness::program::Start;
 use super::harness::{Program, becomes, eventually};
 
-const STREAMS: [&str; 4] = ["ROCKETS", "ROCKETS_DLQ", "ROCKETS_OUTCOMES", "KV_rockets"];
+const STREAMS: [&str; 5] = ["ROCKETS", "ROCKETS_DLQ", "ROCKETS_OUTCOMES", "ROCKETS_CHECKPOINTS", "KV_rockets"];
 const PARTITIONS: &str = "2";
 
 /// A program at the cluster; without a number of replicas it has the default, 1.

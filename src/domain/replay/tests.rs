@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::super::checkpoint::usable;
 use super::super::testing::{channel, message};
 use super::super::{ArrivedSkip, Kind, MessageTime, Skip, StoredAt};
 use super::*;
@@ -89,8 +90,20 @@ fn skipped_by<'a>(entry: &'a Entry<()>, stream: &[Entry<()>], number: MessageNum
 
 /// Drives a reading to its end in pages of this length, and gives its record and everything that it has told.
 fn drive(goal: Goal, stream: &[Lies], page: usize, room: Room) -> (Record, Vec<Vec<Placed<()>>>) {
+    let (replay, told) = read_from(Vec::new(), goal, stream, page, room);
+    (replay.folds().last().unwrap().state(), told)
+}
+
+/// The same from these checkpoints.
+fn read_from(
+    bases: Vec<Checkpoint>,
+    goal: Goal,
+    stream: &[Lies],
+    page: usize,
+    room: Room,
+) -> (Replay<()>, Vec<Vec<Placed<()>>>) {
     let all = entries(stream);
-    let mut replay = Replay::from_start(goal, room, |()| 1);
+    let mut replay = Replay::from_checkpoints(goal, bases, room, |()| 1);
     let mut told = Vec::new();
     while let Some(wanted) = replay.wanted() {
         let turn = match wanted {
@@ -113,7 +126,18 @@ fn drive(goal: Goal, stream: &[Lies], page: usize, room: Room) -> (Record, Vec<V
             }
         }
     }
-    (replay.folds().last().unwrap().state(), told)
+    (replay, told)
+}
+
+/// The checkpoints that readings of the first so many entries make, in the order of their numbers.
+fn checkpoints(stream: &[Lies], ends: &[usize]) -> Vec<Checkpoint> {
+    let made = ends.iter().zip(1..).filter_map(|(end, place)| {
+        let read = &stream[..(*end).min(stream.len())];
+        let (replay, _) = read_from(Vec::new(), Goal::State, read, 7, Room::READING);
+        let seen = Event { sequence: Sequence(read.len() as u64), ..Event::default() };
+        replay.checkpoint(seen).map(|made| Checkpoint { place, ..made })
+    });
+    usable(made.collect())
 }
 
 /// Each number that was placed once, and by what.
@@ -156,6 +180,26 @@ proptest! {
         prop_assert_eq!(&record, &by_the_contract(&entries(&stream)));
         let last = record.last.map_or(0, |last| last.number.get());
         prop_assert_eq!(places(&told[0]).into_keys().collect::<Vec<_>>(), (1..=last).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn from_checkpoints_a_stream_becomes_the_same(
+        stream in streams(),
+        page in 1..20usize,
+        room in rooms(),
+        ends in proptest::collection::vec(0..60usize, 1..4),
+        since in 0..60u64,
+    ) {
+        let (bases, all) = (checkpoints(&stream, &ends), entries(&stream));
+        for goal in [Goal::State, Goal::Change { since: Sequence(since) }] {
+            let (replay, told) = read_from(bases.clone(), goal, &stream, page, room);
+            prop_assert_eq!(replay.folds().last().unwrap().state(), by_the_contract(&all));
+            let is_wrong = |base: &Checkpoint| all.iter().filter_map(Entry::message).any(|it| base.is_made_wrong_by(it));
+            prop_assert!(replay.wrong_checkpoints().iter().all(is_wrong));
+            prop_assert_eq!(replay.base(), bases.iter().rfind(|base| !is_wrong(base)));
+            let through = replay.base().map_or(0, Checkpoint::through);
+            prop_assert!(places(told.last().unwrap()).into_keys().all(|number| number > through));
+        }
     }
 
     #[test]

@@ -10,9 +10,9 @@ use warp::http::Method;
 
 use super::super::public::PublicRocket;
 use super::super::routes::{methods, no_channel, query};
-use super::{Histories, HistoryRequest};
+use super::{Histories, HistoryRequest, Moment, Then};
 use crate::broker::{Broker, BrokerError};
-use crate::domain::Channel;
+use crate::domain::{Channel, MessageNumber};
 use crate::http::asker::{Asker, Unanswered};
 use crate::http::{Answer, Routes, is_read};
 use crate::logging::Limit;
@@ -80,12 +80,19 @@ impl Desk {
         let answer = match request {
             HistoryRequest::Page(request) => {
                 let page = self.histories.page(channel, &request).await?;
-                page.map(|page| Answer::page(&page.rows, page.next_cursor))
+                page.map(|page| {
+                    let trimmed_through = page.trimmed_through.map(MessageNumber::get);
+                    Answer::page(&page.rows, page.next_cursor).trimmed_through(trimmed_through)
+                })
             }
-            HistoryRequest::At(moment) => {
-                let rocket = self.histories.rocket_at(channel, moment).await?;
-                rocket.map(|entry| Answer::ok(&PublicRocket::from(&entry)))
-            }
+            HistoryRequest::At(moment) => match self.histories.rocket_at(channel, moment).await? {
+                Then::Rocket(entry) => Some(Answer::ok(&PublicRocket::from(&*entry))),
+                Then::NotLaunched => None,
+                Then::Trimmed => Some(Answer::gone(match moment {
+                    Moment::Number(number) => format!("number {number} was trimmed"),
+                    Moment::Time(_) => "at: what the rocket was then was trimmed".to_owned(),
+                })),
+            },
         };
         Ok(answer.unwrap_or_else(|| Answer::not_found("rocket")))
     }

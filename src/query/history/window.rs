@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::domain::{Acts, Arrival, Message, MessageNumber, MessageTime, Placed, Record, Sequence};
+use crate::domain::{Acts, Arrival, Checkpoint, Message, MessageNumber, MessageTime, Placed, Record, Sequence};
 
 /// Which numbers are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,10 +127,19 @@ impl Step {
     }
 }
 
+impl Wanted {
+    /// The lowest number that is shown if this is the highest.
+    pub fn lowest_below(self, highest: u64) -> u64 {
+        let shown = u64::try_from(self.limit).unwrap_or(u64::MAX);
+        self.from.max(highest.min(self.until).saturating_sub(shown).saturating_add(1))
+    }
+}
+
 impl Window {
-    /// A window before which nothing has gone by yet.
-    pub fn new(wanted: Wanted) -> Self {
-        Self { wanted, before: Record::default(), steps: VecDeque::new(), count: 0, passed: 0 }
+    /// A window before which nothing has gone by yet, but for what a checkpoint has passed.
+    pub fn behind(base: Option<&Checkpoint>, wanted: Wanted) -> Self {
+        let (before, passed) = (base.map(|base| base.record.clone()), base.map_or(0, Checkpoint::through));
+        Self { wanted, before: before.unwrap_or_default(), steps: VecDeque::new(), count: 0, passed }
     }
 
     /// Lets the next step go by.
@@ -215,7 +224,7 @@ mod tests {
 
     fn rows(wanted: (u64, u64, usize), steps: Vec<Step>) -> Vec<Row> {
         let (from, until, limit) = wanted;
-        let mut window = Window::new(Wanted { from, until, limit });
+        let mut window = Window::behind(None, Wanted { from, until, limit });
         steps.into_iter().for_each(|step| window.pass(step));
         let (mut record, steps) = window.into_steps();
         steps.into_iter().flat_map(|step| rows_of(channel(), &mut record, step, |_, _| None)).collect()
@@ -234,7 +243,7 @@ mod tests {
         assert_eq!(shown(&rows((1, 3, 2), steps())), [(2, 501), (3, 502)]);
         assert_eq!(shown(&rows((3, 4, 2), steps())), [(3, 502), (4, 503)]);
         assert_eq!(shown(&rows((7, 9, 3), steps())), []);
-        let mut window = Window::new(Wanted { from: 1, until: 4, limit: 0 });
+        let mut window = Window::behind(None, Wanted { from: 1, until: 4, limit: 0 });
         steps().into_iter().for_each(|step| window.pass(step));
         assert_eq!((window.passed(), window.into_steps().0.next_number()), (6, MessageNumber::new(5)));
     }

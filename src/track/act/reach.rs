@@ -7,7 +7,7 @@ use crate::broker::{BrokerError, TrackBroker};
 use crate::domain::bounds::bounds;
 use crate::domain::outcome::{LATE, Since};
 use crate::domain::shortfall::Base;
-use crate::domain::{Acts, Became, Event, MessageNumber, Owed, Record, Shortfall, shortfall};
+use crate::domain::{Acts, Became, Checkpoint, Event, MessageNumber, Owed, Record, Sequence, Shortfall, shortfall};
 
 /// What a fold lacks to take the place of the record.
 pub(super) enum Lacks {
@@ -52,16 +52,30 @@ impl Running {
     }
 
     /// The acts that change what lies before the record from which the fold has gone on: they cannot be followed.
-    pub(super) fn acts_out_of_reach(&self) -> BTreeSet<Event> {
-        match self.only_from {
-            Some(Since { acts, passed }) => self.reading.replay.acts().touching(acts, passed).collect(),
-            None => BTreeSet::new(),
-        }
+    fn acts_before_the_record(&self) -> impl Iterator<Item = Event> {
+        let Since { acts, passed } = self.only_from.unwrap_or(Since { acts: Sequence(u64::MAX), passed: 0 });
+        self.reading.replay.acts().touching(acts, passed).collect::<Vec<_>>().into_iter()
     }
 
-    /// Whether there is nothing to write: all acts that are new cannot be followed, and nothing else has changed.
+    /// All acts that cannot be followed: these, and those that change what was trimmed.
+    pub(super) fn acts_out_of_reach(&self) -> BTreeSet<Event> {
+        let (acts, trimmed) = (self.reading.replay.acts(), self.trimmed_through());
+        self.acts_before_the_record().chain(acts.touching(self.changes.acts(), trimmed)).collect()
+    }
+
+    /// What the log lacks of what was trimmed, if it was.
+    pub(super) fn trimmed(&self) -> Option<Shortfall> {
+        MessageNumber::new(self.trimmed_through()).map(Shortfall::Trimmed)
+    }
+
+    fn trimmed_through(&self) -> u64 {
+        self.reading.replay.base().filter(|base| base.is_trimmed).map_or(0, Checkpoint::through)
+    }
+
+    /// Whether there is nothing to write: all acts that are new cannot be followed, and nothing else has changed. An act
+    /// that changes what was trimmed counts as followed: it fails from then on, whoever folds the channel.
     pub(super) fn changes_nothing(&self, folded: &Record, written: &Record) -> bool {
-        let out_of_reach = self.acts_out_of_reach();
+        let out_of_reach: BTreeSet<_> = self.acts_before_the_record().collect();
         let is_followed = |act: &Event| !out_of_reach.contains(act);
         let acts = match self.reading.replay.acts().after(written.acts).any(|act| is_followed(&act)) {
             true => folded.acts,

@@ -100,7 +100,7 @@ impl Both {
         let refusal = self.random.pick(&[None, Some(Refusal::Exploded)]);
         let placed = (0..self.random.below(4)).map(|_| (self.event(1_000), refusal)).collect();
         let since = self.random.pick(&[None, Some(Since { acts: Sequence(7), passed: 3 })]);
-        let owed = Owed { placed, since };
+        let owed = Owed { placed, since, forgotten: None };
         let real = self.real.write(&channel, record.clone(), &owed, expected).await;
         let model = self.model.write(&channel, record, &owed, expected).await;
         assert_eq!(real, model, "write over {expected}, where {there} is");

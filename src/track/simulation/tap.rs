@@ -15,7 +15,7 @@ use crate::broker::letter_box::LetterPage;
 use crate::broker::read_back::Page;
 use crate::broker::store::Versioned;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Delivery, LogReader, Stored, TrackBroker};
-use crate::domain::{Aside, Channel, Event, Outcome, Owed, Sequence};
+use crate::domain::{Aside, Channel, Checkpoint, Event, Outcome, Owed, Sequence};
 use crate::track::model::{Model, Sight};
 
 /// The world, shared by the workers and by what drives them, one at a time.
@@ -172,6 +172,10 @@ impl LogReader for Tap {
     async fn last_of(&self, channel: &Channel) -> Result<Option<Sequence>, BrokerError> {
         self.read(|world| world.model.last_of(channel)).await
     }
+
+    async fn checkpoints(&self, channel: &Channel) -> Result<Vec<Checkpoint>, BrokerError> {
+        self.read(|world| world.model.checkpoints(channel)).await
+    }
 }
 
 impl TrackBroker for Tap {
@@ -241,6 +245,22 @@ impl TrackBroker for Tap {
             Ok(())
         };
         self.change(remove, || UnderWay::Removal(id)).await
+    }
+
+    async fn store_checkpoint(&self, channel: &Channel, checkpoint: &Checkpoint) -> Result<(), BrokerError> {
+        let store = |world: &mut World| {
+            world.model.store_checkpoint(channel, checkpoint);
+            Ok(())
+        };
+        self.change(store, || UnderWay::Checkpoint(*channel, Box::new(checkpoint.clone()))).await
+    }
+
+    async fn remove_checkpoint(&self, place: u64) -> Result<(), BrokerError> {
+        let remove = |world: &mut World| {
+            world.model.remove_checkpoint(place);
+            Ok(())
+        };
+        self.change(remove, || UnderWay::CheckpointRemoval(place)).await
     }
 
     async fn acknowledge(&self, handles: &[AckHandle]) {

@@ -13,7 +13,7 @@ use super::random::Random;
 use super::script::{Line, Said, Script};
 use super::weather::Weather;
 use crate::broker::{BrokerError, DeadLetter, Delivery, Reason, Stored};
-use crate::domain::{Channel, Outcome, Owed, Sequence};
+use crate::domain::{Channel, Checkpoint, Outcome, Owed, Sequence};
 use crate::track::model::{Model, Sight};
 
 /// Deliveries of a calm batch.
@@ -66,6 +66,8 @@ pub enum UnderWay {
     Outcomes(Vec<Outcome>),
     Letter { stored: Stored, reason: Reason, error: String, after_acts: Sequence },
     Removal(u64),
+    Checkpoint(Channel, Box<Checkpoint>),
+    CheckpointRemoval(u64),
 }
 
 /// What goes wrong with one call.
@@ -314,6 +316,8 @@ impl World {
                 self.bury(&DeadLetter { stored: &stored, reason, error, after_acts });
             }
             UnderWay::Removal(id) => self.remove_letter(id),
+            UnderWay::Checkpoint(channel, checkpoint) => self.model.store_checkpoint(&channel, &checkpoint),
+            UnderWay::CheckpointRemoval(place) => self.model.remove_checkpoint(place),
         }
     }
 

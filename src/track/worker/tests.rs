@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::testing::{ModelBroker, payload};
 use super::*;
-use crate::domain::{MessageNumber, Owed, Record};
+use crate::domain::{Checkpoint, Forgotten, MessageNumber, Owed, Record};
 use crate::replay::readings;
 
 fn channel(number: u8) -> Channel {
@@ -431,5 +431,71 @@ fn a_channel_that_takes_a_newer_program_waits_for_it_and_holds_up_nobody() {
         assert_eq!(broker.record(channel(0)), expected(40, channel(0)));
         assert_eq!((broker.unacknowledged(), broker.letters().len()), (Vec::new(), 8));
         assert!(newer.iter().all(|event| broker.state().became(*event).is_some()));
+    });
+}
+
+#[test]
+fn a_correction_is_followed_from_the_last_checkpoint_before_it() {
+    run(async {
+        let (broker, of) = (ModelBroker::default(), channel(0));
+        let mut one = worker(&broker);
+        for tens in 0..10 {
+            let messages: Vec<_> = (1..=10).map(|number| broker.publish(of, 10 * tens + number)).collect();
+            work_until_idle(&mut one, broker.deliver(messages)).await;
+        }
+        let through = || broker.state().model.checkpoints(&of).iter().map(Checkpoint::through).collect::<Vec<_>>();
+        assert_eq!(through(), [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]);
+        let speed = || broker.record(of).rocket.unwrap().speed;
+        let before = speed();
+        let pages_of = async |number: u64| {
+            let (correction, read) = (broker.correct(of, number), broker.state().pages_read);
+            work_until_idle(&mut worker(&broker), broker.deliver([correction])).await;
+            assert_eq!(broker.state().became(correction), Some(&Became::Processed), "{number}");
+            broker.state().pages_read - read
+        };
+        let (late, early) = (pages_of(95).await, pages_of(5).await);
+        assert_eq!(speed(), before + 2 * 1_000);
+        assert!(late < 12 && early > 30, "pages read: {late} and {early}");
+        assert!(through().iter().all(|through| *through >= 100), "wrong ones are removed: {:?}", through());
+        // Other numbers give another one; what it says is what the log says.
+        let messages: Vec<_> = (101..=120).map(|number| broker.publish(of, number)).collect();
+        work_until_idle(&mut one, broker.deliver(messages)).await;
+        let last = broker.state().model.checkpoints(&of).pop().unwrap();
+        assert_eq!(Record { acts: last.record.acts, ..broker.record(of) }, last.record);
+        assert_eq!((last.through(), last.from), (120, Sequence(123)));
+    });
+}
+
+#[test]
+fn what_is_held_of_a_forgotten_channel_is_not_taken_up() {
+    run(async {
+        let (broker, of) = (ModelBroker::default(), channel(0));
+        let mut one = worker(&broker);
+        let publish = |numbers: &[u64]| numbers.iter().map(|at| broker.publish(of, *at)).collect::<Vec<_>>();
+        let first = publish(&[1, 2, 3, 4, 5, 7, 8]);
+        work_until_idle(&mut one, broker.deliver(first)).await;
+        let on_their_way = publish(&[9, 10]);
+        let skip = broker.skip(of, 8);
+        let last = Forgotten::Through(broker.state().model.deliver(skip).stored.event());
+
+        broker.state().model.forget(&of, Forgotten::UnderWay);
+        work_until_idle(&mut one, broker.deliver(on_their_way.iter().copied().chain([skip]))).await;
+        assert_eq!(broker.unacknowledged(), [on_their_way[0], on_their_way[1], skip], "they come again");
+        assert_eq!(broker.record(of), Record::default());
+
+        broker.state().model.forget(&of, last);
+        for delivery in on_their_way.into_iter().chain([skip]) {
+            work_until_idle(&mut one, broker.deliver([delivery])).await;
+        }
+        assert_eq!((broker.unacknowledged(), broker.record(of)), (vec![], Record::default()));
+
+        let second = publish(&[2, 1, 3, 4, 5, 6]);
+        work_until_idle(&mut one, broker.deliver(second)).await;
+        assert_eq!(broker.record(of), expected(6, of), "7 and 8 were of the first life");
+        let correction = broker.correct(of, 5);
+        work_until_idle(&mut one, broker.deliver([correction])).await;
+        assert_eq!(broker.state().became(correction), Some(&Became::Processed));
+        let held = broker.load_latest(&of).await.unwrap();
+        assert_eq!(held.owed, Owed { forgotten: Some(last), ..Owed::default() }, "it is taken over by every record");
     });
 }

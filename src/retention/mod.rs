@@ -1,0 +1,132 @@
+//! What becomes of the log in time: what was applied and is old enough goes, as `rockets trim` or `retention.keep` says.
+//!
+//! `[log] ▸` [`plan`] (of each channel a checkpoint at the age that is kept, stored first) `▸` [`mod@sweep`] (what goes: the
+//! log's head at once, and what lies behind a message that stays one by one) `▸ broker/trim`
+//!
+//! [`mod@forget`] is the other way in which messages go: all of one channel, at once.
+//!
+//! Everything that is needed to go on stays: what waits behind a gap, what no tracker has taken up, what is not older than
+//! asked. Two trims at once do no harm: each removes only what lies behind a checkpoint that was stored before.
+
+pub mod forget;
+pub mod plan;
+pub mod sweep;
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use crate::broker::read_back::read_partition;
+use crate::broker::store::Store;
+use crate::broker::topology::partition_of;
+use crate::broker::trim::{extent, remove_letters_before, remove_outcomes_before};
+use crate::broker::{Broker, BrokerError, NatsLog};
+use crate::domain::{Channel, Sequence, StoredAt};
+use plan::{Plan, plan};
+use sweep::Sweep;
+
+/// What is to be trimmed.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    /// What is not older than this stays.
+    pub keep: Duration,
+    /// A channel of which nothing is older than what is kept and this is left alone: so it is not read for every few of
+    /// its messages.
+    pub slack: Duration,
+    /// Only this channel.
+    pub channel: Option<Channel>,
+    /// Whether nothing is to be changed.
+    pub dry_run: bool,
+}
+
+/// Messages that go, and their bytes without subjects, headers and what the broker adds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// How many.
+    pub messages: u64,
+    /// Bytes of their bodies.
+    pub bytes: u64,
+}
+
+impl Amount {
+    fn add(&mut self, bytes: usize) {
+        self.messages += 1;
+        self.bytes += bytes as u64;
+    }
+}
+
+/// What went, or would go: of each channel, by the token of its subject.
+pub type Trimmed = BTreeMap<String, Amount>;
+
+/// Trims the log of a stream of so many partitions.
+pub async fn trim(broker: &Broker, partitions: u16, order: Order) -> Result<Trimmed, BrokerError> {
+    let now = StoredAt::from(OffsetDateTime::now_utc());
+    let cut = before(now, order.keep);
+    let channels = match order.channel {
+        Some(channel) => vec![channel],
+        None => old_channels(broker, partitions, cut, before(cut, order.slack)).await?,
+    };
+    let plans = plans(broker, partitions, &channels, cut, order.dry_run).await?;
+    let sweep = Sweep { broker, cut, plans, dry_run: order.dry_run };
+    let trimmed = match order.channel {
+        Some(channel) => sweep.channel(partition_of(&channel, partitions), &channel).await?,
+        None => sweep.all(partitions).await?,
+    };
+    if !order.dry_run {
+        remove_outcomes_before(broker, extent(broker).await?.first).await?;
+    }
+    Ok(trimmed)
+}
+
+/// Removes dead letters that are older than this; tells how many there were.
+pub async fn trim_dead_letters(broker: &Broker, keep: Duration) -> Result<u64, BrokerError> {
+    remove_letters_before(broker, before(OffsetDateTime::now_utc().into(), keep)).await
+}
+
+fn before(time: StoredAt, by: Duration) -> StoredAt {
+    StoredAt(time.0.saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+}
+
+/// The channels that have a message that is older than this, as far as the log goes back behind the cut.
+async fn old_channels(
+    broker: &Broker,
+    partitions: u16,
+    cut: StoredAt,
+    older_than: StoredAt,
+) -> Result<Vec<Channel>, BrokerError> {
+    let mut channels = Vec::new();
+    for partition in 0..partitions {
+        let (mut oldest, mut next) = (HashMap::new(), Some(Sequence(1)));
+        while let Some(from) = next {
+            let page = read_partition(broker, partition, from).await?;
+            let is_young = page.messages.last().is_none_or(|last| StoredAt::from(last.time) >= cut);
+            for stored in page.messages {
+                if let Some(channel) = Channel::from_token(&stored.channel_token) {
+                    oldest.entry(channel).or_insert(StoredAt::from(stored.time));
+                }
+            }
+            next = page.next.filter(|_| !is_young);
+        }
+        let old = oldest.into_iter().filter(|(_, oldest)| *oldest < older_than);
+        channels.extend(old.map(|(channel, _)| channel));
+    }
+    Ok(channels)
+}
+
+async fn plans(
+    broker: &Broker,
+    partitions: u16,
+    channels: &[Channel],
+    cut: StoredAt,
+    dry_run: bool,
+) -> Result<HashMap<Channel, Plan>, BrokerError> {
+    let (mut plans, store) = (HashMap::new(), Store::new(broker).await?);
+    for channel in channels {
+        let log = NatsLog { broker, partition: partition_of(channel, partitions) };
+        if let Some(plan) = plan(&log, &store, channel, cut, dry_run).await? {
+            plans.insert(*channel, plan);
+        }
+    }
+    Ok(plans)
+}

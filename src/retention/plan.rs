@@ -1,0 +1,143 @@
+//! Up to which number a channel can be trimmed, and the checkpoint that makes it possible.
+//!
+//! The checkpoint stands at the age that is kept, not at the last number: what is younger can still be looked at and
+//! corrected. It is made like any other, by a reading of the log that has everything of which the record knows.
+
+use crate::broker::checkpoints::{remove_checkpoint, store};
+use crate::broker::store::Store;
+use crate::broker::{BrokerError, LogReader as _, NatsLog};
+use crate::domain::checkpoint::trimmed_through;
+use crate::domain::shortfall::Base;
+use crate::domain::{
+    Acts, Channel, Checkpoint, Entry, Goal, MessageNumber, Placed, Record, Replay, Sequence, StoredAt, Turn, shortfall,
+};
+use crate::replay::ChannelReplay;
+
+/// What may go of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Messages up to this number.
+    pub through: u64,
+    /// Overrides up to this place of such numbers: they are folded in.
+    pub acts: Sequence,
+}
+
+/// The record after the last number that took its place before a time.
+struct AtCut {
+    cut: StoredAt,
+    /// It does not go beyond this.
+    last: MessageNumber,
+    record: Record,
+    is_over: bool,
+}
+
+/// Stores the checkpoint that is needed, unless nothing is to be changed; none where nothing may go.
+pub async fn plan(
+    log: &NatsLog<'_>,
+    records: &Store,
+    channel: &Channel,
+    cut: StoredAt,
+    dry_run: bool,
+) -> Result<Option<Plan>, BrokerError> {
+    let held = records.load_latest(channel).await?;
+    let written = held.record.and_then(|bytes| Record::from_bytes(&bytes).ok());
+    // What overrides have changed must be told first: it is found out by reading.
+    let Some(written) = written.filter(|_| held.owed.since.is_none()) else { return Ok(None) };
+    let Some(last) = written.last.as_ref().map(|last| last.number) else { return Ok(None) };
+    let mut bases = log.checkpoints(channel).await?;
+    let before = bases.first().filter(|base| base.is_trimmed).map(of_checkpoint);
+    bases.retain(|base| base.is_trimmed || base.seen.stored_at < cut);
+    let mut reading = ChannelReplay::of_what_they_say(*channel, Goal::State, bases.clone());
+    let mut at_cut = AtCut::begin(&reading.replay, cut, last);
+    while let Some(read) = reading.step(log).await? {
+        match read.turn {
+            Turn::StartOver => at_cut = AtCut::begin(&reading.replay, cut, last),
+            Turn::Placed(placed) => at_cut.take(placed.into_iter().flatten(), &reading.replay.acts()),
+        }
+    }
+    let Some(made) = complete(log, &reading, &written).await? else { return Ok(before) };
+    let through = at_cut.record.last.as_ref().map_or(0, |last| last.number.get());
+    if through <= trimmed_through(&bases) {
+        return Ok(before);
+    }
+    let record = Record { acts: made.record.acts, ..at_cut.record };
+    let from = first_behind(log, channel, &reading.replay, through).await?;
+    let from = from.unwrap_or(Sequence(made.seen.sequence.0 + 1));
+    let checkpoint = Checkpoint { record, from, seen: made.seen, is_trimmed: true, place: 0 };
+    if !dry_run {
+        let place = store(log.broker, channel, &checkpoint).await?;
+        // Of a channel that was forgotten meanwhile it says nothing.
+        let now = records.load_latest(channel).await?;
+        if now.record.is_none() || now.owed.forgotten != held.owed.forgotten {
+            remove_checkpoint(log.broker, place).await?;
+            return Ok(None);
+        }
+    }
+    Ok(Some(of_checkpoint(&checkpoint)))
+}
+
+fn of_checkpoint(checkpoint: &Checkpoint) -> Plan {
+    Plan { through: checkpoint.through(), acts: checkpoint.record.acts }
+}
+
+/// The checkpoint after the last number, if the log has everything of which the record knew, and every override in it was
+/// followed.
+async fn complete(
+    log: &NatsLog<'_>,
+    reading: &ChannelReplay<usize>,
+    written: &Record,
+) -> Result<Option<Checkpoint>, BrokerError> {
+    let Some(made) = reading.checkpoint() else { return Ok(None) };
+    let (folded, acts) = (reading.replay.folds().last().map(|fold| fold.state()), reading.replay.acts());
+    let lacks = |is_whole| shortfall(written, folded.as_ref()?, &acts, Base::Log { is_whole });
+    let has_all = lacks(false).is_none() || (log.is_whole().await? && lacks(true).is_none());
+    Ok(Some(made).filter(|made| has_all && made.record.acts <= written.acts))
+}
+
+/// Where the first message lies whose number is higher.
+async fn first_behind(
+    log: &NatsLog<'_>,
+    channel: &Channel,
+    replay: &Replay<usize>,
+    through: u64,
+) -> Result<Option<Sequence>, BrokerError> {
+    let mut next = Some(replay.first_place());
+    while let Some(from) = next {
+        let page = log.read_back(channel, from).await?;
+        let entries = page.messages.iter().filter_map(|stored| stored.read_light());
+        let is_behind = |entry: &Entry<usize>| entry.message().is_some_and(|it| it.message.number.get() > through);
+        if let Some(first) = entries.into_iter().find(is_behind) {
+            return Ok(Some(first.sequence()));
+        }
+        next = page.next;
+    }
+    Ok(None)
+}
+
+impl AtCut {
+    fn begin(replay: &Replay<usize>, cut: StoredAt, last: MessageNumber) -> Self {
+        let record = replay.base().map_or_else(Record::default, |base| base.record.clone());
+        Self { cut, last, record, is_over: false }
+    }
+
+    fn take(&mut self, placed: impl Iterator<Item = Placed<usize>>, acts: &Acts) {
+        for placed in placed {
+            let (last, stored_at) = match &placed {
+                Placed::Message(arrival, _) => (arrival.message.number, Some(arrival.stored_at)),
+                Placed::Skipped { last, by, .. } => (*last, acts.event_of_skip(*by).map(|event| event.stored_at)),
+            };
+            self.is_over |= last > self.last || stored_at.is_none_or(|stored_at| stored_at >= self.cut);
+            if self.is_over {
+                return;
+            }
+            match placed {
+                Placed::Message(arrival, _) => drop(self.record.place(&arrival.message).is_ok()),
+                Placed::Skipped { last, by, .. } => {
+                    if let Some(skip) = acts.skip_at(by) {
+                        self.record.skip(last, &skip.time);
+                    }
+                }
+            }
+        }
+    }
+}

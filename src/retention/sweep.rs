@@ -1,0 +1,167 @@
+//! Takes out of the log what may go: its head with one purge, and what lies behind a message that stays one by one, because
+//! a purge by subject costs the server more the longer the log is.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use super::plan::Plan;
+use super::{Amount, Trimmed};
+use crate::broker::progress::acknowledged_through;
+use crate::broker::read_back::{Page, read_back, read_partition};
+use crate::broker::trim::{extent, remove_head, remove_head_of, remove_messages};
+use crate::broker::{Broker, BrokerError, Stored};
+use crate::domain::{Channel, Entry, Sequence, StoredAt};
+
+/// What may go.
+pub struct Sweep<'a> {
+    /// The connection.
+    pub broker: &'a Broker,
+    /// What is not older stays.
+    pub cut: StoredAt,
+    /// What may go of each channel; of the others nothing.
+    pub plans: HashMap<Channel, Plan>,
+    /// Whether nothing is to be changed.
+    pub dry_run: bool,
+}
+
+/// Whose messages are gone through.
+#[derive(Clone, Copy)]
+struct Whose<'a> {
+    partition: u16,
+    /// Of one channel; else all of the partition.
+    channel: Option<&'a Channel>,
+    /// Up to where all messages were taken up.
+    floor: Sequence,
+}
+
+impl Sweep<'_> {
+    /// Sweeps the whole log.
+    pub async fn all(&self, partitions: u16) -> Result<Trimmed, BrokerError> {
+        let mut parts = Vec::new();
+        // Before anything is looked at: what comes later stays.
+        let mut head = Sequence(extent(self.broker).await?.last.0 + 1);
+        for partition in 0..partitions {
+            let floor = acknowledged_through(self.broker, partition).await?;
+            parts.push(Whose { partition, channel: None, floor });
+        }
+        for part in &parts {
+            head = head.min(self.first_that_stays(*part, head).await?);
+        }
+        let mut trimmed = Trimmed::new();
+        for part in &parts {
+            self.count(*part, head, &mut trimmed).await?;
+        }
+        if !self.dry_run {
+            remove_head(self.broker, head).await?;
+        }
+        for part in parts {
+            self.remove_behind(part, head, &mut trimmed).await?;
+        }
+        Ok(trimmed)
+    }
+
+    /// Sweeps one channel.
+    pub async fn channel(&self, partition: u16, channel: &Channel) -> Result<Trimmed, BrokerError> {
+        let floor = acknowledged_through(self.broker, partition).await?;
+        let (whose, end) = (Whose { partition, channel: Some(channel), floor }, extent(self.broker).await?.last);
+        let head = self.first_that_stays(whose, Sequence(end.0 + 1)).await?;
+        let mut trimmed = Trimmed::new();
+        self.count(whose, head, &mut trimmed).await?;
+        if !self.dry_run && !trimmed.is_empty() {
+            remove_head_of(self.broker, partition, channel, head).await?;
+        }
+        self.remove_behind(whose, head, &mut trimmed).await?;
+        Ok(trimmed)
+    }
+
+    /// Where the first message lies that stays, before this place.
+    async fn first_that_stays(&self, whose: Whose<'_>, end: Sequence) -> Result<Sequence, BrokerError> {
+        let mut first = end;
+        self.walk(whose, Sequence(1), |page| match page.iter().find(|stored| !self.goes(stored, whose)) {
+            Some(stays) => {
+                first = end.min(stays.sequence);
+                ControlFlow::Break(())
+            }
+            None => ControlFlow::Continue(()),
+        })
+        .await?;
+        Ok(first)
+    }
+
+    /// Counts what goes before this place.
+    async fn count(&self, whose: Whose<'_>, end: Sequence, trimmed: &mut Trimmed) -> Result<(), BrokerError> {
+        self.walk(whose, Sequence(1), |page| {
+            let before: Vec<_> = page.iter().take_while(|stored| stored.sequence < end).collect();
+            before.iter().for_each(|stored| note(trimmed, stored));
+            if before.len() < page.len() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+        .await
+    }
+
+    /// Removes one by one what goes from this place on.
+    async fn remove_behind(&self, whose: Whose<'_>, from: Sequence, trimmed: &mut Trimmed) -> Result<(), BrokerError> {
+        let mut next = Some(from);
+        while let Some(from) = next {
+            let page = self.page(whose, from).await?;
+            let gone: Vec<_> = page.messages.iter().filter(|stored| self.goes(stored, whose)).collect();
+            gone.iter().for_each(|stored| note(trimmed, stored));
+            if !self.dry_run {
+                let places: Vec<_> = gone.iter().map(|stored| stored.sequence).collect();
+                remove_messages(self.broker, &places).await?;
+            }
+            next = page.next.filter(|_| self.is_old(&page.messages));
+        }
+        Ok(())
+    }
+
+    /// Goes through the messages from a place on, as far as they are old enough.
+    async fn walk(
+        &self,
+        whose: Whose<'_>,
+        from: Sequence,
+        mut see: impl FnMut(&[Stored]) -> ControlFlow<()>,
+    ) -> Result<(), BrokerError> {
+        let mut next = Some(from);
+        while let Some(from) = next {
+            let page = self.page(whose, from).await?;
+            if see(&page.messages).is_break() {
+                break;
+            }
+            next = page.next.filter(|_| self.is_old(&page.messages));
+        }
+        Ok(())
+    }
+
+    async fn page(&self, whose: Whose<'_>, from: Sequence) -> Result<Page, BrokerError> {
+        match whose.channel {
+            Some(channel) => read_back(self.broker, whose.partition, channel, from).await,
+            None => read_partition(self.broker, whose.partition, from).await,
+        }
+    }
+
+    /// Whether what comes behind these may still be old enough.
+    fn is_old(&self, messages: &[Stored]) -> bool {
+        messages.last().is_some_and(|last| StoredAt::from(last.time) < self.cut)
+    }
+
+    /// Whether a message may go. What cannot be read is a dead letter, and has no number.
+    fn goes(&self, stored: &Stored, whose: Whose<'_>) -> bool {
+        if StoredAt::from(stored.time) >= self.cut || stored.sequence > whose.floor {
+            return false;
+        }
+        let Some(entry) = stored.read_light() else { return true };
+        let Some(plan) = self.plans.get(&entry.channel()) else { return false };
+        match &entry {
+            Entry::Message(arrival) => {
+                let is_known = !arrival.corrects || arrival.sequence <= plan.acts;
+                is_known && arrival.message.number.get() <= plan.through
+            }
+            Entry::Skip(arrived) => arrived.sequence <= plan.acts && arrived.skip.up_to.get() <= plan.through,
+        }
+    }
+}
+
+fn note(trimmed: &mut Trimmed, stored: &Stored) {
+    let amount: &mut Amount = trimmed.entry(stored.channel_token.clone()).or_default();
+    amount.add(stored.payload.len());
+}

@@ -1,0 +1,86 @@
+//! Makes a checkpoint of a channel that has come a good way since its last one: reads on from that one, a page a step, so
+//! that the cost of all checkpoints together grows with the channel and no faster.
+//!
+//! Nothing is held for it and nothing waits for it: where a reading is not complete, or the log has less than the record,
+//! there is no checkpoint, and the channel is looked at again when it has come further.
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::desk::Desk;
+use crate::broker::{BrokerError, TrackBroker};
+use crate::domain::shortfall::Base;
+use crate::domain::{Channel, Checkpoint, Goal, Record, shortfall};
+use crate::replay::ChannelReplay;
+
+/// Numbers between two checkpoints of a channel. So many messages are read in some tens of milliseconds.
+pub const NUMBERS_APART: u64 = if cfg!(test) { 8 } else { 10_000 };
+/// Channels of one partition that wait for a checkpoint; further ones are looked at when they have come further.
+pub const WAITING_MAX: usize = 256;
+
+/// One channel that is read for a checkpoint.
+pub struct CheckpointJob {
+    /// The channel.
+    pub channel: Channel,
+    /// Without it nothing is read.
+    pub permit: Option<OwnedSemaphorePermit>,
+    running: Option<Running>,
+}
+
+struct Running {
+    reading: ChannelReplay<usize>,
+    /// The record before the reading began: the log has all that it knows of.
+    written: Record,
+}
+
+/// Whether a channel has come far enough to look for its last checkpoint; notes that it was looked at.
+pub fn is_due(desk: &mut Desk) -> bool {
+    let Some(known) = &desk.known else { return false };
+    let stretch = known.record.last.as_ref().map_or(0, |last| last.number.get()) / NUMBERS_APART;
+    std::mem::replace(&mut desk.checkpointed, stretch) < stretch
+}
+
+impl CheckpointJob {
+    /// A job for a channel.
+    pub fn new(channel: Channel) -> Self {
+        Self { channel, permit: None, running: None }
+    }
+
+    /// Reads one page; at the end of the channel stores the checkpoint. Tells whether it is done.
+    pub async fn step(&mut self, broker: &impl TrackBroker) -> Result<bool, BrokerError> {
+        let Some(Running { reading, .. }) = &mut self.running else { return self.begin(broker).await };
+        if reading.step(broker).await?.is_some() {
+            return Ok(false);
+        }
+        for wrong in reading.replay.wrong_checkpoints() {
+            broker.remove_checkpoint(wrong.place).await?;
+        }
+        if let Some(made) = self.made(broker).await? {
+            broker.store_checkpoint(&self.channel, &made).await?;
+            tracing::debug!(channel = %self.channel, through = made.through(), "checkpoint stored");
+        }
+        Ok(true)
+    }
+
+    async fn begin(&mut self, broker: &impl TrackBroker) -> Result<bool, BrokerError> {
+        let held = broker.load_latest(&self.channel).await?;
+        let Some(written) = held.record.and_then(|bytes| Record::from_bytes(&bytes).ok()) else { return Ok(true) };
+        let bases = broker.checkpoints(&self.channel).await?;
+        let through = bases.last().map_or(0, Checkpoint::through);
+        let is_due = written.last.as_ref().is_some_and(|last| last.number.get() >= through + NUMBERS_APART);
+        let reading = ChannelReplay::of_what_they_say(self.channel, Goal::State, bases);
+        self.running = is_due.then_some(Running { reading, written });
+        Ok(!is_due)
+    }
+
+    /// The checkpoint, if the log has everything of which the record knew.
+    async fn made(&self, broker: &impl TrackBroker) -> Result<Option<Checkpoint>, BrokerError> {
+        let Some(Running { reading, written }) = &self.running else { return Ok(None) };
+        let Some(made) = reading.checkpoint() else { return Ok(None) };
+        let (folded, acts) = (reading.replay.folds().last().map(|fold| fold.state()), reading.replay.acts());
+        let lacks = |is_whole| shortfall(written, folded.as_ref()?, &acts, Base::Log { is_whole });
+        // What no tracker has followed yet may still fail.
+        let is_followed = made.record.acts <= written.acts;
+        let is_complete = lacks(false).is_none() || (broker.is_whole().await? && lacks(true).is_none());
+        Ok(Some(made).filter(|_| is_followed && is_complete))
+    }
+}

@@ -1,0 +1,177 @@
+//! `rockets trim`: what was applied and is old goes from the log, and nothing else changes.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::harness::stream::{count, is_taken_up, records};
+use super::harness::{Broker, ChannelLog, Client, Flight, Program, TestService, becomes};
+
+/// Trims everything that is older than the last message of now, and gives what the program says.
+async fn trim_older_than(broker: &Broker, age: Duration, more: &[&str]) -> String {
+    let keep = format!("{}ms", age.as_millis());
+    let arguments = [&["trim", "--keep", &keep, "--yes"], more].concat();
+    Program::of(&arguments).broker(broker).ends().await.says(0).to_owned()
+}
+
+/// How long ago an event was stored.
+async fn age_of(client: &Client, event: u64) -> Duration {
+    let event = client.event(event).await.unwrap();
+    let stored = OffsetDateTime::parse(event["received_at"].as_str().unwrap(), &Rfc3339).unwrap();
+    SystemTime::now().duration_since(stored.into()).unwrap()
+}
+
+/// Time between what is trimmed and what stays: longer than a clock is wrong by.
+async fn a_while() {
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+}
+
+async fn post_all(client: &Client, messages: &[Value]) -> Vec<u64> {
+    let mut events = Vec::new();
+    for message in messages {
+        events.push(client.ingest(message).await);
+    }
+    events
+}
+
+/// A rocket with an old part (1 to 20; 7 a dead letter, 9 skipped, a late 9 behind it), and a young one (21 to 30).
+async fn old_and_young(service: &mut TestService) -> (Flight, Vec<u64>, Vec<u64>) {
+    let (client, flight) = (service.ingest.clone(), Flight::new());
+    let mut messages = flight.climb(30);
+    messages[6] = flight.launched(7);
+    let young = messages.split_off(20);
+    let late = messages.remove(8);
+    let mut old = post_all(&client, &messages).await;
+    let waits = async || client.rocket(&flight.channel).await.unwrap()["pendingMessages"].clone();
+    becomes("what waits", json!(11), waits).await;
+    old.push(client.skip(&flight.channel, &json!({ "up_to": 9, "reason": "radio lost" })).await.ingested());
+    becomes("what waits", json!(0), waits).await;
+    old.push(client.ingest(&late).await);
+    let letters = async || client.dead_letters_of(&flight.channel).await.len();
+    becomes("the dead letters", 2, letters).await;
+    a_while().await;
+    let young = post_all(&client, &young).await;
+    let last = async || client.rocket(&flight.channel).await.unwrap()["lastMessageNumber"].clone();
+    becomes("the last number", json!(30), last).await;
+    is_taken_up(&service.broker().jetstream().await).await;
+    (flight, old, young)
+}
+
+#[tokio::test]
+async fn what_is_old_goes_and_nothing_else_changes() {
+    let mut service = TestService::start().await;
+    let (flight, old, young) = old_and_young(&mut service).await;
+    let client = service.query.clone();
+    let broker = service.broker.as_ref().unwrap();
+    let jetstream = broker.jetstream().await;
+    let path = format!("/rockets/{}/history", flight.channel);
+    let (rocket, rows) = (client.rocket(&flight.channel).await, client.list(&path).await);
+    let (before, stored) = (records(&jetstream).await, count(&jetstream, "ROCKETS").await);
+    let age = age_of(&client, young[0]).await + Duration::from_millis(500);
+
+    let said = trim_older_than(broker, age, &["--dry-run"]).await;
+    assert!(said.contains(&format!("{} messages of", old.len())) && said.contains("would be removed"), "{said}");
+    assert_eq!(count(&jetstream, "ROCKETS").await, stored, "a dry run removes nothing");
+    assert_eq!(count(&jetstream, "ROCKETS_CHECKPOINTS").await, 0);
+    let said = trim_older_than(broker, age, &[]).await;
+    assert!(said.contains(&flight.channel) && said.contains(&format!("{} messages of", old.len())), "{said}");
+    assert_eq!(count(&jetstream, "ROCKETS").await, stored - old.len() as u64);
+
+    assert!(records(&jetstream).await == before, "a record was changed");
+    assert_eq!(client.rocket(&flight.channel).await, rocket);
+    for (mode, code) in [("--check", 0), ("--apply", 0)] {
+        Program::of(&["rebuild", mode]).broker(broker).ends().await.says(code);
+    }
+    for event in &old {
+        let answer = client.get(&format!("/events/{event}")).await;
+        assert_eq!(answer.error(410), format!("event {event} was trimmed"));
+    }
+    assert_eq!(client.event(young[0]).await.unwrap()["status"], "processed");
+    let never = client.get(&format!("/events/{}", young[9] + 1_000)).await;
+    assert_eq!(never.error(404), "event not found");
+
+    let answer = client.get(&path).await;
+    assert_eq!(answer.body["trimmed_through"], 20, "{answer:?}");
+    assert_eq!(answer.body["data"], json!(rows[..10]), "the rows behind it are as they were");
+    for order in ["asc", "desc"] {
+        assert_eq!(client.pages(&format!("{path}?order={order}"), 3).await.len(), 10);
+    }
+    let at = async |at: &str| client.get(&format!("{path}?at={at}")).await;
+    assert_eq!(at("19").await.error(410), "number 19 was trimmed");
+    let then = |row: &Value| row["rocket"]["currentSpeed"].clone();
+    assert_eq!(at("20").await.body["data"]["currentSpeed"], then(&rows[10]));
+    assert_eq!(at("25").await.body["data"]["currentSpeed"], then(&rows[5]));
+    assert!(at("1970-01-01T00:00:00Z").await.error(410).contains("was trimmed"));
+
+    // What was there before changes nothing when it comes again, and what is new goes on.
+    let late = flight.faster(3, 1_000_000);
+    let again = client.ingest(&late).await;
+    assert_eq!(client.settled(again).await["status"], "duplicate");
+    assert_eq!(client.rocket(&flight.channel).await, rocket);
+    client.ingest(&flight.faster(31, 5)).await;
+    let speed = rocket.unwrap()["currentSpeed"].as_i64().unwrap() + 5;
+    becomes("the speed", json!(speed), async || client.rocket(&flight.channel).await.unwrap()["currentSpeed"].clone())
+        .await;
+}
+
+#[tokio::test]
+async fn what_waits_stays_and_what_is_kept_can_be_corrected() {
+    let mut service = TestService::start().await;
+    let client = service.ingest.clone();
+    let jetstream = service.broker().jetstream().await;
+    // 1 to 9 applied, 11 and 12 wait; 4 is a dead letter.
+    let flight = Flight::new();
+    let mut log = ChannelLog::new(&flight.channel);
+    let mut messages = flight.climb(14);
+    messages[3] = flight.launched(4);
+    messages[12] = flight.launched(13);
+    for message in messages.iter().take(12).filter(|message| message["metadata"]["messageNumber"] != 10) {
+        log.post(&client, message).await;
+    }
+    log.rocket_holds(&client).await;
+    is_taken_up(&jetstream).await;
+    a_while().await;
+    let gaps = client.list("/gaps").await;
+    let said = trim_older_than(service.broker(), Duration::from_millis(700), &["--channel", &flight.channel]).await;
+    assert!(said.contains("9 messages of"), "{said}");
+    assert_eq!(client.list("/gaps").await, gaps);
+    assert_eq!(
+        trim_older_than(service.broker(), Duration::ZERO, &[]).await.lines().last(),
+        Some("0 messages of 0 bytes removed")
+    );
+
+    let letter = client.dead_letters_of(&flight.channel).await.remove(0);
+    let answer = client.replay(&letter["id"], Some(&flight.faster(4, 1))).await;
+    assert!(answer.error(409).contains("number 4 was trimmed"), "{answer:?}");
+    for number in [10, 13, 14] {
+        log.post(&client, &messages[number - 1]).await;
+    }
+    log.rocket_holds(&client).await;
+    let letters = client.dead_letters_of(&flight.channel).await;
+    let thirteen = letters.iter().find(|letter| letter["message_number"] == 13).unwrap();
+    log.replay(&client, thirteen, Some(&flight.faster(13, 1_000))).await;
+    log.rocket_holds(&client).await;
+    Program::of(&["rebuild", "--check"]).broker(service.broker()).ends().await.says(0);
+
+    // The bucket is lost, and comes back from the checkpoint.
+    let before = records(&jetstream).await;
+    jetstream.delete_stream("KV_rockets").await.unwrap();
+    Program::of(&["init"]).broker(service.broker()).ends().await.says(0);
+    Program::of(&["rebuild", "--apply"]).broker(service.broker()).ends().await.says(0);
+    assert!(records(&jetstream).await == before, "a record is another one");
+
+    // An outsider's correction of what was trimmed fails, and stops nothing.
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Rockets-Corrects", "2");
+    let (subject, body) = (format!("rockets.{}", flight.channel), flight.faster(2, 1_000_000).to_string());
+    let correction =
+        jetstream.publish_with_headers(subject, headers, body.into()).await.unwrap().await.unwrap().sequence;
+    let settled = client.settled(correction).await;
+    assert_eq!(settled["status"], "failed", "{settled}");
+    assert!(settled["error_message"].as_str().unwrap().ends_with("message numbers up to 9 were trimmed"), "{settled}");
+    log.rocket_holds(&client).await;
+    is_taken_up(&jetstream).await;
+    Program::of(&["rebuild", "--check"]).broker(service.broker()).ends().await.says(0);
+}
