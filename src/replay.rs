@@ -66,6 +66,15 @@ impl<S> ChannelReplay<S> {
         Self { replay, channel, read, forgotten: None, seen }
     }
 
+    /// As it was when operators had said no more than up to this place, where one is given.
+    pub fn through(self, last: Option<Sequence>) -> Self {
+        let replay = match last {
+            Some(last) => self.replay.through(last),
+            None => self.replay,
+        };
+        Self { replay, ..self }
+    }
+
     /// Without the messages that were forgotten.
     pub fn without(self, forgotten: Option<Forgotten>) -> Self {
         Self { forgotten, ..self }
@@ -82,6 +91,10 @@ impl<S> ChannelReplay<S> {
             Wanted::Messages(places) => (log.read_messages(places).await?, None),
         };
         let last = messages.last().map_or(self.seen, Stored::event);
+        let next = match &wanted {
+            Wanted::Page(_) if next.is_none() && !self.replay.is_surveyed() => self.not_shown(log, last).await?,
+            _ => next,
+        };
         let is_there = |stored: &Stored| self.forgotten.is_none_or(|forgotten| !forgotten.has(stored.event()));
         let entries: Vec<_> = messages.into_iter().filter(is_there).filter_map(self.read).collect();
         let turn = match wanted {
@@ -90,6 +103,14 @@ impl<S> ChannelReplay<S> {
         };
         self.seen = if matches!(turn, Turn::StartOver) { nothing_before(&self.replay) } else { self.seen.max(last) };
         Ok(Some(Read { entries, turn }))
+    }
+
+    /// From where on the leader has messages that were not shown, because a replica lags behind. What operators have said is
+    /// judged by what has arrived before and after it, so all of that is seen first.
+    async fn not_shown(&self, log: &impl LogReader, shown: Event) -> Result<Option<Sequence>, BrokerError> {
+        let shown = self.seen.max(shown).sequence;
+        let last = log.last_of(&self.channel).await?;
+        Ok(last.filter(|last| *last > shown).map(|_| Sequence(shown.0 + 1)))
     }
 
     /// Reads on until there is no more or `hear` breaks off.

@@ -206,6 +206,8 @@ pub struct Replay<S> {
     resumed: bool,
     /// The last override that was read, known to the folds or not.
     last_read: Sequence,
+    /// The last override that counts, if not all do.
+    through: Option<Sequence>,
 }
 
 /// What has been read has brought.
@@ -238,9 +240,15 @@ impl<S> Replay<S> {
             folded: Sequence(0),
             resumed: false,
             last_read: Sequence(0),
+            through: None,
         };
         replay.begin();
         replay
+    }
+
+    /// Has only the overrides up to this one count.
+    pub fn through(self, last: Sequence) -> Self {
+        Self { through: Some(last), ..self }
     }
 
     /// Begins before anything was read.
@@ -319,9 +327,10 @@ impl<S> Replay<S> {
         self.surveyed
     }
 
-    /// What operators said; complete once all has been read.
+    /// What operators said, as far as it counts; complete once all has been read.
     pub fn acts(&self) -> Acts {
-        Acts::all(&self.survey)
+        let last = self.survey.last_act();
+        Acts::through(&self.survey, self.through.map_or(last, |through| through.min(last)))
     }
 
     /// The folds, as far as they have come; the one with all acts is the last.
@@ -394,7 +403,7 @@ impl<S> Replay<S> {
     /// Begins the folds, now that it is known what operators said.
     fn begin_folds(&mut self) {
         let from_base = |acts| self.fold_with(acts);
-        let (all, until) = (Acts::all(&self.survey), |since| Acts::through(&self.survey, since));
+        let (all, until) = (self.acts(), |since| Acts::through(&self.survey, since));
         self.folds = match &self.goal {
             Goal::State => vec![from_base(all)],
             Goal::Onward { since, passed, record, only } if *only || !all.touch(*since, *passed) => {

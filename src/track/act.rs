@@ -68,6 +68,8 @@ struct Running {
     only_from: Option<Since>,
     /// The record's last act when it began.
     begun_at: Sequence,
+    /// The state since which the record owed changes then.
+    owed_since: Option<Since>,
     /// What had been forgotten of the channel when it began.
     forgotten: Option<Forgotten>,
     changes: Changes,
@@ -145,10 +147,15 @@ impl ActJob {
             None => Goal::Onward { since: acts, passed: since.passed, record: Box::new(known.record.clone()), only },
         };
         let bases = self.bases(broker, since).await?;
+        let reading = ChannelReplay::of_whole_messages(self.channel, goal, bases).without(known.owed.forgotten);
+        // What is owed is found out first, as it was then: some of it may have been told, and dead letters removed. What
+        // was said since has its turn after that.
+        let through = known.owed.since.map(|_| known.record.acts);
         self.running = Some(Running {
-            reading: ChannelReplay::of_whole_messages(self.channel, goal, bases).without(known.owed.forgotten),
+            reading: reading.through(through),
             only_from: only.then_some(since),
             begun_at: known.record.acts,
+            owed_since: known.owed.since,
             forgotten: known.owed.forgotten,
             changes: Changes::since(since),
             late: BTreeMap::new(),
@@ -175,7 +182,8 @@ impl ActJob {
     async fn finish(&mut self, broker: &impl TrackBroker, desk: &mut Desk) -> Result<Step, BrokerError> {
         let Some(running) = &mut self.running else { return Ok(Step::GoOn) };
         let known = desk.reload(broker).await?.clone();
-        if known.record.acts != running.begun_at || known.owed.forgotten != running.forgotten {
+        let goes_on = known.record.acts == running.begun_at && known.owed.since == running.owed_since;
+        if !goes_on || known.owed.forgotten != running.forgotten {
             self.running = None;
             return Ok(Step::GoOn);
         }
