@@ -7,7 +7,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::broker::{BrokerError, LogReader, Stored};
 use crate::domain::reorder::Room;
@@ -21,6 +21,14 @@ const READINGS_AT_ONCE: usize = 4;
 /// The turns in which channels are read.
 pub fn readings() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(READINGS_AT_ONCE))
+}
+
+/// Whether a channel may be read: it has its turn already, or gets one.
+pub fn takes_turn(permit: &mut Option<OwnedSemaphorePermit>, readings: &Arc<Semaphore>) -> bool {
+    if permit.is_none() {
+        *permit = readings.clone().try_acquire_owned().ok();
+    }
+    permit.is_some()
 }
 
 /// A channel that is being read.

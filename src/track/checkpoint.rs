@@ -4,25 +4,34 @@
 //! Nothing is held for it and nothing waits for it: where a reading is not complete, or the log has less than the record,
 //! there is no checkpoint, and the channel is looked at again when it has come further.
 
-use tokio::sync::OwnedSemaphorePermit;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::desk::Desk;
 use crate::broker::{BrokerError, TrackBroker};
 use crate::domain::shortfall::Base;
 use crate::domain::{Channel, Checkpoint, Goal, Record, shortfall};
-use crate::replay::ChannelReplay;
+use crate::replay::{ChannelReplay, takes_turn};
 
 /// Numbers between two checkpoints of a channel. So many messages are read in some tens of milliseconds.
-pub const NUMBERS_APART: u64 = if cfg!(test) { 8 } else { 10_000 };
+const NUMBERS_APART: u64 = if cfg!(test) { 8 } else { 10_000 };
 /// Channels of one partition that wait for a checkpoint; further ones are looked at when they have come further.
-pub const WAITING_MAX: usize = 256;
+const WAITING_MAX: usize = 256;
+
+/// The channels of a partition of which a checkpoint is to be made, read one after the other.
+#[derive(Default)]
+pub struct Checkpoints {
+    jobs: VecDeque<CheckpointJob>,
+}
 
 /// One channel that is read for a checkpoint.
-pub struct CheckpointJob {
+struct CheckpointJob {
     /// The channel.
-    pub channel: Channel,
+    channel: Channel,
     /// Without it nothing is read.
-    pub permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
     running: Option<Running>,
 }
 
@@ -32,21 +41,45 @@ struct Running {
     written: Record,
 }
 
-/// Whether a channel has come far enough to look for its last checkpoint; notes that it was looked at.
-pub fn is_due(desk: &mut Desk) -> bool {
-    let Some(known) = &desk.known else { return false };
-    let stretch = known.record.last.as_ref().map_or(0, |last| last.number.get()) / NUMBERS_APART;
-    std::mem::replace(&mut desk.checkpointed, stretch) < stretch
+impl Checkpoints {
+    /// Whether there is none to be made.
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    /// The turn of the channel that is read now; none where there is none.
+    pub fn permit(&self) -> Option<&Option<OwnedSemaphorePermit>> {
+        self.jobs.front().map(|job| &job.permit)
+    }
+
+    /// Notes a channel that has come far enough to look for its last checkpoint.
+    pub fn note(&mut self, desk: &mut Desk) {
+        let Some(known) = desk.known.as_ref().filter(|_| self.jobs.len() < WAITING_MAX) else { return };
+        let stretch = known.record.last.as_ref().map_or(0, |last| last.number.get()) / NUMBERS_APART;
+        let is_due = std::mem::replace(&mut desk.checkpointed, stretch) < stretch;
+        if is_due && self.jobs.iter().all(|job| job.channel != desk.channel) {
+            self.jobs.push_back(CheckpointJob { channel: desk.channel, permit: None, running: None });
+        }
+    }
+
+    /// Goes on with one channel, if it is its turn. Nobody waits for it: what goes wrong is left.
+    pub async fn step(&mut self, broker: &impl TrackBroker, readings: &Arc<Semaphore>) {
+        let Some(job) = self.jobs.front_mut() else { return };
+        if !takes_turn(&mut job.permit, readings) {
+            return;
+        }
+        match job.step(broker).await {
+            Ok(false) => return,
+            Ok(true) => {}
+            Err(error) => tracing::debug!(channel = %job.channel, %error, "no checkpoint"),
+        }
+        self.jobs.pop_front();
+    }
 }
 
 impl CheckpointJob {
-    /// A job for a channel.
-    pub fn new(channel: Channel) -> Self {
-        Self { channel, permit: None, running: None }
-    }
-
     /// Reads one page; at the end of the channel stores the checkpoint. Tells whether it is done.
-    pub async fn step(&mut self, broker: &impl TrackBroker) -> Result<bool, BrokerError> {
+    async fn step(&mut self, broker: &impl TrackBroker) -> Result<bool, BrokerError> {
         let Some(Running { reading, .. }) = &mut self.running else { return self.begin(broker).await };
         if reading.step(broker).await?.is_some() {
             return Ok(false);

@@ -193,13 +193,13 @@ impl Drain {
 impl Reading {
     fn from(lowest: Sequence) -> Self {
         let buffer = ReorderBuffer::new(Room::READING, Stored::size);
-        Self { began_at: lowest, next: Some(lowest), seen: Sequence(lowest.0 - 1), buffer }
+        Self { began_at: lowest, next: Some(lowest), seen: Sequence(lowest.0.saturating_sub(1)), buffer }
     }
 
     /// The same once more from its beginning, for what was dropped.
     fn again(mut self) -> Self {
         self.buffer.forget_dropped();
-        (self.next, self.seen) = (Some(self.began_at), Sequence(self.began_at.0 - 1));
+        (self.next, self.seen) = (Some(self.began_at), Sequence(self.began_at.0.saturating_sub(1)));
         self
     }
 

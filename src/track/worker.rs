@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +16,7 @@ use super::act::{self, ActJob, Cause};
 use super::aside::set_aside;
 use super::batch::{Buried, Group, bury_all, settle_all, sort};
 use super::cache::Cache;
-use super::checkpoint::{self, CheckpointJob};
+use super::checkpoint::Checkpoints;
 use super::conflict::find_conflicts;
 use super::decide::{Answers, VAIN_PAUSE, disposal, partition_pause, pause_after};
 use super::desk::Desk;
@@ -27,6 +27,7 @@ use crate::broker::{AckHandle, BrokerError, Deliveries, Delivery, Stored, TrackB
 use crate::domain::{Arrival, Became, Channel, Outcome, Sequence};
 use crate::fail_point;
 use crate::logging::Limit;
+use crate::replay::takes_turn;
 
 /// Drains that take a step in one round, so that many short ones do not wait for each other.
 const DRAINS_AT_ONCE: usize = 4;
@@ -43,7 +44,7 @@ pub struct Worker<B> {
     untold: Untold,
     drains: Vec<Drain>,
     acts: Vec<ActJob>,
-    checkpoints: Vec<CheckpointJob>,
+    checkpoints: Checkpoints,
     /// Bounds how many channels are read at once in this process; without a turn of it a drain or an act waits.
     readings: Arc<Semaphore>,
     /// When the broker was last told that what is held for the drains is still being worked on.
@@ -54,8 +55,8 @@ impl<B: TrackBroker> Worker<B> {
     /// A worker that remembers nothing.
     pub fn new(broker: B, ack_wait: Duration, counters: Arc<Counters>, readings: Arc<Semaphore>) -> Self {
         let (broker, extended) = (Arc::new(broker), Instant::now());
-        let (untold, drains, acts, checkpoints) = (Untold::default(), Vec::new(), Vec::new(), Vec::new());
-        let cache = Cache::new();
+        let (untold, drains, acts) = (Untold::default(), Vec::new(), Vec::new());
+        let (cache, checkpoints) = (Cache::new(), Checkpoints::default());
         Self { broker, ack_wait, counters, cache, untold, drains, acts, checkpoints, readings, extended }
     }
 
@@ -87,7 +88,7 @@ impl<B: TrackBroker> Worker<B> {
         !self.untold.is_empty()
             || self.drains.iter().any(|drain| is_running(&drain.permit))
             || self.acts.iter().any(|job| is_running(&job.permit))
-            || self.checkpoints.iter().any(|job| is_running(&job.permit))
+            || self.checkpoints.permit().is_some_and(is_running)
     }
 
     /// Whether a channel waits for its turn to be read.
@@ -140,7 +141,7 @@ impl<B: TrackBroker> Worker<B> {
         let mut pause = self.after_telling(before, told, &mut settled, &mut answers);
         pause = pause.max(self.after_settling(settled, &mut answers)).max(self.after_burying(buried, &mut answers));
         pause = pause.max(self.step_drains(&mut answers).await).max(self.step_acts(&mut answers).await);
-        self.step_checkpoint().await;
+        self.checkpoints.step(&*self.broker, &self.readings).await;
         fail_point::reached("track.before-acknowledging");
         self.broker.acknowledge(&answers.acknowledge).await;
         for (handle, pause) in answers.give_back {
@@ -303,27 +304,10 @@ impl<B: TrackBroker> Worker<B> {
         self.drains[at].hold(deliveries, enough)
     }
 
-    /// Remembers a channel; where it has come a good way, a checkpoint is to be made of it.
+    /// Remembers a channel.
     fn remember(&mut self, mut desk: Desk) {
-        let has_room = self.checkpoints.len() < checkpoint::WAITING_MAX;
-        if has_room && checkpoint::is_due(&mut desk) && self.checkpoints.iter().all(|job| job.channel != desk.channel) {
-            self.checkpoints.push(CheckpointJob::new(desk.channel));
-        }
+        self.checkpoints.note(&mut desk);
         self.cache.put(desk);
-    }
-
-    /// One step of one checkpoint: nobody waits for it.
-    async fn step_checkpoint(&mut self) {
-        let has_turn = self.checkpoints.first_mut().is_some_and(|job| takes_turn(&mut job.permit, &self.readings));
-        if !has_turn {
-            return;
-        }
-        let mut job = self.checkpoints.remove(0);
-        match job.step(&*self.broker).await {
-            Ok(true) => {}
-            Ok(false) => self.checkpoints.insert(0, job),
-            Err(error) => tracing::debug!(channel = %job.channel, %error, "no checkpoint"),
-        }
     }
 
     async fn step_drains(&mut self, answers: &mut Answers) -> Duration {
@@ -420,14 +404,6 @@ impl<B: TrackBroker> Worker<B> {
         self.remember(desk);
         Duration::ZERO
     }
-}
-
-/// Whether a channel may be read: it has its turn already, or gets one.
-fn takes_turn(permit: &mut Option<OwnedSemaphorePermit>, readings: &Arc<Semaphore>) -> bool {
-    if permit.is_none() {
-        *permit = readings.clone().try_acquire_owned().ok();
-    }
-    permit.is_some()
 }
 
 /// Says that the stream does not have what it should, and for how long to leave it alone.

@@ -148,7 +148,9 @@ async fn what_is_saved_under_load_comes_back_at_a_broker_that_syncs_always() {
 
     restore(&new, &folder).await.says(0);
     let sizes = is_the_beginning_of(ALL_STREAMS, &lost, &new).await;
-    assert!(sizes.iter().all(|messages| *messages > 0), "{sizes:?}");
+    // No rocket has come so far that there is a checkpoint.
+    let is_empty = ALL_STREAMS.map(|stream| stream == "ROCKETS_CHECKPOINTS");
+    assert!(sizes.iter().zip(is_empty).all(|(messages, empty)| (*messages == 0) == empty), "{sizes:?}");
     drop(lost);
 
     init(&new).await;

@@ -1,5 +1,7 @@
 //! `rockets forget`: nothing is left of a channel, which can begin again, whatever comes in meanwhile.
 
+use std::cell::Cell;
+
 use serde_json::{Value, json};
 
 use super::harness::stream::{count, is_taken_up};
@@ -71,35 +73,31 @@ async fn a_channel_is_forgotten_while_its_messages_come_in() {
     let (client, query) = (&trackers.ingest, &trackers.query);
     let flight = Flight::new();
     for round in 0..3u64 {
-        // What comes in while it is forgotten waits behind a gap, whichever life it is of.
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let sending = {
-            let (client, flight) = (client.clone(), flight.clone());
-            tokio::spawn(async move {
-                let mut stopped = stopped;
-                let mut sent = Vec::new();
-                for message in flight.climb(4_000).iter().skip(if round == 0 { 0 } else { 100 }) {
-                    let mut message = message.clone();
-                    message["message"]["round"] = json!(round);
-                    sent.push(client.ingest(&message).await);
-                    if stopped.try_recv().is_ok() {
-                        break;
-                    }
+        let over = Cell::new(false);
+        // In the first round they are applied; in the others they wait behind a gap, whichever life they are of.
+        let messages = flight.climb(4_000).split_off(if round == 0 { 0 } else { 100 });
+        let send = async {
+            let mut sent = Vec::new();
+            for mut message in messages {
+                message["message"]["round"] = json!(round);
+                sent.push(client.ingest(&message).await);
+                if over.get() {
+                    break;
                 }
-                sent
+            }
+            sent
+        };
+        let forget = async {
+            let waits = |gap: &Value| gap["channel"] == *flight.channel && gap["pending_messages"].as_u64() > Some(20);
+            eventually("it flies", async || match round {
+                0 => query.rocket(&flight.channel).await.map(drop),
+                _ => query.list("/gaps").await.iter().any(waits).then_some(()),
             })
+            .await;
+            forget(&trackers.broker, &flight).await;
+            over.set(true);
         };
-        let has_some = async || {
-            query.rocket(&flight.channel).await.filter(|it| it["pendingMessages"].as_u64() > Some(0) || round == 0)
-        };
-        if round == 0 {
-            eventually("it flies", has_some).await;
-        } else {
-            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-        }
-        forget(&trackers.broker, &flight).await;
-        stop.send(()).unwrap();
-        let sent = sending.await.unwrap();
+        let (sent, ()) = tokio::join!(send, forget);
         let mut left = Vec::new();
         for event in &sent {
             match query.get(&format!("/events/{event}")).await.status {

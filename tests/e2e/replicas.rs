@@ -40,7 +40,7 @@ async fn copies_become_fewer_only_on_request() {
     jetstream.delete_consumer_from_stream("rockets-p01", "ROCKETS").await.unwrap();
     let mut up = at(&cluster, &["up"], None).start();
     up.ready().await;
-    assert_eq!(replicas(&jetstream).await, [3; 6]);
+    assert_eq!(replicas(&jetstream).await, [3; 7]);
     let lines = up.log_lines();
     let of = |level: &str, object: &str| lines.iter().any(|line| line["level"] == level && line["object"] == object);
     assert!(of("WARN", "stream ROCKETS") && of("WARN", "durable rockets-p00"), "{}", up.log());
@@ -51,11 +51,11 @@ async fn copies_become_fewer_only_on_request() {
     let error = ended.fails(1);
     assert!(error.contains("stream ROCKETS has 3 replicas, the configuration says 1"), "{error}");
     assert!(error.contains("ROCKETS_STREAM__REPLICAS=3") && error.contains("rockets init --lower-replicas"), "{error}");
-    assert_eq!((ended.output.as_str(), replicas(&jetstream).await), ("", vec![3; 6]));
+    assert_eq!((ended.output.as_str(), replicas(&jetstream).await), ("", vec![3; 7]));
 
     let ended = at(&cluster, &["init", "--lower-replicas"], None).ends().await;
     assert!(ended.says(0).contains("changed  stream ROCKETS\n         num_replicas: is 3, should be 1\n"), "{ended:?}");
-    assert_eq!(replicas(&jetstream).await, [1; 6]);
+    assert_eq!(replicas(&jetstream).await, [1; 7]);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::harness::stream::{count, is_taken_up, records};
+use super::harness::stream::{count, is_taken_up, publish, publish_bytes, records};
 use super::harness::{Broker, ChannelLog, Client, Flight, Program, TestService, becomes};
 
 /// Trims everything that is older than the last message of now, and gives what the program says.
@@ -174,4 +174,34 @@ async fn what_waits_stays_and_what_is_kept_can_be_corrected() {
     log.rocket_holds(&client).await;
     is_taken_up(&jetstream).await;
     Program::of(&["rebuild", "--check"]).broker(service.broker()).ends().await.says(0);
+}
+
+#[tokio::test]
+async fn what_lies_behind_a_message_that_stays_goes_too() {
+    let mut service = TestService::start().await;
+    let (client, jetstream) = (service.ingest.clone(), service.broker().jetstream().await);
+    let (waiting, flight) = (Flight::new(), Flight::new());
+    client.ingest(&waiting.faster(2, 1)).await;
+    publish(&jetstream, &flight.climb(1_100)).await;
+    publish_bytes(&jetstream, &format!("rockets.{}", Flight::new().channel), b"garbage".to_vec()).await;
+    let last = async || client.rocket(&flight.channel).await.map(|rocket| rocket["lastMessageNumber"].clone());
+    becomes("the last number", Some(json!(1_100)), last).await;
+    is_taken_up(&jetstream).await;
+    let outcomes_of_the_first = async || {
+        let outcomes = jetstream.get_stream("ROCKETS_OUTCOMES").await.unwrap();
+        outcomes.get_last_raw_message_by_subject("outcomes.0").await.is_ok()
+    };
+    let said = trim_older_than(service.broker(), Duration::ZERO, &[]).await;
+    assert!(said.contains("1101 messages of"), "{said}");
+    assert_eq!((count(&jetstream, "ROCKETS").await, outcomes_of_the_first().await), (1, true));
+    assert_eq!(client.list("/gaps").await.len(), 1);
+
+    let skip = client.skip(&waiting.channel, &json!({ "up_to": 1, "reason": "radio lost" })).await.ingested();
+    assert_eq!(client.settled(skip).await["status"], "processed");
+    is_taken_up(&jetstream).await;
+    trim_older_than(service.broker(), Duration::ZERO, &[]).await;
+    assert_eq!((count(&jetstream, "ROCKETS").await, outcomes_of_the_first().await), (0, false));
+    Program::of(&["rebuild", "--check"]).broker(service.broker()).ends().await.says(0);
+    client.ingest(&flight.faster(1_101, 1)).await;
+    becomes("the last number", Some(json!(1_101)), last).await;
 }
