@@ -171,6 +171,7 @@ impl Settings {
 /// Parses the command line, runs what it says, and tells how the process ends.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    fail_point::choose_version();
     raise_open_files();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

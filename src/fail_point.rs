@@ -3,6 +3,14 @@
 //! Compiled in only with the feature `fail-points`. The variable `FAIL_POINT` names one, with the time at which it
 //! strikes: `track.record-written:3` strikes when that point is reached for the third time.
 
+/// Makes this process one of a newer version, if a test asks for that; see [`crate::domain::format`].
+pub fn choose_version() {
+    #[cfg(feature = "fail-points")]
+    if let Some(format) = std::env::var("TEST_FORMAT").ok().and_then(|text| text.parse().ok()) {
+        crate::domain::format::set_newest(format);
+    }
+}
+
 /// Marks a point; does nothing unless a test chose it.
 #[cfg(not(feature = "fail-points"))]
 pub fn reached(_name: &'static str) {}

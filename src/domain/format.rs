@@ -17,14 +17,25 @@ pub fn newest() -> u32 {
     FORMAT
 }
 
-/// The same; the variable `TEST_FORMAT` makes a process one of a newer version.
 #[cfg(feature = "fail-points")]
-pub fn newest() -> u32 {
-    static NEWEST: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
-    *NEWEST.get_or_init(|| {
-        let newer = std::env::var("TEST_FORMAT").ok().and_then(|text| text.parse().ok());
-        newer.unwrap_or(FORMAT)
-    })
+pub use newer::{newest, set_newest};
+
+/// A test may make a process one of a newer version.
+#[cfg(feature = "fail-points")]
+mod newer {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    static NEWEST: AtomicU32 = AtomicU32::new(super::FORMAT);
+
+    /// The newest format that this process knows, which is the one in which it writes.
+    pub fn newest() -> u32 {
+        NEWEST.load(Ordering::Relaxed)
+    }
+
+    /// Has the process know a newer one.
+    pub fn set_newest(format: u32) {
+        NEWEST.store(format, Ordering::Relaxed);
+    }
 }
 
 /// Messages of a channel that were acknowledged and not judged, because that takes a newer program.

@@ -66,7 +66,24 @@ impl Histories {
 
     /// A page of a history; none where no number of the channel has taken its place.
     pub async fn page(&self, channel: &Channel, request: &PageRequest) -> Result<Option<HistoryPage>, BrokerError> {
-        let bases = self.log(channel).checkpoints(channel).await?;
+        let mut bases = self.log(channel).checkpoints(channel).await?;
+        loop {
+            let page = self.page_from(channel, request, bases.clone()).await?;
+            // What is trimmed while it is read looks like a gap.
+            let before = trimmed_through(&bases);
+            bases = self.log(channel).checkpoints(channel).await?;
+            if trimmed_through(&bases) == before {
+                return Ok(page);
+            }
+        }
+    }
+
+    async fn page_from(
+        &self,
+        channel: &Channel,
+        request: &PageRequest,
+        bases: Vec<Checkpoint>,
+    ) -> Result<Option<HistoryPage>, BrokerError> {
         let trimmed_through = trimmed_through(&bases);
         // Where a page can hold nothing, it is still to be known whether there is a history at all.
         let wanted = request.wanted(trimmed_through);

@@ -18,13 +18,14 @@ use super::told::Told;
 use crate::broker::progress::acknowledged_through;
 use crate::broker::store::{Store, Versioned};
 use crate::broker::{Broker, BrokerError, LogReader as _, NatsLog};
+use crate::domain::checkpoint::trimmed_through;
 use crate::domain::outcome::Since;
 use crate::domain::parked::{Range, Waiting};
 use crate::domain::record::Unreadable;
 use crate::domain::shortfall::Base;
 use crate::domain::{
-    Channel, Entry, Event, Forgotten, Goal, MessageNumber, Parked, Placed, Record, Refusal, Replay, Sequence, Turn,
-    shortfall,
+    Channel, Checkpoint, Entry, Event, Forgotten, Goal, MessageNumber, Parked, Placed, Record, Refusal, Replay,
+    Sequence, Turn, shortfall,
 };
 use crate::replay::ChannelReplay;
 
@@ -107,6 +108,11 @@ pub async fn look(
         return Ok(stray(&held));
     }
     if let Some(why) = out_of_reach(&log, &fold, &held, &record, &should_be).await? {
+        let before = fold.replay.base().map_or(0, Checkpoint::through);
+        if trimmed_through(&log.checkpoints(channel).await?) > before {
+            // What it lacks was trimmed while it was read.
+            return Ok(Finding::Incomplete);
+        }
         return Ok(Finding::NotOurs(why));
     }
     let act_to_come = Some(should_be.acts).filter(|act| *act > floor.max(record.acts));

@@ -61,8 +61,10 @@ pub async fn plan(
         return Ok(before);
     }
     let record = Record { acts: made.record.acts, ..at_cut.record };
-    let from = first_behind(log, channel, &reading.replay, through).await?;
-    let from = from.unwrap_or(Sequence(made.seen.sequence.0 + 1));
+    let from = match through == made.through() {
+        true => made.from,
+        false => first_behind(log, channel, &reading.replay, through).await?.unwrap_or(made.from),
+    };
     let checkpoint = Checkpoint { record, from, seen: made.seen, is_trimmed: true, place: 0 };
     if !dry_run {
         let place = store(log.broker, channel, &checkpoint).await?;

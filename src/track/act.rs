@@ -22,6 +22,7 @@ use super::changes::{Changes, Dead};
 use super::desk::{Desk, Known};
 use super::reported::bury_late;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Reason, Stored, TrackBroker};
+use crate::domain::checkpoint::trimmed_through;
 use crate::domain::outcome::{LATE, Since};
 use crate::domain::{
     Acts, Arrival, Became, Channel, Checkpoint, Entry, Event, Forgotten, Goal, MessageNumber, Outcome, Owed, Placed,
@@ -226,6 +227,10 @@ impl ActJob {
     /// log lacks even what waits, what operators asked for cannot be done.
     async fn fall_short(&mut self, broker: &impl TrackBroker, shortfall: Shortfall) -> Result<Step, BrokerError> {
         let Some(running) = self.running.take() else { return Ok(Step::GoOn) };
+        if trimmed_through(&broker.checkpoints(&self.channel).await?) > running.trimmed_through() {
+            // What it lacks was trimmed while it was read.
+            return Ok(Step::GoOn);
+        }
         if self.lacks.replace(shortfall).is_none() && !running.reading.replay.is_resumed() {
             return Ok(Step::GoOn);
         }

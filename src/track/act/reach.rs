@@ -68,7 +68,8 @@ impl Running {
         MessageNumber::new(self.trimmed_through()).map(Shortfall::Trimmed)
     }
 
-    fn trimmed_through(&self) -> u64 {
+    /// Up to which number the log had been trimmed when the reading began.
+    pub(super) fn trimmed_through(&self) -> u64 {
         self.reading.replay.base().filter(|base| base.is_trimmed).map_or(0, Checkpoint::through)
     }
 
