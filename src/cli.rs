@@ -26,7 +26,7 @@ use crate::broker::provision::{Means, provision_as, verify_patiently};
 use crate::broker::{Broker, ConnectionSettings, Monitor};
 use crate::config::{self, Config};
 use crate::roles::{self, Role};
-use crate::{launch, logging, up};
+use crate::{fail_point, launch, logging, up};
 
 /// Exit code for wrong usage or configuration, as clap has it.
 const WRONG_USAGE: u8 = 2;
