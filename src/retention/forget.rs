@@ -21,6 +21,7 @@ use crate::broker::topology::partition_of;
 use crate::broker::trim::remove_head_of;
 use crate::broker::{Broker, BrokerError};
 use crate::domain::{Channel, Event, Forgotten, Sequence};
+use crate::fail_point;
 
 /// Pause before a channel is read on of which a replica has not got everything, and how often.
 const LAG_PAUSE: Duration = Duration::from_millis(50);
@@ -40,6 +41,7 @@ pub async fn forget(broker: &Broker, partitions: u16, channel: &Channel) -> Resu
     let (store, partition) = (Store::new(broker).await?, partition_of(channel, partitions));
     let before = store.load_latest(channel).await?.owed.forgotten;
     store.forget(channel, Forgotten::UnderWay).await?;
+    fail_point::reached("forget.begun");
     // From here on nothing is taken up into the first life. What is read now is all that it had.
     let (messages, last) = note_messages(broker, partition, channel).await?;
     remove_head_of(broker, partition, channel, Sequence(last.map_or(0, |last| last.sequence.0) + 1)).await?;
@@ -49,6 +51,7 @@ pub async fn forget(broker: &Broker, partitions: u16, channel: &Channel) -> Resu
         (None, Some(before @ Forgotten::Through(_))) => before,
         (None, _) => Forgotten::Through(Event::default()),
     };
+    fail_point::reached("forget.messages-removed");
     store.forget(channel, through).await?;
     // What was on its way when the record went.
     remove_checkpoints(broker, channel).await?;

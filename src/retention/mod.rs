@@ -1,7 +1,7 @@
 //! What becomes of the log in time: what was applied and is old enough goes, as `rockets trim` or `retention.keep` says.
 //!
-//! `[log] ▸` [`plan`] (of each channel a checkpoint at the age that is kept, stored first) `▸` [`mod@sweep`] (what goes: the
-//! log's head at once, and what lies behind a message that stays one by one) `▸ broker/trim`
+//! `[log] ▸` [`mod@plan`] (of each channel a checkpoint at the age that is kept, stored first) `▸` [`mod@sweep`] (what
+//! goes: the log's head at once, and what lies behind a message that stays one by one) `▸ broker/trim`
 //!
 //! [`mod@forget`] is the other way in which messages go: all of one channel, at once.
 //!
@@ -23,6 +23,7 @@ use crate::broker::topology::partition_of;
 use crate::broker::trim::{extent, remove_letters_before, remove_outcomes_before};
 use crate::broker::{Broker, BrokerError, NatsLog};
 use crate::domain::{Channel, Sequence, StoredAt};
+use crate::fail_point;
 use plan::{Plan, plan};
 use sweep::Sweep;
 
@@ -68,6 +69,7 @@ pub async fn trim(broker: &Broker, partitions: u16, order: Order) -> Result<Trim
         None => old_channels(broker, partitions, cut, before(cut, order.slack)).await?,
     };
     let plans = plans(broker, partitions, &channels, cut, order.dry_run).await?;
+    fail_point::reached("trim.checkpoints-stored");
     let sweep = Sweep { broker, cut, plans, dry_run: order.dry_run };
     let trimmed = match order.channel {
         Some(channel) => sweep.channel(partition_of(&channel, partitions), &channel).await?,

@@ -11,6 +11,7 @@ use crate::broker::read_back::{Page, read_back, read_partition};
 use crate::broker::trim::{extent, remove_head, remove_head_of, remove_messages};
 use crate::broker::{Broker, BrokerError, Stored};
 use crate::domain::{Channel, Entry, Sequence, StoredAt};
+use crate::fail_point;
 
 /// What may go.
 pub struct Sweep<'a> {
@@ -53,6 +54,7 @@ impl Sweep<'_> {
         }
         if !self.dry_run {
             remove_head(self.broker, head).await?;
+            fail_point::reached("trim.head-removed");
         }
         for part in parts {
             self.remove_behind(part, head, &mut trimmed).await?;

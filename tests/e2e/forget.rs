@@ -124,3 +124,29 @@ async fn a_channel_is_forgotten_while_its_messages_come_in() {
     log.rocket_holds(query).await;
     log.history_holds(query).await;
 }
+
+#[cfg(feature = "fail-points")]
+#[tokio::test]
+async fn a_channel_that_was_half_forgotten_waits_until_it_is_forgotten_again() {
+    let mut service = TestService::start().await;
+    let (client, jetstream) = (service.ingest.clone(), service.broker().jetstream().await);
+    for point in ["forget.begun", "forget.messages-removed"] {
+        let flight = Flight::new();
+        let event = client.ingest(&flight.launched(1)).await;
+        assert_eq!(client.settled(event).await["status"], "processed");
+        let half = Program::of(&["forget", &flight.channel, "--yes"]).broker(service.broker()).fail_point(point);
+        assert_eq!(half.ends().await.code, None, "{point}");
+        client.ingest(&flight.faster(2, 1)).await;
+        let check = Program::of(&["rebuild", "--check"]).broker(service.broker()).ends().await;
+        assert!(check.says(1).contains("is being forgotten"), "{point}: {check:?}");
+        forget(service.broker(), &flight).await;
+        is_taken_up(&jetstream).await;
+        let mut log = ChannelLog::new(&flight.channel);
+        for message in flight.climb(4).iter_mut() {
+            message["message"]["life"] = json!(2);
+            log.post(&client, message).await;
+        }
+        log.holds(&client).await;
+        Program::of(&["rebuild", "--check"]).broker(service.broker()).ends().await.says(0);
+    }
+}

@@ -205,3 +205,37 @@ async fn what_lies_behind_a_message_that_stays_goes_too() {
     client.ingest(&flight.faster(1_101, 1)).await;
     becomes("the last number", Some(json!(1_101)), last).await;
 }
+
+#[cfg(feature = "fail-points")]
+#[tokio::test]
+async fn a_trim_that_was_broken_off_is_done_again() {
+    for point in ["trim.checkpoints-stored", "trim.head-removed"] {
+        let mut service = TestService::start().await;
+        let (client, jetstream) = (service.ingest.clone(), service.broker().jetstream().await);
+        let flights = [Flight::new(), Flight::new()];
+        for number in 1..=10 {
+            for (at, flight) in flights.iter().enumerate() {
+                // The second one waits behind its gap, in between what goes.
+                let number = if at == 1 && number > 4 { number + 1 } else { number };
+                client.ingest(&flight.climb(11)[number - 1]).await;
+            }
+        }
+        let waits = async || client.list("/gaps").await.first().map(|gap| gap["pending_messages"].clone());
+        becomes("what waits", Some(json!(6)), waits).await;
+        is_taken_up(&jetstream).await;
+        let rockets = client.rockets().await;
+        let trim = || Program::of(&["trim", "--keep", "0s", "--yes"]).broker(service.broker.as_ref().unwrap());
+        assert_eq!(trim().fail_point(point).ends().await.code, None, "{point}");
+        Program::of(&["rebuild", "--check"]).broker(service.broker.as_ref().unwrap()).ends().await.says(0);
+        assert_eq!(client.rockets().await, rockets, "{point}");
+        trim().ends().await.says(0);
+        assert_eq!((count(&jetstream, "ROCKETS").await, client.rockets().await), (6, rockets), "{point}");
+        for (at, flight) in flights.iter().enumerate() {
+            let answer = client.get(&format!("/rockets/{}/history", flight.channel)).await;
+            assert_eq!(answer.body["trimmed_through"], json!([10, 4][at]), "{point}: {answer:?}");
+        }
+        client.ingest(&flights[1].faster(5, 1)).await;
+        becomes("the gaps", None, waits).await;
+        Program::of(&["rebuild", "--check"]).broker(service.broker.as_ref().unwrap()).ends().await.says(0);
+    }
+}
