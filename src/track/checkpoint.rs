@@ -17,6 +17,12 @@ use crate::replay::{ChannelReplay, takes_turn};
 
 /// Numbers between two checkpoints of a channel. So many messages are read in some tens of milliseconds.
 const NUMBERS_APART: u64 = if cfg!(test) { 8 } else { 10_000 };
+/// Of turns with messages every so many goes on with a checkpoint; of those without each. Reading a message once more costs
+/// as much as taking it up, and a queue is to be taken up first.
+const BUSY_TURNS: u32 = 16;
+/// A checkpoint begins to be read only where so many channels may be read: then some are left for drains and overrides,
+/// for which somebody waits.
+const TURNS_FREE_MIN: usize = 3;
 /// Channels of one partition that wait for a checkpoint; further ones are looked at when they have come further.
 const WAITING_MAX: usize = 256;
 
@@ -24,6 +30,7 @@ const WAITING_MAX: usize = 256;
 #[derive(Default)]
 pub struct Checkpoints {
     jobs: VecDeque<CheckpointJob>,
+    busy_turns: u32,
 }
 
 /// One channel that is read for a checkpoint.
@@ -42,14 +49,10 @@ struct Running {
 }
 
 impl Checkpoints {
-    /// Whether there is none to be made.
-    pub fn is_empty(&self) -> bool {
-        self.jobs.is_empty()
-    }
-
-    /// The turn of the channel that is read now; none where there is none.
-    pub fn permit(&self) -> Option<&Option<OwnedSemaphorePermit>> {
-        self.jobs.front().map(|job| &job.permit)
+    /// Whether there is a channel that can be read now.
+    pub fn can_go_on(&self, readings: &Semaphore) -> bool {
+        let has_turn = |job: &CheckpointJob| job.permit.is_some() || readings.available_permits() >= TURNS_FREE_MIN;
+        self.jobs.front().is_some_and(has_turn)
     }
 
     /// Notes a channel that has come far enough to look for its last checkpoint.
@@ -63,7 +66,12 @@ impl Checkpoints {
     }
 
     /// Goes on with one channel, if it is its turn. Nobody waits for it: what goes wrong is left.
-    pub async fn step(&mut self, broker: &impl TrackBroker, readings: &Arc<Semaphore>) {
+    pub async fn step(&mut self, broker: &impl TrackBroker, readings: &Arc<Semaphore>, is_busy: bool) {
+        self.busy_turns = if is_busy { (self.busy_turns + 1).min(BUSY_TURNS) } else { BUSY_TURNS };
+        if self.busy_turns < BUSY_TURNS || !self.can_go_on(readings) {
+            return;
+        }
+        self.busy_turns = 0;
         let Some(job) = self.jobs.front_mut() else { return };
         if !takes_turn(&mut job.permit, readings) {
             return;

@@ -88,12 +88,12 @@ impl<B: TrackBroker> Worker<B> {
         !self.untold.is_empty()
             || self.drains.iter().any(|drain| is_running(&drain.permit))
             || self.acts.iter().any(|job| is_running(&job.permit))
-            || self.checkpoints.permit().is_some_and(is_running)
+            || self.checkpoints.can_go_on(&self.readings)
     }
 
     /// Whether a channel waits for its turn to be read.
     fn has_queued(&self) -> bool {
-        !self.drains.is_empty() || !self.acts.is_empty() || !self.checkpoints.is_empty()
+        !self.drains.is_empty() || !self.acts.is_empty()
     }
 
     /// The deliveries that are held over many turns.
@@ -127,7 +127,7 @@ impl<B: TrackBroker> Worker<B> {
     }
 
     async fn work(&mut self, batch: Vec<Delivery>) -> Duration {
-        let mut answers = Answers::default();
+        let (mut answers, is_busy) = (Answers::default(), !batch.is_empty());
         let (groups, malformed) = sort(batch, &mut self.cache);
         let before = std::mem::take(&mut self.untold);
         let (broker, counters) = (&*self.broker, &*self.counters);
@@ -141,7 +141,7 @@ impl<B: TrackBroker> Worker<B> {
         let mut pause = self.after_telling(before, told, &mut settled, &mut answers);
         pause = pause.max(self.after_settling(settled, &mut answers)).max(self.after_burying(buried, &mut answers));
         pause = pause.max(self.step_drains(&mut answers).await).max(self.step_acts(&mut answers).await);
-        self.checkpoints.step(&*self.broker, &self.readings).await;
+        self.checkpoints.step(&*self.broker, &self.readings, is_busy).await;
         fail_point::reached("track.before-acknowledging");
         self.broker.acknowledge(&answers.acknowledge).await;
         for (handle, pause) in answers.give_back {
