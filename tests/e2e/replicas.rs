@@ -83,5 +83,5 @@ async fn what_is_deleted_while_a_node_is_gone_is_noticed_and_made_again() {
     let mut up = at(&cluster, &["up"], Some("3")).start();
     up.ready().await;
     becomes("the tracker", 200, async || track.get("/readyz").await.status).await;
-    assert_eq!(replicas(&jetstream).await, [3; 6]);
+    assert_eq!(replicas(&jetstream).await, [3; 7]);
 }
