@@ -78,7 +78,8 @@ impl Became {
 
 impl Outcome {
     /// Which of two outcomes of one event counts, if the other one was told later: no duplicate beside another one, no
-    /// plain one beside a conflict, the one after the later act, else the one that was told later. One that is told again stays the first.
+    /// plain one beside a conflict, the one after the later act, else the one that was told later. One that is told again
+    /// stays the first.
     pub fn or(self, later: Self) -> Self {
         let rank = |outcome: &Self| (outcome.became.weight(), outcome.after_acts);
         if self.became == later.became {

@@ -161,7 +161,8 @@ impl Known {
     }
 }
 
-/// Reads what lies in the bucket. A channel that is being forgotten is left alone for the moment. What nobody wrote is replaced: the stream has everything.
+/// Reads what lies in the bucket. A channel that is being forgotten is left alone for the moment. What nobody wrote is
+/// replaced: the stream has everything.
 fn known_from(channel: &Channel, read: Versioned) -> Result<Known, BrokerError> {
     if let Some(format) = read.newer_format() {
         return Err(BrokerError::Newer(format));
