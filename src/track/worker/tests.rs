@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::testing::{ModelBroker, payload};
 use super::*;
+use crate::domain::outcome::Since;
 use crate::domain::{Checkpoint, Forgotten, MessageNumber, Owed, Record};
 use crate::replay::readings;
 
@@ -497,5 +498,35 @@ fn what_is_held_of_a_forgotten_channel_is_not_taken_up() {
         assert_eq!(broker.state().became(correction), Some(&Became::Processed));
         let held = broker.load_latest(&of).await.unwrap();
         assert_eq!(held.owed, Owed { forgotten: Some(last), ..Owed::default() }, "it is taken over by every record");
+    });
+}
+
+#[test]
+fn what_a_record_owes_is_found_out_before_what_was_said_since() {
+    run(async {
+        let (broker, of) = (ModelBroker::default(), channel(0));
+        let correct_first = |number: u64| {
+            let text = payload(of, number).replace(&format!("\"messageNumber\":{number}"), "\"messageNumber\":1");
+            broker.state().model.publish(&of.to_string(), text.into(), Some("1".into())).0
+        };
+        let messages: Vec<_> = (1..=5).map(|number| broker.publish(of, number)).collect();
+        work_until_idle(&mut worker(&broker), broker.deliver(messages.clone())).await;
+        let second_launch = messages[4];
+        assert_eq!(broker.letters(), [(second_launch, "refused")].into());
+
+        // Without the first launch the second one applies, and is a dead letter no more.
+        let no_launch = correct_first(2);
+        work_until_idle(&mut worker(&broker), broker.deliver([no_launch])).await;
+        assert!(!broker.letters().contains_key(&second_launch), "{:?}", broker.letters());
+        // As if the tracker had ended before it wrote that nothing is owed any more.
+        let held = broker.load_latest(&of).await.unwrap();
+        let since = Some(Since { acts: Sequence(0), passed: 5 });
+        let owed = Owed { since, ..held.owed };
+        broker.write(&of, held.record.unwrap().to_vec(), &owed, held.revision).await.unwrap();
+
+        let launch_again = correct_first(1);
+        work_until_idle(&mut worker(&broker), broker.deliver([launch_again])).await;
+        assert_eq!(broker.letters().get(&second_launch), Some(&"refused"));
+        assert!(matches!(broker.state().became(second_launch), Some(Became::Failed(_))));
     });
 }
