@@ -216,7 +216,10 @@ impl TrackBroker for NatsPartition {
     }
 
     async fn set_aside(&self, channel: &Channel, as_read: &Versioned, aside: Aside) -> Result<u64, BrokerError> {
-        self.store.set_aside(channel, as_read, aside).await
+        let bytes = as_read.record.as_ref().map_or(0, |record| record.len());
+        let written = self.store.set_aside(channel, as_read, aside).await;
+        self.stores.records.note(bytes, &written);
+        written
     }
 
     async fn tell(&self, outcomes: Vec<Outcome>) -> Result<(), BrokerError> {

@@ -13,7 +13,6 @@ use super::connection::PUBLISH_TIMEOUT;
 use super::direct::{Found, Question, ask};
 use super::topology::{BUCKET_STREAM, BUCKET_SUBJECTS, HEADER_ASIDE, HEADER_OWED, channel_of_record, record_subject};
 use super::{Broker, BrokerError};
-use crate::domain::format::newest;
 use crate::domain::record::Unreadable;
 use crate::domain::{Aside, Channel, Forgotten, Owed, Record};
 
@@ -163,7 +162,7 @@ impl Versioned {
             Some(Err(Unreadable::Newer(format))) => Some(format),
             _ => None,
         };
-        let of_messages = self.aside.map(|aside| aside.format).filter(|format| *format > newest());
+        let of_messages = self.aside.filter(Aside::is_newer).map(|aside| aside.format);
         of_record.max(of_messages)
     }
 }

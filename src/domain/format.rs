@@ -55,6 +55,11 @@ impl Aside {
         Self { format: self.format.max(format), first: self.first.min(message), last: self.last.max(message) }
     }
 
+    /// Whether it takes a newer program than this one.
+    pub fn is_newer(&self) -> bool {
+        self.format > newest()
+    }
+
     /// The text of it in a record's header: `2 17 40`.
     pub fn to_text(self) -> String {
         format!("{} {} {}", self.format, self.first, self.last)

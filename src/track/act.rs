@@ -325,7 +325,8 @@ impl Cause {
         self.act().is_some_and(|act| acts.iter().any(|event| event.sequence == act))
     }
 
-    /// Whether a record has what was asked for, or it was forgotten. Of a message whose number was passed, a record does not know.
+    /// Whether a record has what was asked for, or it was forgotten. Of a message whose number was passed, a record does not
+    /// know.
     fn is_followed(&self, known: &Known) -> bool {
         match self {
             Self::Act(sequence) => *sequence <= known.record.acts.max(known.forgotten_place()),

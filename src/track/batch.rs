@@ -38,8 +38,9 @@ pub type Buried = (Box<Malformed>, AckHandle, Result<(), BrokerError>);
 pub fn sort(batch: Vec<Delivery>, cache: &mut Cache) -> (Vec<Group>, Vec<(Box<Malformed>, AckHandle)>) {
     let (mut groups, mut malformed) = (BTreeMap::new(), Vec::new());
     for Delivery { stored, handle } in batch {
-        let channel = Channel::from_token(&stored.channel_token);
-        if let Some((channel, format)) = channel.zip(stored.newer_format()) {
+        if let Some(format) = stored.newer_format()
+            && let Some(channel) = Channel::from_token(&stored.channel_token)
+        {
             let group = groups.entry(channel).or_insert_with(|| Group::new(cache.take(channel)));
             group.newer.push((stored.sequence, handle));
             group.format = group.format.max(Some(format));

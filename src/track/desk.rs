@@ -11,7 +11,7 @@ use crate::domain::bounds::bounds;
 use crate::domain::carried::Carried;
 use crate::domain::outcome::Since;
 use crate::domain::record::Unreadable;
-use crate::domain::{Became, Channel, Event, Forgotten, Hand, Outcome, Owed, Record, Refusal, Sequence};
+use crate::domain::{Aside, Became, Channel, Event, Forgotten, Hand, Outcome, Owed, Record, Refusal, Sequence};
 use crate::fail_point;
 
 /// What is in memory of one channel.
@@ -164,8 +164,8 @@ impl Known {
 /// Reads what lies in the bucket. A channel that is being forgotten is left alone for the moment. What nobody wrote is
 /// replaced: the stream has everything.
 fn known_from(channel: &Channel, read: Versioned) -> Result<Known, BrokerError> {
-    if let Some(format) = read.newer_format() {
-        return Err(BrokerError::Newer(format));
+    if let Some(aside) = read.aside.filter(Aside::is_newer) {
+        return Err(BrokerError::Newer(aside.format));
     }
     let (mut record, carried) = match read.record.as_deref().map(Record::read) {
         None => (Record::default(), None),
