@@ -11,7 +11,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::broker::{BrokerError, LogReader, Stored};
 use crate::domain::reorder::Room;
-use crate::domain::{Channel, Checkpoint, Entry, Event, Forgotten, Goal, Replay, Sequence, Turn, Wanted};
+use crate::domain::shortfall::Base;
+use crate::domain::{
+    Channel, Checkpoint, Entry, Event, Forgotten, Goal, Record, Replay, Sequence, Turn, Wanted, shortfall,
+};
 
 /// Channels that the trackers of one process read at once, and as many for those who ask for histories: each holds some
 /// megabytes while it is read ([`Room::READING`]). Further ones wait for their turn. Turns are not shared: however many
@@ -146,6 +149,20 @@ impl<S> ChannelReplay<S> {
     /// has not seen lies behind what it has.
     pub fn checkpoint(&self) -> Option<Checkpoint> {
         self.replay.checkpoint(self.seen)
+    }
+
+    /// The same, if the log has everything of which the record knew that was written before the reading began, and every
+    /// override in it was followed: what no tracker has followed yet may still fail.
+    pub async fn complete_checkpoint(
+        &self,
+        log: &impl LogReader,
+        written: &Record,
+    ) -> Result<Option<Checkpoint>, BrokerError> {
+        let Some(made) = self.checkpoint().filter(|made| made.record.acts <= written.acts) else { return Ok(None) };
+        let (folded, acts) = (self.replay.folds().last().map(|fold| fold.state()), self.replay.acts());
+        let lacks = |is_whole| shortfall(written, folded.as_ref()?, &acts, Base::Log { is_whole });
+        let is_complete = lacks(false).is_none() || (log.is_whole().await? && lacks(true).is_none());
+        Ok(Some(made).filter(|_| is_complete))
     }
 }
 

@@ -7,9 +7,8 @@ use crate::broker::checkpoints::{remove_checkpoint, store};
 use crate::broker::store::Store;
 use crate::broker::{BrokerError, LogReader as _, NatsLog};
 use crate::domain::checkpoint::trimmed_through;
-use crate::domain::shortfall::Base;
 use crate::domain::{
-    Acts, Channel, Checkpoint, Entry, Goal, MessageNumber, Placed, Record, Replay, Sequence, StoredAt, Turn, shortfall,
+    Acts, Channel, Checkpoint, Entry, Goal, MessageNumber, Placed, Record, Replay, Sequence, StoredAt, Turn,
 };
 use crate::replay::ChannelReplay;
 
@@ -55,7 +54,7 @@ pub async fn plan(
             Turn::Placed(placed) => at_cut.take(placed.into_iter().flatten(), &reading.replay.acts()),
         }
     }
-    let Some(made) = complete(log, &reading, &written).await? else { return Ok(before) };
+    let Some(made) = reading.complete_checkpoint(log, &written).await? else { return Ok(before) };
     let through = at_cut.record.last.as_ref().map_or(0, |last| last.number.get());
     if through <= trimmed_through(&bases) {
         return Ok(before);
@@ -80,20 +79,6 @@ pub async fn plan(
 
 fn of_checkpoint(checkpoint: &Checkpoint) -> Plan {
     Plan { through: checkpoint.through(), acts: checkpoint.record.acts }
-}
-
-/// The checkpoint after the last number, if the log has everything of which the record knew, and every override in it was
-/// followed.
-async fn complete(
-    log: &NatsLog<'_>,
-    reading: &ChannelReplay<usize>,
-    written: &Record,
-) -> Result<Option<Checkpoint>, BrokerError> {
-    let Some(made) = reading.checkpoint() else { return Ok(None) };
-    let (folded, acts) = (reading.replay.folds().last().map(|fold| fold.state()), reading.replay.acts());
-    let lacks = |is_whole| shortfall(written, folded.as_ref()?, &acts, Base::Log { is_whole });
-    let has_all = lacks(false).is_none() || (log.is_whole().await? && lacks(true).is_none());
-    Ok(Some(made).filter(|made| has_all && made.record.acts <= written.acts))
 }
 
 /// Where the first message lies whose number is higher.

@@ -11,8 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::desk::Desk;
 use crate::broker::{BrokerError, TrackBroker};
-use crate::domain::shortfall::Base;
-use crate::domain::{Channel, Checkpoint, Goal, Record, shortfall};
+use crate::domain::{Channel, Checkpoint, Goal, Record};
 use crate::replay::{ChannelReplay, takes_turn};
 
 /// Numbers between two checkpoints of a channel. So many messages are read in some tens of milliseconds.
@@ -88,14 +87,14 @@ impl Checkpoints {
 impl CheckpointJob {
     /// Reads one page; at the end of the channel stores the checkpoint. Tells whether it is done.
     async fn step(&mut self, broker: &impl TrackBroker) -> Result<bool, BrokerError> {
-        let Some(Running { reading, .. }) = &mut self.running else { return self.begin(broker).await };
+        let Some(Running { reading, written }) = &mut self.running else { return self.begin(broker).await };
         if reading.step(broker).await?.is_some() {
             return Ok(false);
         }
         for wrong in reading.replay.wrong_checkpoints() {
             broker.remove_checkpoint(wrong.place).await?;
         }
-        if let Some(made) = self.made(broker).await? {
+        if let Some(made) = reading.complete_checkpoint(broker, written).await? {
             broker.store_checkpoint(&self.channel, &made).await?;
             tracing::debug!(channel = %self.channel, through = made.through(), "checkpoint stored");
         }
@@ -111,17 +110,5 @@ impl CheckpointJob {
         let reading = ChannelReplay::of_what_they_say(self.channel, Goal::State, bases);
         self.running = is_due.then_some(Running { reading, written });
         Ok(!is_due)
-    }
-
-    /// The checkpoint, if the log has everything of which the record knew.
-    async fn made(&self, broker: &impl TrackBroker) -> Result<Option<Checkpoint>, BrokerError> {
-        let Some(Running { reading, written }) = &self.running else { return Ok(None) };
-        let Some(made) = reading.checkpoint() else { return Ok(None) };
-        let (folded, acts) = (reading.replay.folds().last().map(|fold| fold.state()), reading.replay.acts());
-        let lacks = |is_whole| shortfall(written, folded.as_ref()?, &acts, Base::Log { is_whole });
-        // What no tracker has followed yet may still fail.
-        let is_followed = made.record.acts <= written.acts;
-        let is_complete = lacks(false).is_none() || (broker.is_whole().await? && lacks(true).is_none());
-        Ok(Some(made).filter(|_| is_followed && is_complete))
     }
 }
