@@ -69,13 +69,20 @@ impl Upkeep {
         self.led.borrow().contains(&partition)
     }
 
+    /// Waits until it is time to look again for what is older than this, and this tracker is the one to do it.
+    async fn next_trim(&self, keep: Duration) {
+        loop {
+            sleep(every(keep, TRIM_EVERY_MAX)).await;
+            if self.leads(0) {
+                return;
+            }
+        }
+    }
+
     async fn trim_log(&self) {
         let Some(keep) = self.retention.keep else { return };
         loop {
-            sleep(every(keep, TRIM_EVERY_MAX)).await;
-            if !self.leads(0) {
-                continue;
-            }
+            self.next_trim(keep).await;
             let order = Order { keep, slack: keep / SLACK_PART, channel: None, dry_run: false };
             match trim(&self.broker, self.partitions, order).await {
                 Ok(trimmed) if trimmed.is_empty() => {}
@@ -92,10 +99,7 @@ impl Upkeep {
     async fn trim_letters(&self) {
         let Some(keep) = self.retention.dead_letters else { return };
         loop {
-            sleep(every(keep, TRIM_EVERY_MAX)).await;
-            if !self.leads(0) {
-                continue;
-            }
+            self.next_trim(keep).await;
             match trim_dead_letters(&self.broker, keep).await {
                 Ok(0) => {}
                 Ok(letters) => tracing::info!(letters, "old dead letters were removed"),

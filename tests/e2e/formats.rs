@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::harness::messages::subject;
 use super::harness::service::init;
-use super::harness::stream::{is_taken_up, records};
+use super::harness::stream::{is_taken_up, records, unacknowledged};
 use super::harness::{Broker, Client, Flight, Program, becomes};
 
 /// A tracker of a newer version.
@@ -51,7 +51,7 @@ async fn an_older_tracker_sets_aside_what_takes_a_newer_one() {
     }
     client.ingest(&other.launched(1)).await;
     applies(&client, &other, 1).await;
-    becomes("what is not acknowledged", 1, async || pending(&jetstream).await).await;
+    becomes("what is not acknowledged", 1, async || unacknowledged(&jetstream).await).await;
     assert_eq!(
         (last_number(&client, &flight).await, client.dead_letters_of(&flight.channel).await.len()),
         (json!(1), 0)
@@ -80,7 +80,7 @@ async fn an_older_tracker_sets_aside_what_takes_a_newer_one() {
     let third = Flight::of_partition(3);
     client.ingest(&third.launched(1)).await;
     applies(&client, &third, 1).await;
-    becomes("what is not acknowledged", 1, async || pending(&jetstream).await).await;
+    becomes("what is not acknowledged", 1, async || unacknowledged(&jetstream).await).await;
     assert_eq!(last_number(&client, &flight).await, 200);
     let mut tracker = newer_tracker(&broker);
     tracker.ready().await;
@@ -88,14 +88,6 @@ async fn an_older_tracker_sets_aside_what_takes_a_newer_one() {
     applies(&client, &flight, 300).await;
     is_taken_up(&jetstream).await;
     assert_eq!(client.rocket(&flight.channel).await.unwrap()["currentSpeed"], 500 + 299);
-}
-
-/// Messages that are held and not acknowledged, or not delivered.
-async fn pending(jetstream: &jetstream::Context) -> u64 {
-    use futures_util::StreamExt as _;
-    let stream = jetstream.get_stream("ROCKETS").await.unwrap();
-    let consumers: Vec<_> = stream.consumers().map(Result::unwrap).collect().await;
-    consumers.iter().map(|consumer| consumer.num_pending + consumer.num_ack_pending as u64).sum()
 }
 
 #[tokio::test]

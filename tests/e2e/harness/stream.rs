@@ -94,10 +94,12 @@ pub async fn dead_letters(jetstream: &jetstream::Context) -> Vec<Letter> {
 
 /// Waits until the trackers have taken up everything that is stored and hold nothing any more.
 pub async fn is_taken_up(jetstream: &jetstream::Context) {
+    becomes("messages that are not acknowledged", 0, async || unacknowledged(jetstream).await).await;
+}
+
+/// Messages that are held and not acknowledged, or not delivered.
+pub async fn unacknowledged(jetstream: &jetstream::Context) -> u64 {
     let stream = jetstream.get_stream("ROCKETS").await.unwrap();
-    becomes("messages that are not acknowledged", 0, async || {
-        let consumers: Vec<_> = stream.consumers().map(Result::unwrap).collect().await;
-        consumers.iter().map(|consumer| consumer.num_pending + consumer.num_ack_pending as u64).sum()
-    })
-    .await;
+    let consumers: Vec<_> = stream.consumers().map(Result::unwrap).collect().await;
+    consumers.iter().map(|consumer| consumer.num_pending + consumer.num_ack_pending as u64).sum()
 }
