@@ -15,7 +15,8 @@
 //! - [`rebuild`] compares the bucket with the stream, and repairs it.
 //! - [`backup`] saves all that is stored into a folder, and brings it back.
 //! - [`retention`] takes out of the log what was applied and is old.
-//! - [`replay`] folds one channel from its beginning in the log or a checkpoint, for its history, a rebuild, a skip and a correction.
+//! - [`replay`] folds one channel, from its beginning in the log or a checkpoint on, for its history, a rebuild, a skip and a
+//!   correction.
 //! - [`launch`] is the load generator: a user like any other, which shares nothing with the rest.
 //! - [`cli`] and [`config`] are what an operator touches; [`logging`] is what an operator reads.
 //!

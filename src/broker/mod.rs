@@ -6,8 +6,9 @@
 //! [`read_back`], [`outcomes`], [`dead_letters`] and [`letter_box`] are what a tracker needs, brought together in
 //! [`partition`], and [`membership`] is which trackers there are; [`watch`] is what the view is fed by; [`progress`] and
 //! [`signals`] tell how far an event has come, and when to look again; [`letter_list`], [`replays`], [`mod@backlog`] and
-//! [`mod@overview`] are what an operator needs beside those, [`mod@checkpoints`] is from where a reading can begin, [`trim`] and [`mod@forgotten`] what goes for good, [`snapshot`] what a backup needs; [`stored`] is a message as it comes out of the stream,
-//! [`mod@direct`] how it is read there.
+//! [`mod@overview`] are what an operator needs beside those, [`mod@checkpoints`] is from where a reading can begin, [`trim`],
+//! [`mod@forgotten`] and [`removal`] are what goes for good, [`snapshot`] is what a backup needs; [`stored`] is a message as
+//! it comes out of the stream, [`mod@direct`] how it is read there.
 //! [`mod@monitor`] inspects the [`objects`] all the time, and [`storing`] is what became of attempts to store something.
 //! [`error`] sorts what can go wrong, once, by what its caller does about it.
 

@@ -7,8 +7,9 @@
 //! Read in this order: [`channel`] and [`message`] (what arrives), [`wire`] and [`entry`] (how it is read), [`event`] (how it
 //! is told from all others), [`rocket`] (what it does), [`parked`], [`skipped`] and [`record`] (what is remembered),
 //! [`sequencer`] (how all of it becomes one state, in order), [`acts`] (what operators said of that order), [`reorder`] and
-//! [`replay`] (a channel from the log), [`checkpoint`] (where that can begin), [`mod@shortfall`] (whether that may take the place of a record), [`outcome`] (what
-//! became of each message).
+//! [`replay`] (a channel from the log), [`checkpoint`] (where that can begin), [`mod@shortfall`] (whether that may take the
+//! place of a record), [`outcome`] (what became of each message), [`mod@format`] and [`carried`] (two versions beside each
+//! other). [`mod@bounds`] is what the simulation makes small.
 
 pub mod acts;
 pub mod bounds;

@@ -2,7 +2,8 @@
 //! lists, health. Knows neither the broker nor rockets; the roles bring their routes.
 //!
 //! A route is a warp filter that ends in an [`Answer`]. [`mod@serve`] puts each answer into the envelope with the request's
-//! id, also where no route was found or a handler panicked, so that this is done in one place.
+//! id, also where no route was found or a handler panicked, so that this is done in one place. [`asker`] is whether anybody
+//! still waits for an answer that takes long.
 
 pub mod answer;
 pub mod asker;
