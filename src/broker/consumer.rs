@@ -54,9 +54,14 @@ pub struct Delivery {
     pub handle: AckHandle,
 }
 
-/// Where the acknowledgement of one delivery goes.
+/// What one delivery is acknowledged by.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AckHandle(pub(crate) Subject);
+pub struct AckHandle {
+    /// Where the acknowledgement goes.
+    pub(crate) reply: Subject,
+    /// How many times the message was delivered, this time included.
+    pub deliveries: u64,
+}
 
 /// Where a tracker stands in the line of those who work on one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -273,7 +278,7 @@ impl GivenBack {
 pub(super) async fn answer(broker: &Broker, handles: &[AckHandle], kind: AckKind) {
     let payload: bytes::Bytes = kind.into();
     let all = async {
-        for AckHandle(reply) in handles {
+        for AckHandle { reply, .. } in handles {
             if broker.client().publish(reply.clone(), payload.clone()).await.is_err() {
                 return;
             }
@@ -291,9 +296,10 @@ fn delivery(broker: &Broker, message: Message) -> Option<(Delivery, u64)> {
     let message = jetstream::Message { message, context: broker.jetstream().clone() };
     let info = message.info().ok()?;
     let (sequence, time, number) = (Sequence(info.stream_sequence), info.published, info.consumer_sequence);
+    let deliveries = u64::try_from(info.delivered).unwrap_or(1);
     let message = message.message;
     // The last one of its name, as when the message is read back: an outsider may have written several.
     let header = |name| message.headers.as_ref()?.get_last(name).map(|value| value.as_str());
     let stored = Stored::of(sequence, time, &message.subject, header, &message.payload);
-    Some((Delivery { stored, handle: AckHandle(message.reply?) }, number))
+    Some((Delivery { stored, handle: AckHandle { reply: message.reply?, deliveries } }, number))
 }

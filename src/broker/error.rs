@@ -45,6 +45,11 @@ impl BrokerError {
         Self::Unavailable(error.to_string())
     }
 
+    /// Whether it is about one stream or bucket and may last for hours, while others can be written.
+    pub fn is_of_a_store(&self) -> bool {
+        matches!(self, Self::Full(_) | Self::TooLarge(_) | Self::Misconfigured(_) | Self::NotThere)
+    }
+
     /// Sorts an answer of the server by its error code.
     pub fn from_server(error: &jetstream::Error) -> Self {
         let text = error.to_string();

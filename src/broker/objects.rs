@@ -343,7 +343,7 @@ mod tests {
         assert_eq!(wrong(vec![durable(|config| config.num_replicas = 3)], &["rockets-p01"]), [""; 0]);
         assert_eq!(
             wrong(vec![durable(|config| config.max_ack_pending = 7)], &["rockets-p01"]),
-            ["durable rockets-p00 is set up otherwise: run `rockets init` (max_ack_pending: is 7, should be 8192)"]
+            ["durable rockets-p00 is set up otherwise: run `rockets init` (max_ack_pending: is 7, should be 65536)"]
         );
     }
 }

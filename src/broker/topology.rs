@@ -54,8 +54,10 @@ pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(2 * 60);
 /// The same for dead letters, which have no number: longer than any redelivery can be late.
 pub const DEAD_LETTER_DUPLICATE_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 /// Messages of one partition that may be delivered and not yet acknowledged; at the bound the broker delivers no more
-/// of that partition. Nothing waits unacknowledged but batches in work and one message for each long drain.
-pub const ACK_PENDING_MAX: i64 = 8_192;
+/// of that partition. Unacknowledged are batches in work, one message for each channel that drains, and, while there is no
+/// room for dead letters, one for each rocket whose next message is refused and each message that needs a dead letter of
+/// its own: so many of a partition may be held up before the others are.
+pub const ACK_PENDING_MAX: i64 = 65_536;
 /// Pulls of one durable that may wait at once: one or two for each tracker.
 pub const WAITING_PULLS_MAX: i64 = 512;
 

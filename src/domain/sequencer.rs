@@ -61,16 +61,18 @@ impl<S> From<Placed<S>> for Option<(Arc<Arrival<S>>, Verdict)> {
 /// each one that had waited in the hand and could be placed now.
 ///
 /// Of two messages with one number the one with the lower stream sequence is taken. Corrections and skips are not taken
-/// up here: what they mean takes a reading of the whole channel.
+/// up here: what they mean takes a reading of the whole channel. The message of `stop_at` is not placed: it waits.
 pub fn take_up<S>(
     record: &mut Record,
     hand: &mut Hand<S>,
     arrivals: &[Arc<Arrival<S>>],
+    stop_at: Option<MessageNumber>,
 ) -> Vec<(Arc<Arrival<S>>, Verdict)> {
     let no_acts = Acts::none();
     arrivals.iter().for_each(|arrival| offer(hand, arrival, record, &no_acts));
     forget_passed(record, hand);
-    let placed = place_in_order(record, |next| hand.remove(&next), &no_acts);
+    let take = |next| if Some(next) == stop_at { None } else { hand.remove(&next) };
+    let placed = place_in_order(record, take, &no_acts);
     let mut verdicts: Vec<_> = placed.into_iter().filter_map(Option::from).collect();
     let placed: HashSet<_> = verdicts.iter().map(|(arrival, _)| arrival.sequence).collect();
     for arrival in arrivals {
@@ -185,7 +187,7 @@ mod tests {
     fn verdicts_of(record: &mut Record, hand: &mut Hand<()>, numbers: &[(u64, u64)]) -> Vec<(u64, Verdict)> {
         let arrivals: Vec<_> = numbers.iter().map(|&(number, sequence)| arrival(number, sequence)).collect();
         let mut verdicts: Vec<_> =
-            take_up(record, hand, &arrivals).into_iter().map(|(of, verdict)| (of.sequence.0, verdict)).collect();
+            take_up(record, hand, &arrivals, None).into_iter().map(|(of, verdict)| (of.sequence.0, verdict)).collect();
         verdicts.sort_by_key(|(sequence, _)| *sequence);
         verdicts
     }
@@ -278,9 +280,9 @@ mod tests {
                 hand.clear();
                 record = Record::from_bytes(&record.to_bytes()).unwrap();
             }
-            take_up(&mut record, &mut hand, &stream[at..end]);
+            take_up(&mut record, &mut hand, &stream[at..end], None);
             if record.could_move() {
-                take_up(&mut record, &mut hand, &stream[..end]);
+                take_up(&mut record, &mut hand, &stream[..end], None);
             }
             at = end;
         }
@@ -307,7 +309,7 @@ mod tests {
             let stream = arrivals_of(&messages, &order);
             let record = in_batches(&stream, &cuts);
             let mut again = record.clone();
-            let verdicts = take_up(&mut again, &mut Hand::new(), &stream);
+            let verdicts = take_up(&mut again, &mut Hand::new(), &stream, None);
             prop_assert_eq!(again, record);
             prop_assert!(verdicts.iter().all(|(_, verdict)| matches!(verdict, Verdict::Duplicate | Verdict::Parked)));
         }

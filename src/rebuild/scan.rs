@@ -61,7 +61,7 @@ impl Desk {
     }
 
     fn take_once(&mut self, arrivals: &[Arc<Arrival<usize>>], told: Option<&Told>) {
-        let verdicts = take_up(&mut self.record, &mut self.hand, arrivals);
+        let verdicts = take_up(&mut self.record, &mut self.hand, arrivals, None);
         let Some(told) = told else { return };
         let untold = verdicts.into_iter().filter(|(arrival, _)| !told.contains(arrival.event()));
         self.untold.extend(untold.filter_map(|(arrival, verdict)| match verdict {

@@ -18,8 +18,10 @@ use time::OffsetDateTime;
 use tokio::sync::OwnedSemaphorePermit;
 
 use self::reach::Lacks;
+use super::Counters;
 use super::changes::{Changes, Dead};
 use super::desk::{Desk, Known};
+use super::job::{Job, Step};
 use super::reported::bury_late;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Reason, Stored, TrackBroker};
 use crate::domain::checkpoint::trimmed_through;
@@ -85,44 +87,25 @@ struct Running {
     applied: BTreeSet<Event>,
 }
 
-/// What a step has come to.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Step {
-    /// There is more to read.
-    GoOn,
-    /// What these deliveries asked for is stored and told: let them go.
-    Done(Vec<AckHandle>),
-    /// The stream does not show what the record knows of: give the deliveries back for a while.
-    Vain,
-}
-
-impl ActJob {
-    /// A job for a channel, to which causes are added.
-    pub fn new(channel: Channel) -> Self {
+impl Job for ActJob {
+    fn new(channel: Channel) -> Self {
         Self { channel, permit: None, held: Vec::new(), running: None, lacks: None, vain_readings: 0 }
     }
 
-    /// Holds one more delivery.
-    pub fn hold(&mut self, cause: Cause, handle: AckHandle) {
-        // What has begun at a checkpoint cannot tell of it.
-        if matches!(cause, Cause::Passed(_)) {
-            self.running.take_if(|running| running.reading.replay.base().is_some_and(|base| !base.is_trimmed));
-        }
-        self.held.push((cause, handle));
+    fn channel(&self) -> Channel {
+        self.channel
     }
 
-    /// What all held deliveries are acknowledged by.
-    pub fn handles(&self) -> impl Iterator<Item = AckHandle> {
+    fn permit(&mut self) -> &mut Option<OwnedSemaphorePermit> {
+        &mut self.permit
+    }
+
+    fn handles(&self) -> impl Iterator<Item = AckHandle> {
         self.held.iter().map(|(_, handle)| handle.clone())
     }
 
-    /// Whether nothing is held any more.
-    pub fn is_over(&self) -> bool {
-        self.held.is_empty()
-    }
-
     /// Reads one page; at the end of the channel, writes and tells what has become of it.
-    pub async fn step(&mut self, broker: &impl TrackBroker, desk: &mut Desk) -> Result<Step, BrokerError> {
+    async fn step(&mut self, broker: &impl TrackBroker, desk: &mut Desk, _: &Counters) -> Result<Step, BrokerError> {
         let Some(running) = &mut self.running else { return self.begin(broker, desk).await };
         if let Some(from) = running.next_letter {
             running.read_letters(broker, &self.channel, from).await?;
@@ -132,6 +115,17 @@ impl ActJob {
             return Ok(Step::GoOn);
         }
         self.finish(broker, desk).await
+    }
+}
+
+impl ActJob {
+    /// Holds one more delivery.
+    pub fn hold(&mut self, cause: Cause, handle: AckHandle) {
+        // What has begun at a checkpoint cannot tell of it.
+        if matches!(cause, Cause::Passed(_)) {
+            self.running.take_if(|running| running.reading.replay.base().is_some_and(|base| !base.is_trimmed));
+        }
+        self.held.push((cause, handle));
     }
 
     async fn begin(&mut self, broker: &impl TrackBroker, desk: &mut Desk) -> Result<Step, BrokerError> {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::batch::Group;
-use super::decide::{Answers, pause_after};
+use super::disposition::Answers;
 use super::settle::Settled;
 use crate::broker::{AckHandle, BrokerError, TrackBroker};
 use crate::domain::{Aside, Channel, Sequence};
@@ -69,13 +69,10 @@ pub async fn set_aside(
             Ok(aside) => {
                 set.note(channel, aside.format);
                 let (held, covered) = deliveries.into_iter().partition(|(sequence, _)| *sequence == aside.first);
-                answers.acknowledge.extend(handles(covered));
-                answers.give_back.extend(handles(held).map(|handle| (handle, ASIDE_PAUSE)));
+                answers.ack.extend(handles(covered));
+                answers.nak(handles(held), &BrokerError::Newer(aside.format));
             }
-            Err(error) => {
-                let pause = pause_after(&error);
-                answers.give_back.extend(handles(deliveries).map(|handle| (handle, pause)));
-            }
+            Err(error) => answers.nak(handles(deliveries), &error),
         }
     }
 }

@@ -1,4 +1,7 @@
-//! A batch of deliveries: sorted by channel, and then all of it stored at once, each channel by itself.
+//! A batch of deliveries on its way: received and sorted by channel ([`Group`]), recorded, each channel by itself
+//! ([`Recorded`]), and reported in one go while the next batch is recorded.
+//!
+//! Nothing is lost if it cannot be reported: the deliveries come again, and the records go on owing it.
 //!
 //! What is not here: what becomes of the deliveries then; that is the worker's to decide.
 
@@ -9,12 +12,13 @@ use futures_util::future::join_all;
 
 use super::Counters;
 use super::cache::Cache;
-use super::decide::bury_malformed;
 use super::desk::Desk;
+use super::disposition::Kept;
+use super::reported::bury_malformed;
 use super::reported::reported;
 use super::settle::{Settled, settle};
 use crate::broker::{AckHandle, BrokerError, Delivery, Malformed, Stored, TrackBroker};
-use crate::domain::{Arrival, Channel, Entry, Sequence};
+use crate::domain::{Arrival, Channel, Entry, Outcome, Sequence};
 
 /// The messages of one channel in a batch.
 pub struct Group {
@@ -108,9 +112,110 @@ impl Group {
         Self { desk, arrivals, handles, acts, newer, format: None }
     }
 
+    /// Takes out a plain message.
+    pub fn take(&mut self, sequence: Sequence) -> Option<(Arc<Arrival<Stored>>, AckHandle)> {
+        let at = self.arrivals.iter().position(|arrival| arrival.sequence == sequence)?;
+        Some((self.arrivals.remove(at), self.handles.remove(at)))
+    }
+
     /// Everything that was delivered, and the format that it takes, if that of one of the messages is newer.
     pub fn into_deliveries(self) -> (Option<u32>, Vec<(Sequence, AckHandle)>) {
         let plain = self.arrivals.iter().map(|arrival| arrival.sequence).zip(self.handles);
         (self.format, plain.chain(self.acts).chain(self.newer).collect())
+    }
+
+    /// What is to be reported and acknowledged, now that its effect is stored; nothing where there is neither.
+    pub fn into_recorded(self, settled: Settled) -> (Desk, Option<RecordedGroup>) {
+        let Self { mut desk, arrivals, handles, .. } = self;
+        let deliveries: Vec<_> = arrivals.iter().map(|arrival| arrival.sequence).zip(handles).collect();
+        let (why, fresh) = (Why::of(&desk, settled.blocked), settled.fresh);
+        let kept = why.as_ref().filter(|_| !deliveries.is_empty()).map(|why| why.keeps(&mut desk, fresh));
+        let outcomes: Vec<_> = desk.outcomes().into_iter().chain(settled.outcomes).collect();
+        let is_of_use = !outcomes.is_empty() || !deliveries.is_empty();
+        let (channel, why) = (desk.channel, why.unwrap_or(Why::Drainable));
+        (desk, is_of_use.then_some(RecordedGroup { channel, outcomes, deliveries, kept, why }))
+    }
+}
+
+/// A batch whose effect is stored.
+#[derive(Default)]
+pub struct Recorded {
+    /// Its channels.
+    pub groups: Vec<RecordedGroup>,
+    /// What was no message, and is a dead letter by now.
+    pub malformed: Vec<(Outcome, AckHandle)>,
+}
+
+/// The messages of one channel whose effect is stored.
+pub struct RecordedGroup {
+    /// The channel.
+    pub channel: Channel,
+    /// What became of them, and of others that took their place with them.
+    pub outcomes: Vec<Outcome>,
+    /// Their places in the stream, and what they are acknowledged by.
+    pub deliveries: Vec<(Sequence, AckHandle)>,
+    /// Which of them stay unacknowledged, if the record was drainable when it was stored.
+    pub kept: Option<Kept>,
+    /// What they stay unacknowledged for.
+    pub why: Why,
+}
+
+/// Why deliveries of a channel stay unacknowledged.
+pub enum Why {
+    /// The record is drainable.
+    Drainable,
+    /// It has to be folded anew first: for corrections that are pending, or because what acts have changed may be owed by a
+    /// record that cannot move, and somebody who followed them is gone.
+    FoldsAnew,
+    /// The dead letter of the message that comes next cannot be stored.
+    Blocked(BrokerError),
+}
+
+impl Why {
+    fn of(desk: &Desk, blocked: Option<BrokerError>) -> Option<Self> {
+        let (owes, record) = (desk.since().is_some(), &desk.known.as_ref()?.record);
+        match blocked {
+            _ if owes || (record.could_move() && record.corrections_wait) => Some(Self::FoldsAnew),
+            Some(error) => Some(Self::Blocked(error)),
+            None => record.could_move().then_some(Self::Drainable),
+        }
+    }
+
+    /// The error of a dead letter that cannot be stored.
+    pub fn blocked(&self) -> Option<&BrokerError> {
+        match self {
+            Self::Blocked(error) => Some(error),
+            Self::Drainable | Self::FoldsAnew => None,
+        }
+    }
+
+    /// Which deliveries stay unacknowledged. Of a channel that is blocked one is enough, however many come behind it: as long
+    /// as its record stands where it stood when that one was kept, that one is there, or another one in its place.
+    fn keeps(&self, desk: &mut Desk, fresh: Vec<Sequence>) -> Kept {
+        let here = desk.blocked_here().filter(|_| self.blocked().is_some());
+        if here.is_some() && std::mem::replace(&mut desk.blocked, here) == here && !fresh.is_empty() {
+            return Kept::AllBut(fresh);
+        }
+        fresh.first().map_or(Kept::All, |first| Kept::One(*first))
+    }
+}
+
+impl Recorded {
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty() && self.malformed.is_empty()
+    }
+
+    /// What the deliveries that wait are acknowledged by.
+    pub fn handles(&self) -> impl Iterator<Item = &AckHandle> {
+        let malformed = self.malformed.iter().map(|(_, handle)| handle);
+        self.groups.iter().flat_map(|group| &group.deliveries).map(|(_, handle)| handle).chain(malformed)
+    }
+
+    /// Reports all of it; it is stored when this returns.
+    pub async fn report(&self, broker: &impl TrackBroker) -> Result<(), BrokerError> {
+        let of_channels = self.groups.iter().flat_map(|group| &group.outcomes);
+        let outcomes = of_channels.chain(self.malformed.iter().map(|(outcome, _)| outcome));
+        broker.tell(outcomes.cloned().collect()).await
     }
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 
 use super::batch::Group;
 use super::settle::Settled;
@@ -22,50 +22,59 @@ const FIRST_NUMBERS: u64 = 256;
 /// How far before a copy the original of a higher number is looked for, in places of the stream.
 const PLACES_BEFORE: u64 = 4_096;
 
-/// Finds the conflicts among the copies of a batch and keeps them as dead letters. Where that fails, the channel counts as
-/// not settled: its messages come again.
+/// Finds the conflicts among the copies of a batch and keeps them as dead letters. Where that fails, the copies alone come
+/// again.
 pub async fn find_conflicts(broker: &impl TrackBroker, settled: &mut [(Group, Result<Settled, BrokerError>)]) {
-    let with_copies = settled.iter_mut().filter(|(_, settled)| settled.as_ref().is_ok_and(|it| !it.copies.is_empty()));
-    let mut with_copies: Vec<_> = with_copies.collect();
-    if with_copies.is_empty() {
+    let settled = settled.iter_mut().filter_map(|(group, settled)| Some((group, settled.as_mut().ok()?)));
+    let mut with_copies: Vec<_> = settled.filter(|(_, settled)| !settled.copies.is_empty()).collect();
+    let copies = with_copies.iter().flat_map(|(_, settled)| &settled.copies);
+    let events: Vec<_> = copies.map(|copy| copy.event()).collect();
+    if events.is_empty() {
         return;
     }
-    let copies =
-        with_copies.iter().filter_map(|(_, settled)| settled.as_ref().ok()).flat_map(|settled| &settled.copies);
-    let events: Vec<_> = copies.map(|copy| copy.event()).collect();
-    let reported = broker.outcomes_of(&events).await;
-    with_copies.iter_mut().for_each(|(_, settled)| match (&reported, settled) {
-        (Ok(reported), Ok(settled)) => settled.copies.retain(|copy| !reported.contains_key(&copy.event())),
-        (Err(error), settled) => *settled = Err(error.clone()),
-        (Ok(_), Err(_)) => {}
-    });
-    with_copies.retain(|(_, settled)| settled.as_ref().is_ok_and(|settled| !settled.copies.is_empty()));
+    match broker.outcomes_of(&events).await {
+        Ok(reported) => with_copies
+            .iter_mut()
+            .for_each(|(_, settled)| settled.copies.retain(|copy| !reported.contains_key(&copy.event()))),
+        Err(error) => with_copies.iter_mut().for_each(|(_, settled)| leave_copies(settled, &error)),
+    }
+    with_copies.retain(|(_, settled)| !settled.copies.is_empty());
     with_copies.truncate(CHANNELS_MAX);
     for some in with_copies.chunks_mut(CHANNELS_AT_ONCE) {
         join_all(some.iter_mut().map(|(group, settled)| look(broker, group, settled))).await;
     }
 }
 
+fn leave_copies(settled: &mut Settled, error: &BrokerError) {
+    let copies = std::mem::take(&mut settled.copies);
+    settled.leave(error.clone(), copies.iter().map(|copy| copy.sequence).collect());
+}
+
 /// Looks for the originals of one channel's copies.
-async fn look(broker: &impl TrackBroker, group: &Group, settled: &mut Result<Settled, BrokerError>) {
-    let (Ok(of_channel), Some(known)) = (&mut *settled, &group.desk.known) else { return };
-    let copies = std::mem::take(&mut of_channel.copies);
-    match conflicts_among(broker, &copies, &known.record).await {
-        Ok(conflicts) => {
-            let (at, after_acts) = (broker.now(), known.record.acts);
-            of_channel.outcomes.retain(|outcome| conflicts.iter().all(|(event, _)| outcome.event != *event));
-            let outcome = |(event, became)| Outcome { event, became, at, after_acts };
-            of_channel.outcomes.extend(conflicts.into_iter().map(outcome));
+async fn look(broker: &impl TrackBroker, group: &Group, settled: &mut Settled) {
+    let Some(known) = &group.desk.known else { return };
+    let conflicts = match conflicts_among(broker, &settled.copies, &known.record).await {
+        Ok(conflicts) => conflicts,
+        Err(error) => return leave_copies(settled, &error),
+    };
+    let (at, after_acts) = (broker.now(), known.record.acts);
+    for (event, became, kept) in conflicts {
+        match kept {
+            Ok(()) => {
+                settled.outcomes.retain(|outcome| outcome.event != event);
+                settled.outcomes.push(Outcome { event, became, at, after_acts });
+            }
+            Err(error) => settled.leave(error, vec![event.sequence]),
         }
-        Err(error) => *settled = Err(error),
     }
 }
 
+/// The conflicts among these copies, and whether each is a dead letter now.
 async fn conflicts_among(
     broker: &impl TrackBroker,
     copies: &[Arc<Arrival<Stored>>],
     record: &Record,
-) -> Result<Vec<(Event, Became)>, BrokerError> {
+) -> Result<Vec<(Event, Became, Result<(), BrokerError>)>, BrokerError> {
     let from = copies.iter().map(|copy| begins_at(copy, record)).min().unwrap_or(Sequence(1));
     let Some(channel) = copies.first().map(|copy| copy.message.channel) else { return Ok(Vec::new()) };
     let page: Vec<_> = broker.read_back(&channel, from).await?.messages;
@@ -76,13 +85,13 @@ async fn conflicts_among(
         original(copy).filter(|first| first.sequence < copy.sequence && first.message != copy.message)
     };
     let conflicts = copies.iter().filter_map(|copy| Some((copy, Became::Conflict(other(copy)?.sequence))));
-    let conflicts: Vec<_> = conflicts.collect();
-    try_join_all(conflicts.iter().map(|(copy, became)| async move {
+    let kept = join_all(conflicts.map(|(copy, became)| async move {
         let (reason, error) = (Reason::Conflict, became.reason().unwrap_or_default());
-        broker.bury(&DeadLetter { stored: &copy.stored, reason, error, after_acts: Sequence(0) }).await
-    }))
-    .await?;
-    Ok(conflicts.into_iter().map(|(copy, became)| (copy.event(), became)).collect())
+        let letter = DeadLetter { stored: &copy.stored, reason, error, after_acts: Sequence(0) };
+        let kept = broker.bury(&letter).await;
+        (copy.event(), became, kept)
+    }));
+    Ok(kept.await)
 }
 
 /// From where on the original of a copy is looked for.

@@ -11,7 +11,9 @@ use crate::domain::bounds::bounds;
 use crate::domain::carried::Carried;
 use crate::domain::outcome::Since;
 use crate::domain::record::Unreadable;
-use crate::domain::{Aside, Became, Channel, Event, Forgotten, Hand, Outcome, Owed, Record, Refusal, Sequence};
+use crate::domain::{
+    Aside, Became, Channel, Event, Forgotten, Hand, MessageNumber, Outcome, Owed, Record, Refusal, Sequence,
+};
 use crate::fail_point;
 
 /// What is in memory of one channel.
@@ -25,6 +27,16 @@ pub struct Desk {
     pub hand: Hand<Stored>,
     /// How many stretches between checkpoints it had passed when its checkpoints were looked at last.
     pub checkpointed: u64,
+    /// Where a delivery of the channel is kept unacknowledged because of a dead letter that cannot be stored.
+    pub blocked: Option<Blocked>,
+}
+
+/// A number that a record cannot pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    next: Option<MessageNumber>,
+    /// What had been forgotten of the channel: it may have begun again since.
+    forgotten: Sequence,
 }
 
 /// A record, its revision, and what it owes.
@@ -45,7 +57,7 @@ pub struct Known {
 impl Desk {
     /// A channel of which nothing is remembered.
     pub fn new(channel: Channel) -> Self {
-        Self { channel, known: None, hand: Hand::new(), checkpointed: 0 }
+        Self { channel, known: None, hand: Hand::new(), checkpointed: 0, blocked: None }
     }
 
     /// The record, from memory or from the bucket.
@@ -124,6 +136,12 @@ impl Desk {
     /// The state before acts whose changes have not been told.
     pub fn since(&self) -> Option<Since> {
         self.owed()?.since
+    }
+
+    /// Where the record is now, if it is known.
+    pub fn blocked_here(&self) -> Option<Blocked> {
+        let known = self.known.as_ref()?;
+        Some(Blocked { next: known.record.next_number(), forgotten: known.forgotten_place() })
     }
 
     /// Forgets messages in memory that were forgotten everywhere else.

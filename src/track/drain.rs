@@ -10,6 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::Counters;
 use super::desk::Desk;
+use super::job::{Job, Step};
 use super::settle::settle;
 use crate::broker::read_back::Page;
 use crate::broker::{AckHandle, BrokerError, Stored, TrackBroker};
@@ -48,43 +49,55 @@ struct Reading {
     buffer: ReorderBuffer<Stored>,
 }
 
-/// What a step has come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// There may be more: go on.
-    GoOn,
-    /// The record cannot move any more: let the token go.
-    Done,
-    /// What is said to wait is not there now: give the token back for a while.
-    Vain,
-}
-
-impl Drain {
-    /// A drain of a channel whose record could move, holding nothing yet.
-    pub fn new(channel: Channel) -> Self {
+impl Job for Drain {
+    fn new(channel: Channel) -> Self {
         Self { channel, tokens: Vec::new(), permit: None, reading: None, vain_readings: 0 }
     }
 
-    /// What the held deliveries are acknowledged by.
-    pub fn handles(&self) -> impl Iterator<Item = AckHandle> {
+    fn channel(&self) -> Channel {
+        self.channel
+    }
+
+    fn permit(&mut self) -> &mut Option<OwnedSemaphorePermit> {
+        &mut self.permit
+    }
+
+    fn handles(&self) -> impl Iterator<Item = AckHandle> {
         self.tokens.iter().map(|(_, handle)| handle.clone())
     }
 
-    /// Holds deliveries. Where nothing had been stored of one of them before, nobody else can acknowledge that one, and it
-    /// is enough: tells which can be acknowledged for it. A delivery that comes again takes the place of itself.
-    pub fn hold(
+    async fn step(
         &mut self,
-        deliveries: Vec<(Sequence, AckHandle)>,
-        enough: Option<Sequence>,
-    ) -> Vec<(Sequence, AckHandle)> {
-        self.tokens.retain(|(held, _)| deliveries.iter().all(|(sequence, _)| sequence != held));
-        self.tokens.extend(deliveries);
-        let Some(enough) = enough else { return Vec::new() };
-        self.tokens.extract_if(.., |(sequence, _)| *sequence != enough).collect()
+        broker: &impl TrackBroker,
+        desk: &mut Desk,
+        counters: &Counters,
+    ) -> Result<Step, BrokerError> {
+        let step = self.advance(broker, desk, counters).await?;
+        desk.tell(broker).await?;
+        Ok(step)
+    }
+}
+
+impl Drain {
+    /// Keeps deliveries; where these are enough, tells which can be acknowledged that were kept before. A delivery that comes
+    /// again takes the place of itself.
+    pub fn keep(&mut self, deliveries: Vec<(Sequence, AckHandle)>, are_enough: bool) -> Vec<AckHandle> {
+        let before = std::mem::replace(&mut self.tokens, deliveries);
+        let is_new = |sequence: Sequence| self.tokens.iter().any(|(other, _)| *other == sequence);
+        let mut before: Vec<_> = before.into_iter().filter(|(sequence, _)| !is_new(*sequence)).collect();
+        if are_enough {
+            return before.into_iter().map(|(_, handle)| handle).collect();
+        }
+        self.tokens.append(&mut before);
+        Vec::new()
     }
 
-    /// Reads one page, or applies what can be applied.
-    pub async fn step(
+    /// Everything is done with.
+    fn done(&mut self) -> Step {
+        Step::Done(self.tokens.drain(..).map(|(_, handle)| handle).collect())
+    }
+
+    async fn advance(
         &mut self,
         broker: &impl TrackBroker,
         desk: &mut Desk,
@@ -95,7 +108,7 @@ impl Drain {
         let Some(next) = record.next_number().filter(|_| record.could_move()) else {
             // What is remembered may be old, and the token is all that holds the channel.
             let moves = desk.reload(broker).await?.record.could_move();
-            return Ok(if moves { Step::GoOn } else { Step::Done });
+            return Ok(if moves { Step::GoOn } else { self.done() });
         };
         let mut reading = self.reading_for(&record, forgotten);
         reading.take_over(desk, &record);
@@ -129,18 +142,18 @@ impl Drain {
         counters: &Counters,
     ) -> Result<Step, BrokerError> {
         reading.hand_out(desk, before);
-        settle(broker, desk, &[], counters).await?;
+        let blocked = settle(broker, desk, &[], counters).await?.blocked;
         fail_point::reached("track.drain-step");
         let after = &desk.known(broker).await?.record;
         self.vain_readings = if after.last == before.last { self.vain_readings + 1 } else { 0 };
-        if after.could_move() {
+        if after.could_move() && blocked.is_none() {
             self.reading = Some(reading);
             return Ok(self.unless_in_vain());
         }
-        // What is in memory may be of use when the next gap closes.
+        // What is in memory may be of use when the next gap closes, or the dead letters have room.
         let after = after.clone();
         reading.leave_to(desk, &after);
-        Ok(Step::Done)
+        Ok(blocked.map_or_else(|| self.done(), Step::Blocked))
     }
 
     /// Everything has been read, and what comes next was not there.

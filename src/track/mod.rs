@@ -2,13 +2,14 @@
 //! order, and keeps each rocket's record in the bucket.
 //!
 //! `[stream] ▸ broker/consumer ▸ worker ▸ batch ▸ settle ▸ domain/sequencer ▸ broker/store ▸ [bucket]`, and then
-//! `untold ▸ broker/outcomes ▸ [outcomes]`
+//! `batch ▸ broker/outcomes ▸ [outcomes]`
 //!
 //! One task a partition. [`worker`] takes a [`batch`], sorts it by channel and settles each channel by itself; [`settle`]
-//! is the heart: fold, write where the revision is still the same, else again. What became of its messages is [`untold`]
-//! until the next batch is settled: both are done at once, and then the messages are let go. [`drain`] goes on with what
-//! waits in the stream behind a gap that closed, [`act`] folds a channel anew for what an operator said, and
-//! [`mod@checkpoint`] keeps from where a channel can be read later; [`decide`] is the table of what becomes of a delivery,
+//! is the heart: fold, write where the revision is still the same, else again. What became of its messages is reported while
+//! the next batch is settled, and then the messages are acknowledged. A [`job`] is work on one channel that takes many steps:
+//! [`drain`] goes on with what waits in the stream behind a gap that closed, [`act`] folds a channel anew for what an
+//! operator said. [`mod@checkpoint`] keeps from where a channel can be read later; [`disposition`] is the table of what
+//! becomes of a delivery,
 //! [`conflict`] finds copies that say something else, [`reported`] keeps a dead letter once for all, [`aside`] is what takes
 //! a newer program; [`desk`] and [`cache`] hold hints that may be lost at any moment. [`health`] is whether all of this can
 //! be done.
@@ -27,10 +28,11 @@ mod cache;
 mod changes;
 mod checkpoint;
 mod conflict;
-mod decide;
 mod desk;
+mod disposition;
 mod drain;
 pub mod health;
+mod job;
 mod line;
 #[cfg(test)]
 mod model;
@@ -41,7 +43,6 @@ mod simulation;
 mod standing;
 #[cfg(test)]
 mod testing;
-mod untold;
 mod worker;
 
 use std::sync::Arc;

@@ -102,7 +102,7 @@ impl Model {
 
     /// Hands out a message.
     pub fn deliver(&self, sequence: u64) -> Delivery {
-        let handle = AckHandle(sequence.to_string().into());
+        let handle = AckHandle { reply: sequence.to_string().into(), deliveries: 1 };
         Delivery { stored: self.stream[sequence as usize - 1].clone(), handle }
     }
 
@@ -113,7 +113,7 @@ impl Model {
 
     /// The message that a handle is for.
     pub fn sequence_of(handle: &AckHandle) -> u64 {
-        handle.0.parse().unwrap()
+        handle.reply.parse().unwrap()
     }
 
     /// Gives a message up for good.

@@ -8,9 +8,11 @@ use std::collections::HashSet;
 
 use futures_util::future::try_join_all;
 
-use crate::broker::{BrokerError, DeadLetter, Reason, Stored, TrackBroker};
+use super::Counters;
+use crate::broker::{BrokerError, DeadLetter, Malformed, Reason, Stored, TrackBroker};
 use crate::domain::outcome::LATE;
 use crate::domain::{Became, Event, Outcome, Sequence};
+use crate::logging::Limit;
 
 /// Those of these messages that were reported to have failed in a way, so that their dead letters were stored.
 pub async fn reported(
@@ -38,4 +40,29 @@ pub async fn bury_late(broker: &impl TrackBroker, late: Vec<&Stored>) -> Result<
         after_acts: Sequence(0),
     });
     try_join_all(letters.map(|letter| async move { broker.bury(&letter).await })).await.map(drop)
+}
+/// Keeps what is no message as a dead letter.
+pub async fn bury_malformed(
+    broker: &impl TrackBroker,
+    malformed: &Malformed,
+    counters: &Counters,
+) -> Result<(), BrokerError> {
+    static MALFORMED: Limit = Limit::new();
+    static UNBURIED: Limit = Limit::new();
+    let Malformed { stored, error } = malformed;
+    let letter = DeadLetter { stored, reason: Reason::Malformed, error: error.clone(), after_acts: Sequence(0) };
+    let buried = broker.bury(&letter).await;
+    buried.inspect_err(|error| {
+        if let Some(unlogged) = UNBURIED.admits() {
+            let event_id = stored.sequence.0;
+            tracing::warn!(event_id, %error, unlogged, "a dead letter could not be stored, its message comes again");
+        }
+    })?;
+    Counters::count(&counters.malformed);
+    if let Some(unlogged) = MALFORMED.admits() {
+        let (channel, event_id) = (&stored.channel_token, stored.sequence.0);
+        let request_id = stored.request_id.as_deref();
+        tracing::warn!(request_id, ?channel, event_id, ?error, unlogged, "not a message, kept as a dead letter");
+    }
+    Ok(())
 }

@@ -4,12 +4,16 @@
 //! Dead letters are stored before the record that passes them. If we are gone in between, the messages come again, are
 //! refused again for the same reason, and the dead letters are recognised by their ids; the other way round they would
 //! be found to be duplicates, and their dead letters would never be written.
+//!
+//! Where a dead letter cannot be stored, the record does not pass its message: it waits, and all that comes after it waits
+//! behind it, as behind a gap. So a rocket whose messages are refused while the dead letters are full holds one delivery,
+//! and nobody else up.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 
 use super::Counters;
 use super::desk::{Desk, Known};
@@ -38,8 +42,20 @@ pub struct Settled {
     pub unjudged: Vec<Sequence>,
     /// Messages whose number another one has, or may have.
     pub copies: Vec<Arc<Arrival<Stored>>>,
-    /// One of the messages of which nothing was stored before, if there is one: nobody else can have let it go.
-    pub first_stored: Option<Sequence>,
+    /// The messages of which nothing was stored before: nobody else can have let them go.
+    pub fresh: Vec<Sequence>,
+    /// Why the record goes no further, where the dead letter of the message that comes next cannot be stored.
+    pub blocked: Option<BrokerError>,
+    /// Messages that came too late, or say something else than another one, and whose dead letters cannot be stored; and why.
+    pub unkept: Option<(BrokerError, Vec<Sequence>)>,
+}
+
+impl Settled {
+    /// Leaves messages for later, because their dead letters cannot be stored: nothing is reported of them.
+    pub fn leave(&mut self, error: BrokerError, messages: Vec<Sequence>) {
+        self.outcomes.retain(|outcome| !messages.contains(&outcome.event.sequence));
+        self.unkept.get_or_insert_with(|| (error, Vec::new())).1.extend(messages);
+    }
 }
 
 /// Takes up messages of the desk's channel; when it returns, their effect is stored. The desk then knows the record,
@@ -58,9 +74,7 @@ pub async fn settle(
         let (before, living) = (known.record.clone(), without_forgotten(known, arrivals));
         let arrivals = &*living;
         desk.drop_forgotten();
-        let mut record = before.clone();
-        let verdicts = take_up(&mut record, &mut desk.hand, arrivals);
-        bury_dead(broker, &verdicts, record.acts).await?;
+        let Judgement { record, verdicts, blocked, unkept } = judge(broker, desk, &before, arrivals).await?;
         // What is remembered may be old. A write would find out; where nothing is to be written, only a look does. One
         // of these messages may be the one that somebody held for a record that could move.
         let changed = record != before;
@@ -72,11 +86,14 @@ pub async fn settle(
         match written {
             Ok(()) => {
                 verdicts.iter().for_each(|(arrival, verdict)| log(arrival, *verdict, counters));
-                let first_stored =
-                    arrivals.iter().find(|arrival| changed && is_unknown(&before, arrival.message.number));
-                let first_stored = first_stored.map(|arrival| arrival.sequence);
+                let fresh = arrivals.iter().filter(|arrival| changed && is_unknown(&before, arrival.message.number));
+                let fresh = fresh.map(|arrival| arrival.sequence).collect();
                 let copies = copies_among(&verdicts, &before);
-                return Ok(Settled { first_stored, copies, ..settled(broker, &verdicts, before.acts) });
+                let mut settled = Settled { fresh, copies, blocked, ..settled(broker, &verdicts, before.acts) };
+                if let Some((error, late)) = unkept {
+                    settled.leave(error, late);
+                }
+                return Ok(settled);
             }
             Err(BrokerError::Conflict) => {
                 if changed {
@@ -160,18 +177,65 @@ fn settled(broker: &impl TrackBroker, verdicts: &[Judged], after_acts: Sequence)
     settled
 }
 
-async fn bury_dead(broker: &impl TrackBroker, verdicts: &[Judged], acts: Sequence) -> Result<(), BrokerError> {
-    let late = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Late).map(|(arrival, _)| &arrival.stored);
+/// What is to be written of a channel, and what becomes of its messages then.
+struct Judgement {
+    record: Record,
+    verdicts: Vec<Judged>,
+    blocked: Option<BrokerError>,
+    unkept: Option<(BrokerError, Vec<Sequence>)>,
+}
+
+/// Takes up messages as far as the dead letters of those that are refused can be stored, and stores them.
+async fn judge(
+    broker: &impl TrackBroker,
+    desk: &mut Desk,
+    before: &Record,
+    arrivals: &[Arc<Arrival<Stored>>],
+) -> Result<Judgement, BrokerError> {
+    let (mut record, mut blocked) = (before.clone(), None);
+    let mut verdicts = take_up(&mut record, &mut desk.hand, arrivals, None);
+    if let Some((first, error)) = bury_refused(broker, &verdicts, before.acts).await? {
+        take_back(desk, &verdicts);
+        record = before.clone();
+        verdicts = take_up(&mut record, &mut desk.hand, arrivals, Some(first));
+        blocked = Some(error);
+    }
+    let late: Vec<_> = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Late).collect();
+    let buried = bury_late(broker, late.iter().map(|(arrival, _)| &arrival.stored).collect()).await;
+    let unkept = match buried {
+        Err(error) if may_be_of_dead_letters_alone(&error) => {
+            Some((error, late.iter().map(|(arrival, _)| arrival.sequence).collect()))
+        }
+        buried => buried.map(|()| None)?,
+    };
+    fail_point::reached("track.dead-letters-stored");
+    Ok(Judgement { record, verdicts, blocked, unkept })
+}
+
+/// Whether records may be written though a dead letter could not be stored: if not, the write of the record says so.
+fn may_be_of_dead_letters_alone(error: &BrokerError) -> bool {
+    error.is_of_a_store() || matches!(error, BrokerError::Unavailable(_))
+}
+
+/// Stores the dead letters of refused messages. Where that fails for some, tells the lowest number of these, and why.
+async fn bury_refused(
+    broker: &impl TrackBroker,
+    verdicts: &[Judged],
+    after_acts: Sequence,
+) -> Result<Option<(MessageNumber, BrokerError)>, BrokerError> {
     let refused = verdicts.iter().filter_map(|(arrival, verdict)| match verdict {
-        Verdict::Refused(refusal) => Some((&arrival.stored, refusal.to_string())),
+        Verdict::Refused(refusal) => Some((arrival, refusal.to_string())),
         _ => None,
     });
-    let letters =
-        refused.map(|(stored, error)| DeadLetter { stored, reason: Reason::Refused, error, after_acts: acts });
-    let refused = try_join_all(letters.map(|letter| async move { broker.bury(&letter).await }));
-    tokio::try_join!(refused, bury_late(broker, late.collect()))?;
-    fail_point::reached("track.dead-letters-stored");
-    Ok(())
+    let buried = join_all(refused.map(|(arrival, error)| async move {
+        let letter = DeadLetter { stored: &arrival.stored, reason: Reason::Refused, error, after_acts };
+        (arrival.message.number, broker.bury(&letter).await)
+    }));
+    let failed = buried.await.into_iter().filter_map(|(number, buried)| Some((number, buried.err()?)));
+    match failed.min_by_key(|(number, _)| *number) {
+        Some((_, error)) if !may_be_of_dead_letters_alone(&error) => Err(error),
+        first => Ok(first),
+    }
 }
 
 /// Logs and counts what became of a message, once it is stored.

@@ -31,6 +31,10 @@ pub struct State {
     pub pages_read: usize,
     /// Deliveries whose time was extended, each time anew.
     pub extended: Vec<u64>,
+    /// Whether there is no room for another dead letter.
+    pub letters_full: bool,
+    /// Deliveries that were given back, each time anew.
+    pub given_back: Vec<(u64, Duration)>,
 }
 
 /// A message as `rockets launch` would send it.
@@ -64,7 +68,14 @@ impl ModelBroker {
     /// One whose pages have so many messages.
     pub fn with_pages_of(page: usize) -> Self {
         let (model, sight) = (Model::default(), Sight::clear(page));
-        Self(Arc::new(Mutex::new(State { model, sight, pages_read: 0, extended: Vec::new() })))
+        Self(Arc::new(Mutex::new(State {
+            model,
+            sight,
+            pages_read: 0,
+            extended: Vec::new(),
+            letters_full: false,
+            given_back: Vec::new(),
+        })))
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
@@ -197,7 +208,11 @@ impl TrackBroker for ModelBroker {
     }
 
     async fn bury(&self, letter: &DeadLetter<'_>) -> Result<(), BrokerError> {
-        self.state().model.bury(letter);
+        let mut state = self.state();
+        if state.letters_full {
+            return Err(BrokerError::Full("no room".into()));
+        }
+        state.model.bury(letter);
         Ok(())
     }
 
@@ -226,7 +241,9 @@ impl TrackBroker for ModelBroker {
         handles.iter().for_each(|handle| state.model.acknowledge(Model::sequence_of(handle)));
     }
 
-    async fn give_back(&self, _: &[AckHandle], _: Duration) {}
+    async fn give_back(&self, handles: &[AckHandle], pause: Duration) {
+        self.state().given_back.extend(handles.iter().map(|handle| (Model::sequence_of(handle), pause)));
+    }
 
     async fn extend(&self, handles: &[AckHandle]) {
         self.state().extended.extend(handles.iter().map(Model::sequence_of));

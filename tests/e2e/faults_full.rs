@@ -1,6 +1,7 @@
 //! A store that is full: new messages are refused, nothing is lost, and all goes on once there is room.
 
 use async_nats::jetstream;
+use futures_util::TryStreamExt as _;
 
 use super::harness::stream::{count, dead_letters, is_taken_up};
 use super::harness::{Flight, TestService, eventually};
@@ -79,4 +80,52 @@ async fn refused_messages_wait_for_room_among_the_dead_letters() {
     is_taken_up(&jetstream).await;
     assert_eq!(dead_letters(&jetstream).await.len(), 3);
     assert_eq!(count(&jetstream, "ROCKETS").await, 7);
+}
+
+/// How many deliveries are unacknowledged, of all partitions.
+async fn unacknowledged(jetstream: &jetstream::Context) -> usize {
+    let stream = jetstream.get_stream("ROCKETS").await.unwrap();
+    let consumers: Vec<_> = stream.consumers().try_collect().await.unwrap();
+    consumers.iter().map(|consumer| consumer.num_ack_pending).sum()
+}
+
+#[tokio::test]
+async fn a_rocket_without_room_for_its_dead_letter_keeps_one_message_however_many_come_after_it() {
+    const ROCKETS: usize = 10;
+    const MESSAGES: u64 = 60;
+    let mut service = TestService::start().await;
+    let jetstream = service.broker().jetstream().await;
+    limit(&jetstream, "ROCKETS_DLQ", 1).await;
+    service.ingest.ingest(&Flight::new().launched(2)).await;
+    let flights: Vec<_> = (0..=ROCKETS).map(|_| Flight::new()).collect();
+    let messages = |flight: &Flight| {
+        let mut messages = flight.climb(MESSAGES);
+        messages[1] = flight.launched(2);
+        messages
+    };
+    let all: Vec<_> = flights.iter().map(messages).collect();
+    for number in 0..MESSAGES as usize {
+        for messages in &all {
+            service.ingest.ingest(&messages[number]).await;
+        }
+    }
+    // Everything is stored but for what waits for room, so that the rest is acknowledged; nothing of it holds others up.
+    let bound = 2 * ROCKETS;
+    let is_bounded = async || Some(unacknowledged(&jetstream).await).filter(|count| (1..=bound).contains(count));
+    eventually("few messages are unacknowledged", is_bounded).await;
+    let other = Flight::new().climb(3);
+    for message in &other {
+        service.ingest.ingest(message).await;
+    }
+    service.settles(&other).await;
+    assert!(unacknowledged(&jetstream).await <= bound);
+    let unready = async || Some(service.ingest.get("/readyz").await).filter(|answer| answer.status == 503);
+    let problems = eventually("/readyz says so", unready).await.body["data"]["problems"].to_string();
+    assert!(problems.contains("dead letters"), "{problems}");
+
+    limit(&jetstream, "ROCKETS_DLQ", -1).await;
+    for messages in &all {
+        service.settles(messages).await;
+    }
+    is_taken_up(&jetstream).await;
 }

@@ -203,7 +203,7 @@ async fn what_is_set_up_otherwise_is_told_field_by_field() {
     changed.max_ack_pending = 7;
     changed.description = Some("an operator's own".into());
     jetstream.create_consumer_on_stream(changed, "ROCKETS").await.unwrap();
-    let field = "durable rockets-p03 is set up otherwise: run `rockets init` (max_ack_pending: is 7, should be 8192)";
+    let field = "durable rockets-p03 is set up otherwise: run `rockets init` (max_ack_pending: is 7, should be 65536)";
     cannot_work(&track, field).await;
     is_ready(&service.ingest).await;
     is_ready(&service.query).await;

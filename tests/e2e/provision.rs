@@ -126,7 +126,7 @@ async fn what_was_changed_by_hand_is_told_field_by_field_and_repaired() {
     ];
     let of_durable = [
         format!("ack_wait: is {}, should be {}", 30 * second, 5 * second),
-        "max_ack_pending: is 1000, should be 8192".to_owned(),
+        "max_ack_pending: is 1000, should be 65536".to_owned(),
         "max_deliver: is 3, should be -1".to_owned(),
     ];
     let lines = |object: &str, fields: &[String]| -> Vec<String> {
@@ -197,7 +197,7 @@ async fn what_belongs_to_the_operator_is_left_alone() {
         assert_eq!(config.metadata.get("team").map(String::as_str), Some("space"), "{stream}");
     }
     let durable = durable_config(&jetstream, "rockets-p00").await;
-    assert_eq!((durable.max_ack_pending, durable.sample_frequency), (8_192, 50));
+    assert_eq!((durable.max_ack_pending, durable.sample_frequency), (65_536, 50));
     assert_eq!(durable.description.as_deref(), Some("as the operator says"));
     assert_eq!(durable.metadata.get("team").map(String::as_str), Some("space"));
 }

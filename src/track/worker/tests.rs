@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::testing::{ModelBroker, payload};
 use super::*;
 use crate::domain::outcome::Since;
-use crate::domain::{Checkpoint, Forgotten, MessageNumber, Owed, Record};
+use crate::domain::{Channel, Checkpoint, Forgotten, MessageNumber, Owed, Record};
 use crate::replay::readings;
 
 fn channel(number: u8) -> Channel {
@@ -528,5 +528,86 @@ fn what_a_record_owes_is_found_out_before_what_was_said_since() {
         work_until_idle(&mut worker(&broker), broker.deliver([launch_again])).await;
         assert_eq!(broker.letters().get(&second_launch), Some(&"refused"));
         assert!(matches!(broker.state().became(second_launch), Some(Became::Failed(_))));
+    });
+}
+
+#[test]
+fn a_rocket_whose_dead_letter_cannot_be_stored_holds_one_delivery() {
+    run(async {
+        let (broker, of, other) = (ModelBroker::default(), channel(0), channel(1));
+        let mut one = worker(&broker);
+        broker.state().letters_full = true;
+        let messages: Vec<_> = (1..=30).map(|number| broker.publish(of, number)).collect();
+        for batch in messages.chunks(3) {
+            work_until_idle(&mut one, broker.deliver(batch.iter().copied())).await;
+        }
+        let kept = broker.unacknowledged();
+        assert_eq!(kept.len(), 1, "{kept:?}");
+        let is_blocked = || (broker.record(of).last.unwrap().number.get(), broker.record(of).parked.count());
+        assert_eq!(is_blocked(), (4, 26), "number 5 is refused, and waits with all that comes after it");
+        let others: Vec<_> = (1..=4).map(|number| broker.publish(other, number)).collect();
+        work_until_idle(&mut one, broker.deliver(others)).await;
+        assert_eq!(broker.record(other), expected(4, other));
+
+        // The same for a worker that remembers nothing, and for one whose channel waits in the stream.
+        for _ in 0..2 {
+            work_until_idle(&mut one, broker.deliver(kept.iter().copied())).await;
+            assert_eq!((broker.unacknowledged(), is_blocked()), (kept.clone(), (4, 26)));
+            one = worker(&broker);
+        }
+        broker.state().letters_full = false;
+        work_until_idle(&mut one, broker.deliver(kept)).await;
+        assert_eq!((broker.record(of), broker.unacknowledged()), (expected(30, of), vec![]));
+        assert_eq!(broker.letters().len(), 6);
+        assert!(messages.iter().all(|event| broker.state().became(*event).is_some()));
+    });
+}
+
+#[test]
+fn a_channel_that_began_again_does_not_rely_on_what_was_held_for_it_before() {
+    run(async {
+        let (broker, of) = (ModelBroker::default(), channel(0));
+        let mut one = worker(&broker);
+        broker.state().letters_full = true;
+        // Not a launch: the first message is refused.
+        let refused =
+            |number: u64| payload(of, 2).replace("\"messageNumber\":2", &format!("\"messageNumber\":{number}"));
+        let publish = |number| broker.publish_bytes(&of.to_string(), refused(number));
+        let first = publish(1);
+        work_until_idle(&mut one, broker.deliver([first])).await;
+        let last = Forgotten::Through(broker.state().model.deliver(first).stored.event());
+        broker.state().model.forget(&of, last);
+        let again = publish(1);
+        work_until_idle(&mut one, broker.deliver([again])).await;
+        work_until_idle(&mut one, broker.deliver([first])).await;
+        assert!(broker.unacknowledged().contains(&again), "{:?}", broker.unacknowledged());
+    });
+}
+
+#[test]
+fn of_copies_late_ones_and_malformed_ones_each_waits_for_its_own_dead_letter() {
+    run(async {
+        let (broker, of) = (ModelBroker::default(), channel(0));
+        let mut one = worker(&broker);
+        let others = [1, 3, 4].map(|number| broker.publish(of, number));
+        work_until_idle(&mut one, broker.deliver(others)).await;
+        let skip = broker.skip(of, 2);
+        work_until_idle(&mut one, broker.deliver([skip])).await;
+
+        broker.state().letters_full = true;
+        let late = broker.publish(of, 2);
+        let conflict = broker.publish_bytes(&of.to_string(), payload(of, 3).replace("\"by\":3", "\"by\":7"));
+        let garbage = broker.publish_bytes(&of.to_string(), "{".into());
+        let plain = [broker.publish(of, 4), broker.publish(of, 6)];
+        work_until_idle(&mut one, broker.deliver([late, conflict, garbage].into_iter().chain(plain))).await;
+        assert_eq!(broker.unacknowledged(), [late, conflict, garbage]);
+        assert!([late, conflict, garbage].iter().all(|event| broker.state().became(*event).is_none()));
+        let pauses: Vec<_> = broker.state().given_back.iter().map(|(_, pause)| pause.as_secs()).collect();
+        assert_eq!(pauses, [2, 2, 2]);
+
+        broker.state().letters_full = false;
+        work_until_idle(&mut one, broker.deliver([late, conflict, garbage])).await;
+        assert_eq!(broker.unacknowledged(), Vec::<u64>::new());
+        assert_eq!(broker.letters(), [(late, "skipped"), (conflict, "conflict"), (garbage, "malformed")].into());
     });
 }
