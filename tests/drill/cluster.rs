@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::harness::broker::{Server, server_program};
 use crate::harness::{Client, eventually, free_port, tail};
+use crate::proxy::{Line, Proxy};
 
 /// The version that an upgrade begins with.
 const FLOOR: &str = "2.14.6";
@@ -17,16 +18,18 @@ const FLOOR: &str = "2.14.6";
 /// Three brokers, which end with their owner.
 pub struct Cluster {
     nodes: Vec<Node>,
-    routes: String,
     program: PathBuf,
 }
 
 struct Node {
+    /// The ways to the other nodes, by their number.
+    routes: Vec<(usize, Proxy)>,
     server: Option<Server>,
     name: String,
     port: u16,
     monitor: u16,
     route: u16,
+    nowhere: u16,
     frozen: bool,
     folder: TempDir,
 }
@@ -41,14 +44,32 @@ impl Cluster {
     /// Starts all three with this program, and waits until each of them is well.
     pub async fn start(program: PathBuf) -> Self {
         let nodes: Vec<_> = (1..=3).map(|number| Node::new(format!("n{number}"))).collect();
-        let routes: Vec<_> = nodes.iter().map(|node| format!("nats://127.0.0.1:{}", node.route)).collect();
-        let routes = format!("[{}]", routes.join(", "));
-        let mut cluster = Self { nodes, routes, program };
+        let mut cluster = Self { nodes, program };
+        cluster.lay_routes().await;
         for at in 0..3 {
             cluster.start_node(at).await;
         }
         cluster.is_well().await;
         cluster
+    }
+
+    /// From each node a way of its own to each other one, so that any of them can be cut off.
+    async fn lay_routes(&mut self) {
+        let ports: Vec<_> = self.nodes.iter().map(|node| node.route).collect();
+        for (at, node) in self.nodes.iter_mut().enumerate() {
+            for (other, port) in ports.iter().enumerate().filter(|(other, _)| *other != at) {
+                node.routes.push((other, Proxy::to(*port).await));
+            }
+        }
+    }
+
+    /// Cuts a node off from the others, or lets it speak to them again.
+    pub fn cut_off(&mut self, at: usize, is_cut: bool) {
+        let line = if is_cut { Line::Cut } else { Line::Open };
+        for (from, node) in self.nodes.iter().enumerate() {
+            let ways = node.routes.iter().filter(|(to, _)| from == at || *to == at);
+            ways.for_each(|(_, way)| way.set(line));
+        }
     }
 
     /// Where they answer.
@@ -132,10 +153,14 @@ impl Cluster {
         let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("nats/cluster/nats-server.conf");
         let log = node.folder.path().join("server.log");
         let mut command = Command::new(&self.program);
-        command.env("NATS_NODE", &node.name).env("NATS_ROUTES", &self.routes);
+        let routes: Vec<_> = node.routes.iter().map(|(_, way)| way.url()).collect();
+        command.env("NATS_NODE", &node.name).env("NATS_ROUTES", format!("[{}]", routes.join(", ")));
         command.arg("-c").arg(config).arg("--store_dir").arg(node.folder.path()).arg("-l").arg(&log);
         command.args(["-a", "127.0.0.1", "-p", &node.port.to_string(), "-m", &node.monitor.to_string()]);
         command.args(["--cluster", &format!("nats://127.0.0.1:{}", node.route)]);
+        // Nodes tell each other of one another: nobody listens where they say that they are, so that only the ways above
+        // lead to them.
+        command.args(["--cluster_advertise", &format!("127.0.0.1:{}", node.nowhere)]);
         node.server = Some(Server::start(command, node.port, &log).await);
     }
 }
@@ -143,8 +168,8 @@ impl Cluster {
 impl Node {
     fn new(name: String) -> Self {
         let folder = TempDir::with_prefix("rockets-drill-node-").unwrap();
-        let [port, monitor, route] = [free_port(), free_port(), free_port()];
-        Self { server: None, name, port, monitor, route, frozen: false, folder }
+        let [port, monitor, route, nowhere] = [(); 4].map(|()| free_port());
+        Self { routes: Vec::new(), server: None, name, port, monitor, route, nowhere, frozen: false, folder }
     }
 }
 

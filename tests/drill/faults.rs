@@ -3,12 +3,15 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::by_hand;
 use crate::harness::eventually;
 use crate::load::{Load, Outcome};
 use crate::plan::{Fault, Kind, Role};
 use crate::proxy::Line;
 use crate::site::Site;
 
+/// How far a clock is off.
+const HOUR_OFF: [Option<&str>; 2] = [Some("+1h"), Some("-1h")];
 /// The stream of messages.
 const STREAM: &str = "ROCKETS";
 /// What a store that is to be full may take beyond what it has.
@@ -46,6 +49,14 @@ pub async fn inflict(site: &mut Site, load: &Load, fault: Fault) {
         }
         Kind::Roll => site.three().roll().await,
         Kind::Upgrade => site.three().upgrade().await,
+        Kind::DeleteDurable => by_hand::delete_durable(site, at).await,
+        Kind::DeleteStore(store) => by_hand::delete_store(site, load, store).await,
+        Kind::Trim => by_hand::trim(site, load).await,
+        Kind::Forget => by_hand::forget(site, load).await,
+        Kind::LettersFull => by_hand::bound_letters(site, true).await,
+        Kind::ClockOff(role) => site.slot(role, at).begin_again(HOUR_OFF[at % 2]),
+        Kind::StepDown => by_hand::step_down(site, at).await,
+        Kind::CutRoutes => site.three().cut_off(at, true),
     }
 }
 
@@ -66,7 +77,15 @@ pub async fn heal(site: &mut Site, load: &Load, fault: Fault) {
             site.one().restart().await;
         }
         Kind::KillNode | Kind::KillLeader | Kind::FreezeNode | Kind::FreezeLeader => site.three().mend().await,
-        Kind::Roll | Kind::Upgrade => {}
+        Kind::DeleteDurable => drop(site.program(&["init"]).ends().await.says(0)),
+        Kind::DeleteStore(_) => by_hand::restore_store(site, load).await,
+        Kind::LettersFull => by_hand::bound_letters(site, false).await,
+        Kind::ClockOff(role) => site.slot(role, at).begin_again(None),
+        Kind::CutRoutes => {
+            site.three().cut_off(at, false);
+            site.three().mend().await;
+        }
+        Kind::Roll | Kind::Upgrade | Kind::StepDown | Kind::Trim | Kind::Forget => {}
     }
 }
 

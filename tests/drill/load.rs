@@ -1,6 +1,6 @@
 //! The rockets: they send all the time, out of order, some messages twice, each until it was answered with 2xx.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -43,6 +43,12 @@ pub struct Load {
     /// How many processes of roles are frozen, and how many ever were: nobody expects an answer of those.
     pub frozen: AtomicU64,
     pub freezes: AtomicU64,
+    /// How many times the log was trimmed.
+    pub trims: AtomicU64,
+    /// Odd while something is gone that is made again from the log.
+    pub begins_again: AtomicU64,
+    /// Whether dead letters were deleted whose messages are not in the log any more.
+    pub letters_lost: AtomicBool,
     courses: Mutex<Vec<Arc<Course>>>,
     finished: Mutex<Option<mpsc::UnboundedSender<Arc<Course>>>>,
     /// Ends the load; rockets that are on their way come to their end.
@@ -60,6 +66,10 @@ pub struct Tally {
     pub answers_judged: AtomicU64,
     pub events_judged: AtomicU64,
     pub lies: AtomicU64,
+    /// Rockets that were forgotten and began again.
+    pub forgotten: AtomicU64,
+    /// Events that were told to be trimmed.
+    pub trimmed: AtomicU64,
 }
 
 /// What came of one attempt to send a message.
@@ -81,8 +91,29 @@ impl Load {
         let filler = Arc::new(Course::of_probe(Flight::new()));
         let courses = Mutex::new(probes.iter().chain([&filler]).cloned().collect());
         let (turn, frozen, freezes, stop, tally, lies) = Default::default();
+        let (trims, begins_again, letters_lost) = Default::default();
         let finished = Mutex::new(Some(finished));
-        Self { ingests, turn, probes, filler, frozen, freezes, courses, finished, stop, tally, lies }
+        Self {
+            ingests,
+            turn,
+            probes,
+            filler,
+            frozen,
+            freezes,
+            trims,
+            begins_again,
+            letters_lost,
+            courses,
+            finished,
+            stop,
+            tally,
+            lies,
+        }
+    }
+
+    /// Whether events may be trimmed.
+    pub fn is_trimmed(&self) -> bool {
+        self.trims.load(Ordering::SeqCst) > 0
     }
 
     /// All courses that were begun, oldest first.

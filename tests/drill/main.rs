@@ -1,7 +1,8 @@
 //! The drill: real brokers and real `rockets` processes under a continuous load, one fault after the other, and an oracle
 //! outside that knows what must have become of every message.
 //!
-//! [`plan`] draws the faults from a seed, [`site`] is all that runs, [`faults`] does them to it. [`load`] are the rockets,
+//! [`plan`] draws the faults from a seed, [`site`] is all that runs, [`faults`] does them to it, with
+//! [`by_hand`] what operators do. [`load`] are the rockets,
 //! [`course`] knows what each of them must be after each of its messages, [`readers`] ask all the time and catch answers
 //! that lie. After each fault a probe must come through, in a named time ([`probe`]); at the end [`verdict`] looks at
 //! everything once more, and [`report`] prints it. [`agreement`] has no faults: what three brokers do by themselves;
@@ -13,6 +14,7 @@
 #![allow(clippy::print_stderr, reason = "the log of a failed drill is for whoever reads it")]
 
 mod agreement;
+mod by_hand;
 mod cluster;
 mod course;
 mod faults;
@@ -64,6 +66,9 @@ fn faults(default: usize) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_broker_and_every_kind_of_fault() {
     let _turn = ONE_AT_A_TIME.lock().await;
+    if site::clock_library().is_none() {
+        report::say("no clock that is an hour off: libfaketime (Debian's package faketime) is not installed");
+    }
     verdict::drill(Plan::for_one_broker(seed(), faults(FAULTS_DEFAULT))).await;
 }
 

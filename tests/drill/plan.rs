@@ -6,6 +6,8 @@ use std::time::Duration;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
+use crate::site::clock_library;
+
 /// How long a tracker may hold a message in a drill.
 pub const ACK_WAIT: Duration = Duration::from_secs(1);
 
@@ -76,6 +78,43 @@ pub enum Kind {
     Roll,
     /// The same, with a newer version.
     Upgrade,
+    /// The durable of a partition is deleted by hand, and made again by `rockets init`.
+    DeleteDurable,
+    /// What can be made again from the log is deleted by hand, and made again by `rockets init` and `rockets rebuild`.
+    DeleteStore(Store),
+    /// `rockets trim` of everything that has been applied.
+    Trim,
+    /// `rockets forget` of a rocket that goes on sending.
+    Forget,
+    /// The dead letters have no room for a while.
+    LettersFull,
+    /// A process whose clock is an hour off, for a while.
+    ClockOff(Role),
+    /// The leaders step down every two seconds, for a while.
+    StepDown,
+    /// A node is cut off from the others, and still talks to roles, for a while.
+    CutRoutes,
+}
+
+/// What the service stores beside the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Store {
+    Records,
+    Outcomes,
+    DeadLetters,
+}
+
+impl Store {
+    pub const ALL: [Self; 3] = [Self::Records, Self::Outcomes, Self::DeadLetters];
+
+    /// Its stream.
+    pub fn stream(self) -> &'static str {
+        match self {
+            Self::Records => "KV_rockets",
+            Self::Outcomes => "ROCKETS_OUTCOMES",
+            Self::DeadLetters => "ROCKETS_DLQ",
+        }
+    }
 }
 
 impl Kind {
@@ -96,6 +135,14 @@ impl Kind {
             Self::FreezeNode | Self::FreezeLeader => 30,
             // Before the last node may be stopped, all have to be well: only its own elections are left.
             Self::Roll | Self::Upgrade => 20,
+            // Everything of the partition comes once more.
+            Self::DeleteDurable => 10,
+            Self::DeleteStore(_) | Self::Trim | Self::Forget | Self::ClockOff(_) => 10,
+            // What waited comes again after a pause that has grown.
+            Self::LettersFull => 15,
+            Self::StepDown => 20,
+            // The node that was cut off catches up, and those who talked to it find another one.
+            Self::CutRoutes => 30,
         })
     }
 
@@ -105,11 +152,19 @@ impl Kind {
         of_a_role || matches!(self, Self::KillNode | Self::KillLeader | Self::FreezeNode | Self::FreezeLeader)
     }
 
+    /// Whether it is done by somebody who waits until it is done, so that nothing else happens meanwhile.
+    fn comes_alone(self) -> bool {
+        let by_hand = matches!(self, Self::DeleteDurable | Self::DeleteStore(_) | Self::Trim | Self::Forget);
+        by_hand || matches!(self, Self::LettersFull | Self::StepDown | Self::CutRoutes) || self.is_for_good()
+    }
+
     /// The role that it meets; none for the broker.
     fn role(self) -> Option<Role> {
         match self {
             Self::Kill(role) | Self::Freeze(role) | Self::KillForGood(role) | Self::FreezeForGood(role) => Some(role),
-            Self::Cut(role) | Self::Slow(role) | Self::Silent(role) => Some(role),
+            Self::Cut(role) | Self::Slow(role) | Self::Silent(role) | Self::ClockOff(role) => Some(role),
+            Self::DeleteDurable | Self::DeleteStore(_) | Self::Trim | Self::Forget | Self::LettersFull => None,
+            Self::StepDown | Self::CutRoutes => None,
             Self::KillBroker | Self::FreezeBroker | Self::Full => None,
             Self::KillNode | Self::KillLeader | Self::FreezeNode | Self::FreezeLeader => None,
             Self::Roll | Self::Upgrade => None,
@@ -118,7 +173,9 @@ impl Kind {
 
     fn lasting(self, random: &mut ChaCha8Rng) -> Duration {
         Duration::from_millis(match self {
-            Self::Full => random.random_range(1_000..2_000),
+            Self::Full | Self::LettersFull => random.random_range(1_000..2_000),
+            Self::CutRoutes => random.random_range(2_000..8_000),
+            Self::ClockOff(_) => random.random_range(2_000..4_000),
             Self::Slow(_) | Self::Freeze(_) | Self::FreezeBroker => random.random_range(200..2_000),
             _ => random.random_range(0..800),
         })
@@ -144,6 +201,14 @@ impl fmt::Display for Kind {
             Self::FreezeLeader => write!(f, "the leader: frozen, the others go on"),
             Self::Roll => write!(f, "all nodes: restarted one by one"),
             Self::Upgrade => write!(f, "all nodes: upgraded one by one"),
+            Self::DeleteDurable => write!(f, "by hand: a durable deleted"),
+            Self::DeleteStore(store) => write!(f, "by hand: {} deleted", store.stream()),
+            Self::Trim => write!(f, "by hand: the log trimmed"),
+            Self::Forget => write!(f, "by hand: a rocket forgotten"),
+            Self::LettersFull => write!(f, "broker: dead letters full"),
+            Self::ClockOff(role) => write!(f, "{}: its clock an hour off", role.name()),
+            Self::StepDown => write!(f, "the leaders: step down every 2 s"),
+            Self::CutRoutes => write!(f, "a node: cut off from the others"),
         }
     }
 }
@@ -218,6 +283,8 @@ fn table_for_three_brokers() -> Vec<(u32, Kind)> {
     table.extend(Role::ALL.map(|role| (2, Kind::Kill(role))));
     table.extend(Role::ALL.map(|role| (1, Kind::Freeze(role))));
     table.push((1, Kind::KillForGood(Role::Track)));
+    table.extend([(4, Kind::StepDown), (4, Kind::CutRoutes), (2, Kind::DeleteDurable), (1, Kind::Trim)]);
+    table.extend([(1, Kind::Forget), (1, Kind::LettersFull), (1, Kind::DeleteStore(Store::Records))]);
     table
 }
 
@@ -229,16 +296,21 @@ fn table_for_one_broker() -> Vec<(u32, Kind)> {
         table.extend([(3, Kind::KillForGood(role)), (1, Kind::Silent(role))]);
     }
     table.push((1, Kind::FreezeForGood(Role::Track)));
+    table.extend([(4, Kind::DeleteDurable), (3, Kind::Trim), (3, Kind::Forget), (4, Kind::LettersFull)]);
+    table.extend(Store::ALL.map(|store| (2, Kind::DeleteStore(store))));
+    if clock_library().is_some() {
+        table.extend(Role::ALL.map(|role| (1, Kind::ClockOff(role))));
+    }
     table
 }
 
 fn draw_step(random: &mut ChaCha8Rng, table: &[(u32, Kind)]) -> Step {
     let first = draw(random, table);
     let mut step = Step { faults: vec![first], lasting: first.kind.lasting(random) };
-    if random.random_bool(0.1) && !first.kind.is_for_good() {
+    if random.random_bool(0.1) && !first.kind.comes_alone() {
         let second = draw(random, table);
         // Two faults of one thing would be one, and what stays for good is another kind of waiting.
-        if second.kind.role() != first.kind.role() && !second.kind.is_for_good() {
+        if second.kind.role() != first.kind.role() && !second.kind.comes_alone() {
             step.faults.push(second);
         }
     }

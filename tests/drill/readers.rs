@@ -39,7 +39,8 @@ pub struct Reader {
 /// What one process has shown.
 #[derive(Default)]
 struct Shown {
-    life: u64,
+    /// Which process it was, and how many times something was made again from the log.
+    life: (u64, u64),
     rockets: HashMap<String, u64>,
     finals: HashMap<u64, &'static str>,
 }
@@ -51,15 +52,15 @@ impl Reader {
         loop {
             sleep(PAUSE).await;
             let course = self.load.any_course(&mut self.random);
-            let life = self.life.load(Ordering::SeqCst);
+            let life = self.lives();
             let path = match self.random.random_range(0..100) {
                 0 => "/rockets".to_owned(),
                 1..40 if let Some((_, event)) = course.any_event(&mut self.random) => format!("/events/{event}"),
                 _ => format!("/rockets/{}", course.channel),
             };
             let Some(answer) = self.client.try_get(&path).await else { continue };
-            if life != self.life.load(Ordering::SeqCst) {
-                // Nobody knows whose answer it was.
+            if life != self.lives() || life.1 % 2 == 1 {
+                // Nobody knows whose answer it was, or whether what was stored is there.
                 continue;
             }
             if shown.life != life {
@@ -72,6 +73,10 @@ impl Reader {
         }
     }
 
+    fn lives(&self) -> (u64, u64) {
+        (self.life.load(Ordering::SeqCst), self.load.begins_again.load(Ordering::SeqCst))
+    }
+
     fn judge(&self, path: &str, course: &Course, answer: &Answer, shown: &mut Shown) -> Result<(), String> {
         match answer.status {
             // Rockets are read from the view, whatever the broker does; a process that has just started has none.
@@ -81,6 +86,7 @@ impl Reader {
             200 if path.starts_with("/rockets/") => judge_rocket(course, Some(&answer.body["data"]), shown),
             404 if path.starts_with("/rockets/") => judge_rocket(course, None, shown),
             200 => judge_event(course, &answer.body["data"], shown),
+            410 if path.starts_with("/events/") && self.load.is_trimmed() => Ok(()),
             _ => Err(format!("{answer:?}")),
         }
     }
@@ -157,9 +163,10 @@ pub async fn settles(load: &Load, queries: &[Client], turn: usize, course: &Cour
 /// Waits until of the events of one number exactly one says what it must, and the others that they are duplicates.
 async fn is_told(load: &Load, queries: [&Client; 2], told: &Told) {
     for at in 0.. {
-        let mut statuses = Vec::new();
+        let (mut statuses, mut trimmed) = (Vec::new(), 0);
         for event in &told.events {
             let answer = queries[at % 2].try_get(&format!("/events/{event}")).await;
+            trimmed += usize::from(answer.as_ref().is_some_and(|answer| answer.status == 410));
             let event = answer.filter(|answer| answer.status == 200).map(|answer| answer.body["data"].clone());
             statuses.extend(event.map(|event| (event["status"].clone(), event["waiting_for"].as_u64())));
         }
@@ -167,6 +174,12 @@ async fn is_told(load: &Load, queries: [&Client; 2], told: &Told) {
         let right = statuses.iter().filter(is(told.status, told.waiting_for)).count();
         let copies = statuses.iter().filter(is("duplicate", None)).count();
         let waits = told.status == "pending" && right == told.events.len();
+        // What is trimmed was applied before, or refused, or a copy.
+        let is_trimmed = load.is_trimmed() && told.status != "pending" && trimmed > 0;
+        if is_trimmed && trimmed + right + copies == told.events.len() {
+            load.tally.trimmed.fetch_add(trimmed as u64, Ordering::Relaxed);
+            return;
+        }
         if waits || (right == 1 && right + copies == told.events.len()) {
             load.tally.events_judged.fetch_add(told.events.len() as u64, Ordering::Relaxed);
             return;

@@ -147,7 +147,20 @@ impl Slot {
 
     /// Starts its process.
     pub fn revive(&mut self) {
-        let start = settings(Program::of(&[self.role.name()]), &self.urls);
+        self.start_with_clock(None);
+    }
+
+    /// Ends its process and starts it again with a clock that is so far off.
+    pub fn begin_again(&mut self, clock: Option<&str>) {
+        self.kill();
+        self.start_with_clock(clock);
+    }
+
+    fn start_with_clock(&mut self, clock: Option<&str>) {
+        let mut start = settings(Program::of(&[self.role.name()]), &self.urls);
+        if let Some((clock, library)) = clock.zip(clock_library()) {
+            start = start.env("LD_PRELOAD", &library).env("FAKETIME", clock).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
         self.program = Some(start.http_port(self.port).start());
         self.is_out = false;
     }
@@ -168,6 +181,13 @@ impl Slot {
     pub fn line(&self, line: Line) {
         self.proxy.as_ref().expect("it has a network of its own").set(line);
     }
+}
+
+/// What gives a process another clock (libfaketime), where it is installed.
+pub fn clock_library() -> Option<String> {
+    let folders = std::fs::read_dir("/usr/lib").ok()?.filter_map(Result::ok);
+    let libraries = folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
+    libraries.filter(|library| library.is_file()).find_map(|library| library.to_str().map(str::to_owned))
 }
 
 fn settings(start: Start, urls: &str) -> Start {

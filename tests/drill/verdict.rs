@@ -119,8 +119,12 @@ impl Verdict {
             let is_there = |(event, number): &(u64, u64)| {
                 stored.get(event).is_some_and(|(channel, stored)| (channel, stored) == (&course.channel, number))
             };
-            verdict.lost += course.events().iter().filter(|event| !is_there(event)).count() as u64;
-            verdict.doubled += doubled(&letters, course);
+            for missing in course.events().iter().filter(|event| !is_there(event)) {
+                verdict.lost += u64::from(!was_trimmed(load, &queries[0], course, missing).await);
+            }
+            if !load.letters_lost.load(Ordering::SeqCst) {
+                verdict.doubled += doubled(&letters, course);
+            }
             for query in &queries {
                 shows_the_end(load, query, course).await;
             }
@@ -146,13 +150,16 @@ impl Verdict {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         say(&format!("\n{}", report.table()));
         say(&format!(
-            "{} POSTs answered with 2xx, {} with 503, {} not at all; {} answers and {} events judged; {} processes ended by \
-             themselves; {} messages stored twice and told to be duplicates; {} s in all",
+            "{} POSTs answered with 2xx, {} with 503, {} not at all; {} answers and {} events judged, {} told to be \
+             trimmed; {} rockets forgotten; {} processes ended by themselves; {} messages stored twice and told to be \
+             duplicates; {} s in all",
             of(&tally.stored),
             of(&tally.refused),
             of(&tally.unanswered),
             of(&tally.answers_judged),
             of(&tally.events_judged),
+            of(&tally.trimmed),
+            of(&tally.forgotten),
             site.ended,
             self.stored_twice,
             took.as_secs(),
@@ -165,6 +172,12 @@ impl Verdict {
              time, rebuild --check {clean}"
         ));
     }
+}
+
+/// Whether an event is told to be trimmed, and may be: it took its place long ago.
+async fn was_trimmed(load: &Load, query: &Client, course: &Course, (event, number): &(u64, u64)) -> bool {
+    let may_be = load.is_trimmed() && *number <= course.last_number();
+    may_be && query.get(&format!("/events/{event}")).await.status == 410
 }
 
 /// Everything that lies in the stream: of each event the channel and the number.
