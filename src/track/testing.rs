@@ -26,8 +26,8 @@ pub struct ModelBroker(Arc<Mutex<State>>);
 
 pub struct State {
     pub model: Model,
-    /// Everything is shown.
-    sight: Sight,
+    /// What is shown; everything, unless a test has replicas lag behind.
+    pub sight: Sight,
     pub pages_read: usize,
     /// Deliveries whose time was extended, each time anew.
     pub extended: Vec<u64>,

@@ -142,7 +142,7 @@ impl Kind {
             Self::LettersFull => 15,
             Self::StepDown => 20,
             // The node that was cut off catches up, and those who talked to it find another one.
-            Self::CutRoutes => 30,
+            Self::CutRoutes => 45,
         })
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::testing::{ModelBroker, payload};
 use super::*;
+use crate::domain::bounds::{self, Bounds};
 use crate::domain::outcome::Since;
 use crate::domain::{Channel, Checkpoint, Forgotten, MessageNumber, Owed, Record};
 use crate::replay::readings;
@@ -609,5 +610,37 @@ fn of_copies_late_ones_and_malformed_ones_each_waits_for_its_own_dead_letter() {
         work_until_idle(&mut one, broker.deliver([late, conflict, garbage])).await;
         assert_eq!(broker.unacknowledged(), Vec::<u64>::new());
         assert_eq!(broker.letters(), [(late, "skipped"), (conflict, "conflict"), (garbage, "malformed")].into());
+    });
+}
+
+#[test]
+fn what_a_lagging_replica_leaves_out_of_a_second_reading_is_not_forgotten() {
+    run(async {
+        // A record lists little of what waits, and a reading drops what has no room: it is read again.
+        bounds::set(Bounds { parked_text: 40, ..bounds::FULL });
+        let (broker, of) = (ModelBroker::default(), channel(0));
+        let gaps_close = (3..=13).rev().step_by(2);
+        let numbers = (2..=12).step_by(2).chain((14..=45).rev()).chain(46..=60).chain(gaps_close);
+        let waiting: Vec<_> = numbers.map(|number| broker.publish(of, number)).collect();
+        for sequence in waiting {
+            work_until_idle(&mut worker(&broker), broker.deliver([sequence])).await;
+        }
+        assert!(broker.record(of).parked.beyond().is_some());
+
+        let closes = broker.publish(of, 1);
+        let mut one = worker(&broker);
+        one.turn(broker.deliver([closes])).await;
+        // A checkpoint waits for the replica as long as it lags: not until there is nothing more to do.
+        for _ in 0..200 {
+            one.turn(Vec::new()).await;
+            if broker.record(of).last.is_some_and(|last| last.number.get() >= 20) {
+                broker.state().sight.newest_missing = 16;
+            }
+        }
+        assert_eq!(broker.unacknowledged(), [closes], "not everything was shown");
+        broker.state().sight.newest_missing = 0;
+        work_until_idle(&mut one, broker.deliver([closes])).await;
+        assert_eq!((broker.record(of), broker.unacknowledged()), (expected(60, of), vec![]));
+        bounds::set(bounds::FULL);
     });
 }
