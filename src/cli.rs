@@ -22,6 +22,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::broker::lost_end::lost_end;
+use crate::broker::objects::Object;
 use crate::broker::provision::{Means, provision_as, verify_patiently};
 use crate::broker::{Broker, ConnectionSettings, Monitor};
 use crate::config::{self, Config};
@@ -244,6 +246,10 @@ async fn init(config: Config, means: Means) -> anyhow::Result<()> {
     let mut output = std::io::stdout();
     for step in provision_as(&broker, &roles::topology(&config), means).await? {
         writeln!(output, "{step}")?;
+    }
+    // Where nobody tells, the roles will.
+    if let Ok(Some(lost)) = lost_end(&broker).await {
+        writeln!(output, "warning  {} {lost}: run `rockets rebuild --check`", Object::Log)?;
     }
     Ok(())
 }

@@ -82,6 +82,11 @@ pub async fn remove_checkpoint(broker: &Broker, place: u64) -> Result<(), Broker
     within(2 * PUBLISH_TIMEOUT, "removing a checkpoint", remove(broker, CHECKPOINT_STREAM, place)).await.map(drop)
 }
 
+/// The last message that was seen when a checkpoint was made.
+pub(super) fn seen(found: &Found) -> Option<Event> {
+    checkpoint(found).map(|(_, checkpoint)| checkpoint.seen)
+}
+
 fn checkpoint(found: &Found) -> Option<(Channel, Checkpoint)> {
     let (channel, is_trimmed) = checkpoint_of(&found.subject)?;
     let record = Record::from_bytes(&found.message.payload).ok()?;

@@ -52,7 +52,16 @@ impl Found {
 
 /// Asks for the message at one place; nothing where the replica that answers has none.
 pub(super) async fn get(broker: &Broker, stream: &str, sequence: u64) -> Result<Option<Found>, BrokerError> {
-    let (subject, question) = (format!("$JS.API.DIRECT.GET.{stream}"), serde_json::json!({ "seq": sequence }));
+    get_one(broker, stream, &serde_json::json!({ "seq": sequence })).await
+}
+
+/// The same for the last message of a subject.
+pub(super) async fn get_last(broker: &Broker, stream: &str, subject: String) -> Result<Option<Found>, BrokerError> {
+    get_one(broker, stream, &serde_json::json!({ "last_by_subj": subject })).await
+}
+
+async fn get_one(broker: &Broker, stream: &str, question: &serde_json::Value) -> Result<Option<Found>, BrokerError> {
+    let subject = format!("$JS.API.DIRECT.GET.{stream}");
     let asked = broker.client().request(subject, question.to_string().into());
     let answer = within(PUBLISH_TIMEOUT, "reading a message", asked).await?;
     match answer.status {

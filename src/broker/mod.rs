@@ -9,7 +9,7 @@
 //! [`mod@overview`] are what an operator needs beside those, [`mod@checkpoints`] is from where a reading can begin, [`trim`],
 //! [`mod@forgotten`] and [`removal`] are what goes for good, [`snapshot`] is what a backup needs; [`stored`] is a message as
 //! it comes out of the stream, [`mod@direct`] how it is read there.
-//! [`mod@monitor`] inspects the [`objects`] all the time, and [`storing`] is what became of attempts to store something.
+//! [`mod@monitor`] inspects the [`objects`] all the time and [`mod@lost_end`] compares them with each other, and [`storing`] is what became of attempts to store something.
 //! [`error`] sorts what can go wrong, once, by what its caller does about it.
 
 pub mod address;
@@ -24,6 +24,7 @@ pub mod error;
 pub mod forgotten;
 pub mod letter_box;
 pub mod letter_list;
+pub mod lost_end;
 pub mod membership;
 pub mod monitor;
 pub mod objects;

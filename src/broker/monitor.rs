@@ -12,7 +12,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::Broker;
-use super::objects::{Findings, Object, Problem, inspect};
+use super::lost_end::EndWatch;
+use super::objects::{Findings, Object, Problem, Wrong, inspect};
 use super::partition::TrackStores;
 use super::publisher::Publisher;
 use super::storing::{Proof, Room, Storing};
@@ -37,6 +38,7 @@ pub struct Monitor {
     stores: Vec<(Object, Storing)>,
     publisher: Option<Publisher>,
     found: BTreeMap<Object, Vec<Problem>>,
+    end: EndWatch,
 }
 
 impl Objects {
@@ -57,7 +59,8 @@ impl Monitor {
     /// A monitor that has inspected nothing yet; nothing is wrong, for all it knows.
     pub fn new(topology: Topology) -> (Self, Objects) {
         let (sender, problems) = watch::channel(Arc::from([]));
-        let monitor = Self { topology, problems: sender, stores: Vec::new(), publisher: None, found: BTreeMap::new() };
+        let (stores, found, end) = (Vec::new(), BTreeMap::new(), EndWatch::default());
+        let monitor = Self { topology, problems: sender, stores, publisher: None, found, end };
         (monitor, Objects { problems })
     }
 
@@ -101,7 +104,13 @@ impl Monitor {
         if !broker.is_connected() {
             return;
         }
-        let Findings { streams, durables } = inspect(broker, &self.topology).await;
+        self.end.before(broker).await;
+        let Findings { mut streams, durables } = inspect(broker, &self.topology).await;
+        let lost = self.end.after(broker, &streams).await;
+        let lost = lost.map(|lost| Problem::new(Object::Log, Wrong::LostEnd(lost)));
+        { streams.iter_mut() }
+            .filter(|finding| finding.object == Object::Log)
+            .for_each(|finding| finding.problems.extend(lost.clone()));
         let rooms: Vec<_> = streams.iter().map(|finding| (finding.object, finding.room)).collect();
         self.found.extend(streams.into_iter().map(|finding| (finding.object, finding.problems)));
         if let Some(durables) = durables {

@@ -13,6 +13,7 @@ use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream;
 use futures_util::future::join_all;
 use serde::Deserialize;
+use time::OffsetDateTime;
 
 use super::connection::{PUBLISH_TIMEOUT, within};
 use super::differences::{Difference, differences};
@@ -23,6 +24,7 @@ use super::topology::{
     durable_name,
 };
 use super::{Broker, BrokerError};
+use crate::domain::lost_end::LostEnd;
 
 /// Pages of durables that are asked for: the server gives 256 at once, and others may have some of their own.
 const PAGES_MAX: usize = 16;
@@ -55,6 +57,8 @@ pub enum Wrong {
     Full(u64, u64, &'static str),
     /// It is set up otherwise, in these fields.
     Differs(Vec<Difference>),
+    /// It is the log, and lacks what others know of.
+    LostEnd(LostEnd),
 }
 
 /// Something that is wrong with an object.
@@ -80,6 +84,17 @@ pub(super) struct StreamFinding {
     pub(super) problems: Vec<Problem>,
     /// Its room; none where it is missing or being restored.
     pub(super) room: Option<Room>,
+    /// How far it has come; none likewise.
+    pub(super) state: Option<StreamState>,
+}
+
+/// How far a stream has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StreamState {
+    /// When it was made.
+    pub(super) made: OffsetDateTime,
+    /// The place of the last message that was ever stored.
+    pub(super) last: u64,
 }
 
 /// A page of the durables of a stream.
@@ -137,7 +152,7 @@ impl fmt::Display for Object {
 }
 
 impl Problem {
-    fn new(object: Object, wrong: Wrong) -> Self {
+    pub(super) fn new(object: Object, wrong: Wrong) -> Self {
         Self { object, wrong }
     }
 
@@ -150,6 +165,11 @@ impl Problem {
     /// Whether the object is of no use at all.
     pub fn is_of_absence(&self) -> bool {
         matches!(self.wrong, Wrong::Missing | Wrong::Restoring)
+    }
+
+    /// Whether something of the object was lost that others know of; it does its work even so.
+    pub fn is_of_loss(&self) -> bool {
+        matches!(self.wrong, Wrong::LostEnd(_))
     }
 
     /// Whether the object takes no more.
@@ -166,6 +186,7 @@ impl fmt::Display for Problem {
             Wrong::Restoring => {
                 write!(f, "{object} is being restored: wait for `rockets restore`, or run it again if it was stopped")
             }
+            Wrong::LostEnd(lost) => write!(f, "{object} {lost}: run `rockets rebuild --check`"),
             Wrong::Full(is, may_be, what) => write!(f, "{object} is full: {is} of {may_be} {what}"),
             Wrong::Differs(fields) => {
                 let fields: Vec<_> = fields.iter().map(Difference::to_string).collect();
@@ -199,8 +220,8 @@ async fn inspect_stream(broker: &Broker, desired: &stream::Config) -> Option<Str
 }
 
 fn finding(object: Object, desired: &stream::Config, info: Option<stream::Info>) -> StreamFinding {
-    let absent = |wrong| StreamFinding { object, problems: vec![Problem::new(object, wrong)], room: None };
-    let Some(stream::Info { config, state, .. }) = info else { return absent(Wrong::Missing) };
+    let absent = |wrong| StreamFinding { object, problems: vec![Problem::new(object, wrong)], room: None, state: None };
+    let Some(stream::Info { config, state, created, .. }) = info else { return absent(Wrong::Missing) };
     if config.metadata.contains_key(METADATA_RESTORING) {
         return absent(Wrong::Restoring);
     }
@@ -212,7 +233,8 @@ fn finding(object: Object, desired: &stream::Config, info: Option<stream::Info>)
     let full = bounds.into_iter().find_map(is_full);
     let wrong = full.into_iter().chain(unfit(differences(desired, &config)));
     let problems = wrong.map(|wrong| Problem::new(object, wrong)).collect();
-    StreamFinding { object, problems, room: Some(Room { messages, bytes }) }
+    let state = Some(StreamState { made: created, last: state.last_sequence });
+    StreamFinding { object, problems, room: Some(Room { messages, bytes }), state }
 }
 
 /// Another number of copies is no matter to the roles.

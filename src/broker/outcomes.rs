@@ -316,6 +316,19 @@ pub async fn told_events(broker: &Broker, from: u64) -> Result<(Vec<ReportedRang
     Ok((told.collect(), page.next))
 }
 
+/// The event that lies furthest back in the log of those that a message with outcomes names; none where nobody here wrote it.
+pub(super) fn last_event(payload: &[u8]) -> Option<Event> {
+    let groups: Vec<Group> = serde_json::from_slice(payload).ok()?;
+    let ranges = groups.into_iter().flat_map(|group| {
+        let Group { since, failed, processed, duplicate, conflict, .. } = group;
+        let by_reason = failed.into_values().chain(conflict.into_values());
+        by_reason.chain([processed, duplicate]).flatten().filter_map(move |events| events.range(since))
+    });
+    // The times of a range do not fall: its last event is the one of its latest time.
+    let last = ranges.max_by_key(|range| range.last)?;
+    Some(Event { sequence: Sequence(last.last), stored_at: last.latest })
+}
+
 fn to_bytes(outcomes: &[Outcome]) -> Vec<u8> {
     let mut groups: Vec<Vec<&Outcome>> = Vec::new();
     let mut places = HashMap::new();
@@ -437,7 +450,7 @@ mod tests {
         let expected = r#"[{"at":"1970-01-01T00:00:00Z","since":1700000000050,"processed":[[5,6,0,10],[8,30]],"failed":{"why":[[7,20]]}},{"at":"1970-01-01T00:00:01Z","since":1700000000090,"duplicate":[[9,0]],"conflict":{"4":[[11,20]]}},{"at":"1970-01-01T00:00:01Z","since":1700000000100,"after_acts":8,"processed":[[10,0]]}]"#;
         assert_eq!(String::from_utf8(bytes.clone()).unwrap(), expected);
         assert!(told.iter().all(|outcome| find(&bytes, outcome.event).as_ref() == Some(outcome)));
-        assert_eq!(find(&bytes, event(12)), None);
+        assert_eq!((find(&bytes, event(12)), last_event(&bytes)), (None, Some(event(11))));
     }
 
     #[test]
@@ -471,6 +484,7 @@ mod tests {
         ];
         for payload in foreign {
             assert_eq!(find(payload.as_bytes(), event(5)), None, "{payload}");
+            assert!(last_event(payload.as_bytes()).is_none_or(|last| last != event(5)), "{payload}");
         }
     }
 

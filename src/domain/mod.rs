@@ -9,7 +9,7 @@
 //! [`sequencer`] (how all of it becomes one state, in order), [`acts`] (what operators said of that order), [`reorder`] and
 //! [`replay`] (a channel from the log), [`checkpoint`] (where that can begin), [`mod@shortfall`] (whether that may take the
 //! place of a record), [`outcome`] (what became of each message), [`mod@format`] and [`carried`] (two versions beside each
-//! other). [`mod@bounds`] is what the simulation makes small.
+//! other), [`mod@lost_end`] (whether the log has lost what others know of). [`mod@bounds`] is what the simulation makes small.
 
 pub mod acts;
 pub mod bounds;
@@ -19,6 +19,7 @@ pub mod checkpoint;
 pub mod entry;
 pub mod event;
 pub mod format;
+pub mod lost_end;
 pub mod message;
 pub mod outcome;
 pub mod parked;

@@ -57,7 +57,8 @@ pub fn check(fed: &Arc<FedView>, broker: &Broker, objects: &Objects) -> Check {
 fn condition(problems: &[Problem], freshness: Freshness, is_connected: bool) -> Condition {
     let absent: Vec<_> = problems
         .iter()
-        .filter(|problem| problem.is_of_absence() && !matches!(problem.object, Object::Durable(_)))
+        .filter(|problem| problem.is_of_absence() || problem.is_of_loss())
+        .filter(|problem| !matches!(problem.object, Object::Durable(_)))
         .collect();
     let mut condition = Condition::of(&absent, |problem| problem.object == Object::Bucket);
     let why = match freshness {

@@ -37,7 +37,7 @@ fn condition(problems: &[Problem], stores: &TrackStores) -> Condition {
     let mut condition = Condition::of(problems, |problem| match problem.object {
         // What has no room is only known to be refused when it is tried: a record that exists may take less than
         // before.
-        Object::Log | Object::Bucket => !problem.is_of_room(),
+        Object::Log | Object::Bucket => !problem.is_of_room() && !problem.is_of_loss(),
         Object::Durable(_) => true,
         Object::DeadLetters | Object::Outcomes => problem.is_of_absence() || problem.is_of_room(),
         // Without a place for new ones, more of a channel is read, and that is all.
@@ -61,14 +61,19 @@ mod tests {
     use super::*;
     use crate::broker::BrokerError;
     use crate::broker::objects::Wrong;
+    use crate::domain::lost_end::{Known, LostEnd, Witness};
+    use crate::domain::{Event, Sequence, StoredAt};
 
     #[test]
     fn what_keeps_a_tracker_from_its_work_is_one_table() {
         let (full, differs) = (|| Wrong::Full(5, 5, "messages"), || Wrong::Differs(Vec::new()));
+        let known = Known::of(Event { sequence: Sequence(9), stored_at: StoredAt(1) }, Witness::Outcomes);
+        let lost = || Wrong::LostEnd(LostEnd::judge(Sequence(7), known, None).unwrap());
         let rows = [
             (Object::Log, Wrong::Missing, true),
             (Object::Log, differs(), true),
             (Object::Log, full(), false),
+            (Object::Log, lost(), false),
             (Object::Durable(3), Wrong::Missing, true),
             (Object::Durable(3), differs(), true),
             (Object::Bucket, Wrong::Missing, true),
