@@ -15,7 +15,8 @@ use crate::rebuild::{self, Mode, Summary};
 #[command(
     long_about = "Fold every rocket from the stream, compare with the bucket, and repair it if asked to.\n\nSafe while \
                   everything runs. Each difference is a line `channel field: is X, should be Y`. Exit code 1 if \
-                  --check found any, or if --apply left any."
+                  --check found any, if --apply left any, or if the log has lost messages at its end that outcomes, \
+                  checkpoints or records know of; that is said first."
 )]
 #[group(skip)]
 pub(super) struct Options {
@@ -60,8 +61,9 @@ pub(super) async fn run(options: Options) -> ExitCode {
 }
 
 fn in_words(mode: Mode, summary: Summary) -> String {
-    let Summary { different, repaired } = summary;
+    let Summary { different, repaired, lost_end } = summary;
     match (mode, different) {
+        (_, 0) if lost_end => "every record is what the log says, but the log has lost its end".to_owned(),
         (_, 0) => "every record is as it should be".to_owned(),
         (Mode::Check, different) => format!("{different} not as they should be"),
         (Mode::Apply, different) => format!("{different} not as they should be, {repaired} repaired"),

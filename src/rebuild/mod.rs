@@ -22,6 +22,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
+use crate::broker::lost_end::lost_end;
+use crate::broker::objects::Object;
 use crate::broker::outcomes::OutcomeWriter;
 use crate::broker::overview::overview;
 use crate::broker::store::{Store, channels_with_records};
@@ -62,6 +64,8 @@ pub struct Summary {
     pub different: usize,
     /// Those of them that are now.
     pub repaired: usize,
+    /// Whether the log has lost its end: then a record may be what the log says, and still not what it was.
+    pub lost_end: bool,
 }
 
 /// What is to be said of one channel, if its record was not right.
@@ -97,6 +101,11 @@ struct Site<'a> {
 }
 
 /// Folds all channels, or one, and gives each line that is to be said to `say`.
+///
+/// Where the log has lost its end, that is said first, and the whole is never right. What is to be written is written
+/// even so: each fold is complete by itself, since all was read that the leader has in one unbroken chain, and a record
+/// that has come further is never lowered. Not to make the missing records would help nobody: their rockets would wait
+/// for number 1, which was applied long ago.
 pub async fn run(
     broker: &Broker,
     mode: Mode,
@@ -105,7 +114,11 @@ pub async fn run(
 ) -> anyhow::Result<Summary> {
     let overview = overview(broker).await?;
     let site = Site::new(broker, overview.partitions, mode).await?;
-    let mut summary = Summary::default();
+    let lost_end = lost_end(broker).await?;
+    let mut summary = Summary { lost_end: lost_end.is_some(), ..Summary::default() };
+    if let Some(lost) = lost_end {
+        say(&format!("{} {lost}", Object::Log));
+    }
     let progress = Progress::of(if channel.is_some() { 0 } else { overview.messages });
     if let Some(channel) = channel {
         site.settle_all(vec![Suspect::of(channel)], &progress, &mut summary, &mut say).await?;
@@ -156,7 +169,7 @@ async fn trimmed(broker: &Broker) -> Result<HashMap<Channel, Record>, BrokerErro
 impl Summary {
     /// Whether everything is right at the end.
     pub fn all_right(self) -> bool {
-        self.different == self.repaired
+        self.different == self.repaired && !self.lost_end
     }
 }
 

@@ -84,10 +84,10 @@ async fn fill(broker: &Broker) {
     loop {
         let log = |line: &str| tracing::debug!(line, "a record is made again");
         match rebuild::run(broker, Mode::Apply, None, log).await {
-            Ok(Summary { different, repaired }) if different == repaired => {
-                return tracing::info!(records = repaired, "filled the new bucket from the log");
+            Ok(summary) if summary.all_right() => {
+                return tracing::info!(records = summary.repaired, "filled the new bucket from the log");
             }
-            Ok(Summary { different, repaired }) => {
+            Ok(Summary { different, repaired, .. }) => {
                 let left = different - repaired;
                 return tracing::warn!(
                     records = repaired,

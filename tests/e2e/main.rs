@@ -37,6 +37,7 @@ mod health;
 mod health_repair;
 mod history;
 mod hostile_bytes;
+mod lost_end;
 mod nats_py;
 mod one_store;
 mod partitions;
