@@ -13,7 +13,7 @@ use crate::broker::{BrokerError, LogReader, Stored};
 use crate::domain::reorder::Room;
 use crate::domain::shortfall::Base;
 use crate::domain::{
-    Channel, Checkpoint, Entry, Event, Forgotten, Goal, Record, Replay, Sequence, Turn, Wanted, shortfall,
+    Channel, Checkpoint, Entry, Event, Forgotten, Goal, Record, Replay, Sequence, StoredAt, Turn, Wanted, shortfall,
 };
 
 /// Channels that the trackers of one process read at once, and as many for those who ask for histories: each holds some
@@ -84,6 +84,11 @@ impl<S> ChannelReplay<S> {
             None => self.replay,
         };
         Self { replay, ..self }
+    }
+
+    /// With the overrides being new that were stored after this time ([`Replay::since_at`]).
+    pub fn since_at(self, at: Option<StoredAt>) -> Self {
+        Self { replay: self.replay.since_at(at), ..self }
     }
 
     /// Without the messages that were forgotten.
@@ -158,7 +163,9 @@ impl<S> ChannelReplay<S> {
         log: &impl LogReader,
         written: &Record,
     ) -> Result<Option<Checkpoint>, BrokerError> {
-        let Some(made) = self.checkpoint().filter(|made| made.record.acts <= written.acts) else { return Ok(None) };
+        let Some(made) = self.checkpoint().filter(|made| written.has_followed_all_of(&made.record)) else {
+            return Ok(None);
+        };
         let (folded, acts) = (self.replay.folds().last().map(|fold| fold.state()), self.replay.acts());
         let lacks = |is_whole| shortfall(written, folded.as_ref()?, &acts, Base::Log { is_whole });
         let is_complete = lacks(false).is_none() || (log.is_whole().await? && lacks(true).is_none());

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Checkpoint, Entry, Event, MessageNumber, Sequence, Skip};
+use super::{Checkpoint, Entry, Event, MessageNumber, Sequence, Skip, StoredAt};
 
 /// Everything that a reading has found.
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub struct Survey {
     /// Ranges of numbers that are skipped: first to last, and by which skip.
     skipped: BTreeMap<u64, (u64, usize)>,
     last_act: Sequence,
+    /// When the acts were stored that the checkpoint knows of, if that is known.
+    before: Option<StoredAt>,
 }
 
 /// The acts up to a place in the stream.
@@ -46,7 +48,8 @@ impl Survey {
     pub fn behind(checkpoint: &Checkpoint) -> Self {
         let passed = Some(checkpoint.through()).filter(|through| *through > 0);
         let arrived = passed.map(|through| (1, through)).into_iter().collect();
-        Self { arrived, last_act: checkpoint.record.acts, ..Self::default() }
+        let (last_act, before) = (checkpoint.record.acts, checkpoint.record.acts_at);
+        Self { arrived, last_act, before, ..Self::default() }
     }
 
     /// Takes in the next entry, in the order of the stream.
@@ -70,6 +73,19 @@ impl Survey {
     /// The last act that was seen.
     pub fn last_act(&self) -> Sequence {
         self.last_act
+    }
+
+    /// All acts, corrections first.
+    fn acts(&self) -> impl Iterator<Item = Event> + '_ {
+        self.corrections.values().flatten().copied().chain(self.skips.iter().map(|(event, _)| *event))
+    }
+
+    /// The last place before which nothing is new to one who knows the acts up to this place that were stored no later than
+    /// at this time. Mostly it is that place; where the log lost its end, acts that are new lie before it.
+    pub fn known_through(&self, place: Sequence, at: Option<StoredAt>) -> Sequence {
+        let is_new = |act: &Event| act.sequence <= place && at.is_some_and(|at| act.stored_at > at);
+        let new = self.acts().filter(is_new).map(|act| act.sequence).min();
+        new.map_or(place, |new| Sequence(new.0 - 1))
     }
 
     /// Whether a message of any of these numbers has arrived.
@@ -149,6 +165,12 @@ impl Acts {
     /// The last place that counts; of all acts, the last act.
     pub fn last(&self) -> Sequence {
         self.through
+    }
+
+    /// The latest time at which one of them was stored, if that is known.
+    pub fn last_at(&self) -> Option<StoredAt> {
+        let acts = self.survey.acts().filter(|act| act.sequence <= self.through);
+        acts.map(|act| act.stored_at).chain(self.survey.before).max()
     }
 
     /// The skips behind this place.
@@ -297,6 +319,24 @@ mod tests {
         assert_eq!(skipped(&acts(&entries, 4)), [(1, 3), (2, 3), (4, 3), (5, 3)]);
         assert_eq!(skipped(&acts(&entries, 2)), []);
         assert_eq!(skipped(&acts(&[skip(5, 1), arrival(5, false, 2)], 9)), [], "nothing had arrived");
+    }
+
+    #[test]
+    fn what_was_said_later_is_new_wherever_it_lies() {
+        let mut survey = Survey::default();
+        for (sequence, at) in [(2, 20), (5, 500), (7, 510)] {
+            let Entry::Skip(skip) = skip(1, sequence) else { unreachable!() };
+            survey.see::<()>(&Entry::Skip(ArrivedSkip { stored_at: StoredAt(at), ..skip }));
+        }
+        for (place, at, expected) in
+            [(9, Some(90), 4), (9, Some(500), 6), (9, Some(510), 9), (9, None, 9), (4, Some(90), 4)]
+        {
+            let known = survey.known_through(Sequence(place), at.map(StoredAt));
+            assert_eq!(known, Sequence(expected), "{place} {at:?}");
+        }
+        let survey = Arc::new(survey);
+        let at = |through| Acts::through(&survey, Sequence(through)).last_at().map(|at| at.0);
+        assert_eq!([1, 2, 6, 9].map(at), [None, Some(20), Some(500), Some(510)]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::carried::{self, Carried};
 use super::format::newest;
 use super::parked::{Beyond, Range};
-use super::{Message, MessageNumber, MessageTime, Parked, Refusal, Rocket, Sequence, Skipped, Status};
+use super::{Event, Message, MessageNumber, MessageTime, Parked, Refusal, Rocket, Sequence, Skipped, Status, StoredAt};
 
 /// Longest stored form, in bytes.
 pub const BYTES_MAX: usize = 16 * 1024;
@@ -19,7 +19,7 @@ const LISTS_BYTES_MAX: usize = super::parked::TEXT_MAX + super::skipped::TEXT_MA
 const _: () = assert!(LISTS_BYTES_MAX + REST_BYTES_MAX + carried::TEXT_MAX <= BYTES_MAX);
 
 /// The fields of the stored form, and those of its rocket.
-const FIELDS: [&str; 10] = [
+const FIELDS: [&str; 11] = [
     "format",
     "rocket",
     "lastMessageNumber",
@@ -29,6 +29,7 @@ const FIELDS: [&str; 10] = [
     "skipped",
     "skippedUnlisted",
     "lastAct",
+    "lastActAt",
     "correctionsWait",
 ];
 const ROCKET_FIELDS: [&str; 7] = ["type", "mission", "speed", "status", "explosionReason", "launchTime", "lastUpdated"];
@@ -46,6 +47,9 @@ pub struct Record {
     pub skipped: Skipped,
     /// The last place of the stream at which an operator's word on the sequence lies that is folded in; 0 before any.
     pub acts: Sequence,
+    /// The latest time at which one of those was stored, as far as is known: an older program did not note it. One that was
+    /// stored later is new, also where it has a lower place, because the log lost its end.
+    pub acts_at: Option<StoredAt>,
     /// Some of what waits is to take the place of other messages that wait: only a reading of the whole channel knows.
     pub corrections_wait: bool,
 }
@@ -97,6 +101,17 @@ impl Record {
     /// Whether every number that another record has passed has taken its place here too.
     pub fn has_come_as_far_as(&self, other: &Self) -> bool {
         other.last.as_ref().is_none_or(|last| self.has_passed(last.number))
+    }
+
+    /// Whether an operator's word is folded in.
+    pub fn has_followed(&self, act: Event) -> bool {
+        act.sequence <= self.acts && self.acts_at.is_none_or(|at| act.stored_at <= at)
+    }
+
+    /// Whether every operator's word is folded in that another record has.
+    pub fn has_followed_all_of(&self, other: &Self) -> bool {
+        let is_later = |(at, others): (StoredAt, StoredAt)| others > at;
+        other.acts <= self.acts && !self.acts_at.zip(other.acts_at).is_some_and(is_later)
     }
 
     /// Whether what waits could be applied without any further message. Such a record must not be left alone.
@@ -187,6 +202,9 @@ struct Stored<'a> {
     skipped_unlisted: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_act: Option<u64>,
+    /// `[lastAct, time]`. With another place, an older program has carried it along past a later word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_act_at: Option<(u64, i64)>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     corrections_wait: bool,
 }
@@ -227,6 +245,7 @@ impl<'a> From<&'a Record> for Stored<'a> {
             skipped: record.skipped.ranges().iter().map(|(first, last)| (first.get(), last.get())).collect(),
             skipped_unlisted: record.skipped.unlisted().map(MessageNumber::get),
             last_act: Some(record.acts.0).filter(|act| *act > 0),
+            last_act_at: record.acts_at.map(|at| (record.acts.0, at.0)),
             corrections_wait: record.corrections_wait,
         }
     }
@@ -281,7 +300,8 @@ impl Stored<'_> {
         };
         let skipped = Skipped::from_parts(self.skipped.into_iter().map(range).collect::<Option<_>>()?, unlisted)?;
         let acts = Sequence(self.last_act.unwrap_or(0));
-        Some(Record { rocket, last, parked, skipped, acts, corrections_wait: self.corrections_wait })
+        let acts_at = self.last_act_at.filter(|(act, _)| *act == acts.0).map(|(_, at)| StoredAt(at));
+        Some(Record { rocket, last, parked, skipped, acts, acts_at, corrections_wait: self.corrections_wait })
     }
 }
 
@@ -333,15 +353,38 @@ mod tests {
     #[test]
     fn what_an_operator_said_is_stored_and_read() {
         let number = |number| MessageNumber::new(number).unwrap();
-        let mut record = Record { acts: Sequence(9), corrections_wait: true, ..Record::default() };
+        let (acts, acts_at) = (Sequence(9), Some(StoredAt(1_700)));
+        let mut record = Record { acts, acts_at, corrections_wait: true, ..Record::default() };
         record.parked.insert(number(3), Sequence(4));
         record.skip(number(2), &MessageTime::parse(TIME).unwrap());
-        let expected = r#"{"format":1,"rocket":null,"lastMessageNumber":2,"lastMessageTime":"2022-02-02T19:39:05Z","parked":[[3,3,4]],"skipped":[[1,2]],"lastAct":9,"correctionsWait":true}"#;
+        let expected = r#"{"format":1,"rocket":null,"lastMessageNumber":2,"lastMessageTime":"2022-02-02T19:39:05Z","parked":[[3,3,4]],"skipped":[[1,2]],"lastAct":9,"lastActAt":[9,1700],"correctionsWait":true}"#;
         assert_eq!(String::from_utf8(record.to_bytes()).unwrap(), expected);
         assert_eq!(Record::from_bytes(expected.as_bytes()), Ok(record.clone()));
         record.skip(number(2), &MessageTime::parse("2023-02-02T19:39:05Z").unwrap());
         assert_eq!(record.to_bytes(), expected.as_bytes(), "what was passed is not skipped again");
         assert!(Record::from_bytes(expected.replace("[1,2]", "[2,1]").as_bytes()).is_err());
+    }
+
+    #[test]
+    fn an_operators_word_is_known_by_its_place_and_its_time() {
+        let act = |place, at| Event { sequence: Sequence(place), stored_at: StoredAt(at) };
+        let record =
+            |acts_at: Option<i64>| Record { acts: Sequence(9), acts_at: acts_at.map(StoredAt), ..Record::default() };
+        for (acts_at, followed, expected) in [
+            (Some(70), act(9, 70), true),
+            (Some(70), act(4, 30), true),
+            (Some(70), act(10, 70), false),
+            (Some(70), act(4, 71), false),
+            (None, act(4, 71), true),
+            (None, act(10, 5), false),
+        ] {
+            assert_eq!(record(acts_at).has_followed(followed), expected, "{acts_at:?} {followed:?}");
+            let other = Record { acts: followed.sequence, acts_at: Some(followed.stored_at), ..Record::default() };
+            assert_eq!(record(acts_at).has_followed_all_of(&other), expected, "{acts_at:?} {followed:?}");
+        }
+        let older = r#"{"format":1,"rocket":null,"lastMessageNumber":0,"lastMessageTime":null,"parked":[],"lastAct":12,"lastActAt":[9,70]}"#;
+        let read = Record::from_bytes(older.as_bytes()).unwrap();
+        assert_eq!((read.acts, read.acts_at), (Sequence(12), None), "carried along by an older program");
     }
 
     #[test]
@@ -365,6 +408,7 @@ mod tests {
             record.skipped.push(number, number);
         }
         (record.acts, record.corrections_wait) = (Sequence(u64::MAX >> 1), true);
+        record.acts_at = Some(StoredAt(i64::MIN));
         let bytes = record.to_bytes();
         assert!(bytes.len() <= BYTES_MAX, "{}", bytes.len());
         assert_eq!(Record::from_bytes(&bytes), Ok(record));

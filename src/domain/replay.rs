@@ -17,7 +17,7 @@ use std::sync::Arc;
 use super::parked::Waiting;
 use super::reorder::{ReorderBuffer, Room};
 use super::sequencer::{Placed, counts, place_in_order};
-use super::{Acts, Arrival, Checkpoint, Entry, Event, MessageNumber, Parked, Record, Sequence, Survey};
+use super::{Acts, Arrival, Checkpoint, Entry, Event, MessageNumber, Parked, Record, Sequence, StoredAt, Survey};
 
 /// Messages that are fetched at once.
 const FETCH_MAX: usize = 256;
@@ -37,7 +37,7 @@ pub struct Fold<S> {
 impl<S> Fold<S> {
     /// Begins before the first message, with these acts.
     pub fn from_start(acts: Acts, room: Room, size: fn(&S) -> usize) -> Self {
-        let record = Record { acts: acts.last(), ..Record::default() };
+        let record = Record { acts: acts.last(), acts_at: acts.last_at(), ..Record::default() };
         Self {
             record,
             buffer: ReorderBuffer::new(room, size),
@@ -50,8 +50,8 @@ impl<S> Fold<S> {
 
     /// Goes on from a record, with these acts: what it has applied and skipped stays.
     pub fn resume(record: &Record, acts: Acts, room: Room, size: fn(&S) -> usize) -> Self {
-        let (parked, acts_through) = (Parked::default(), acts.last());
-        let record = Record { parked, acts: acts_through, corrections_wait: false, ..record.clone() };
+        let (parked, acts_through, acts_at) = (Parked::default(), acts.last(), acts.last_at());
+        let record = Record { parked, acts: acts_through, acts_at, corrections_wait: false, ..record.clone() };
         Self { record, ..Self::from_start(acts, room, size) }
     }
 
@@ -208,6 +208,8 @@ pub struct Replay<S> {
     last_read: Sequence,
     /// The last override that counts, if not all do.
     through: Option<Sequence>,
+    /// When the last one was stored that was folded in before, if that is known.
+    since_at: Option<StoredAt>,
 }
 
 /// What has been read has brought.
@@ -241,6 +243,7 @@ impl<S> Replay<S> {
             resumed: false,
             last_read: Sequence(0),
             through: None,
+            since_at: None,
         };
         replay.begin();
         replay
@@ -249,6 +252,18 @@ impl<S> Replay<S> {
     /// Has only the overrides up to this one count.
     pub fn through(self, last: Sequence) -> Self {
         Self { through: Some(last), ..self }
+    }
+
+    /// Has the overrides be new that were stored after this time, also where they lie before the last one that was folded in:
+    /// the log lost its end, and goes on.
+    pub fn since_at(self, at: Option<StoredAt>) -> Self {
+        Self { since_at: at, ..self }
+    }
+
+    /// The last place of overrides that were folded in before, in the log as it is.
+    pub fn since(&self) -> Sequence {
+        let (Goal::Change { since } | Goal::Onward { since, .. }) = self.goal else { return Sequence(0) };
+        self.survey.known_through(since, self.since_at)
     }
 
     /// Begins before anything was read.
@@ -403,15 +418,16 @@ impl<S> Replay<S> {
     /// Begins the folds, now that it is known what operators said.
     fn begin_folds(&mut self) {
         let from_base = |acts| self.fold_with(acts);
-        let (all, until) = (self.acts(), |since| Acts::through(&self.survey, since));
+        let (all, since) = (self.acts(), self.since());
+        let before = Acts::through(&self.survey, since);
         self.folds = match &self.goal {
             Goal::State => vec![from_base(all)],
-            Goal::Onward { since, passed, record, only } if *only || !all.touch(*since, *passed) => {
+            Goal::Onward { passed, record, only, .. } if *only || !all.touch(since, *passed) => {
                 self.resumed = true;
                 let resume = |acts| Fold::resume(record, acts, self.room, self.size);
-                vec![resume(until(*since)), resume(all)]
+                vec![resume(before), resume(all)]
             }
-            Goal::Change { since } | Goal::Onward { since, .. } => vec![from_base(until(*since)), from_base(all)],
+            Goal::Change { .. } | Goal::Onward { .. } => vec![from_base(before), from_base(all)],
         };
     }
 

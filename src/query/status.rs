@@ -167,7 +167,7 @@ impl Seen {
     }
 
     fn is_followed(&self, act: Event) -> bool {
-        act.sequence <= self.record.acts
+        self.record.has_followed(act)
     }
 }
 

@@ -89,7 +89,8 @@ pub async fn look(
     }
     let as_trimmed = bases.first().map_or_else(Record::default, |base| base.record.clone());
     let mut reading = Reading::new(&record, as_trimmed, floor, told);
-    let mut fold = ChannelReplay::of_what_they_say(*channel, Goal::Change { since: record.acts }, bases);
+    let mut fold =
+        ChannelReplay::of_what_they_say(*channel, Goal::Change { since: record.acts }, bases).since_at(record.acts_at);
     let run = fold.run(&log, |replay, read| {
         reading.take(replay, &read.entries, read.turn);
         ControlFlow::Continue(())
@@ -115,7 +116,7 @@ pub async fn look(
         }
         return Ok(Finding::NotOurs(why));
     }
-    let act_to_come = Some(should_be.acts).filter(|act| *act > floor.max(record.acts));
+    let act_to_come = Some(should_be.acts).filter(|act| *act > floor && !record.has_followed_all_of(&should_be));
     let differences = in_lines(&held, &record, damage, &should_be);
     let Reading { untold, untold_late, .. } = reading;
     let (revision, since, forgotten) = (held.revision, held.owed.since, held.owed.forgotten);
@@ -319,12 +320,13 @@ impl<'a> Reading<'a> {
         let held = self.held;
         let expected = Record {
             acts: held.acts,
+            acts_at: held.acts_at,
             corrections_wait: self.corrections_wait,
             parked: self.parked_as_held(),
             ..self.as_held.clone()
         };
         let is_held_for = !held.could_move() || !is_settled;
-        self.accounted && is_held_for && held.acts <= should_be.acts && agree(held, &expected)
+        self.accounted && is_held_for && should_be.has_followed_all_of(held) && agree(held, &expected)
     }
 
     /// What waits, of that which the record lists. Where the lowest place of a range lies above the floor, one of the messages

@@ -59,7 +59,7 @@ pub async fn plan(
     if through <= trimmed_through(&bases) {
         return Ok(before);
     }
-    let record = Record { acts: made.record.acts, ..at_cut.record };
+    let record = Record { acts: made.record.acts, acts_at: made.record.acts_at, ..at_cut.record };
     let from = match through == made.through() {
         true => made.from,
         false => first_behind(log, channel, &reading.replay, through).await?.unwrap_or(made.from),

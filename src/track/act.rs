@@ -28,13 +28,16 @@ use crate::domain::checkpoint::trimmed_through;
 use crate::domain::outcome::{LATE, Since};
 use crate::domain::{
     Acts, Arrival, Became, Channel, Checkpoint, Entry, Event, Forgotten, Goal, MessageNumber, Outcome, Owed, Placed,
-    Record, Sequence, Shortfall, Turn,
+    Record, Sequence, Shortfall, StoredAt, Turn,
 };
 use crate::fail_point;
 use crate::replay::{ChannelReplay, Read};
 
 /// Readings in a row that did not show what the record knows of, before they are given up for a while.
 const VAIN_READINGS_MAX: u32 = 3;
+/// Jobs of a channel that are given up, one after the other, because the log has less than the record though the leader has
+/// no more, before the log is taken to have lost it. A leader that was cut off gives way sooner: in between lies a pause.
+const SHORT_LOGS_MAX: u32 = 3;
 /// Dead letters that are removed at once.
 const REMOVALS_AT_ONCE: usize = 16;
 /// Outcomes that are told in one go.
@@ -56,8 +59,8 @@ pub struct ActJob {
 /// Why a channel is read from its beginning.
 #[derive(Debug)]
 pub enum Cause {
-    /// An operator's word, by its place in the stream.
-    Act(Sequence),
+    /// An operator's word.
+    Act(Event),
     /// A message whose number was passed or skipped.
     Passed(Arc<Arrival<Stored>>),
     /// The record could move, and corrections are among what waits.
@@ -70,7 +73,7 @@ struct Running {
     /// The state from which the fold goes on in any case, because the log does not have what came before.
     only_from: Option<Since>,
     /// The record's last act when it began.
-    begun_at: Sequence,
+    begun_at: (Sequence, Option<StoredAt>),
     /// The state since which the record owed changes then.
     owed_since: Option<Since>,
     /// What had been forgotten of the channel when it began.
@@ -143,13 +146,14 @@ impl ActJob {
         };
         let bases = self.bases(broker, since).await?;
         let reading = ChannelReplay::of_whole_messages(self.channel, goal, bases).without(known.owed.forgotten);
+        let reading = reading.since_at(known.owed.since.map_or(known.record.acts_at, |_| None));
         // What is owed is found out first, as it was then: some of it may have been told, and dead letters removed. What
         // was said since has its turn after that.
         let through = known.owed.since.map(|_| known.record.acts);
         self.running = Some(Running {
             reading: reading.through(through),
             only_from: only.then_some(since),
-            begun_at: known.record.acts,
+            begun_at: last_act(&known.record),
             owed_since: known.owed.since,
             forgotten: known.owed.forgotten,
             changes: Changes::since(since),
@@ -177,7 +181,7 @@ impl ActJob {
     async fn finish(&mut self, broker: &impl TrackBroker, desk: &mut Desk) -> Result<Step, BrokerError> {
         let Some(running) = &mut self.running else { return Ok(Step::GoOn) };
         let known = desk.reload(broker).await?.clone();
-        let goes_on = known.record.acts == running.begun_at && known.owed.since == running.owed_since;
+        let goes_on = last_act(&known.record) == running.begun_at && known.owed.since == running.owed_since;
         if !goes_on || known.owed.forgotten != running.forgotten {
             self.running = None;
             return Ok(Step::GoOn);
@@ -187,18 +191,27 @@ impl ActJob {
         let Some(record) = running.reading.replay.folds().last().map(|fold| fold.state()) else {
             return Ok(Step::GoOn);
         };
-        let has_seen_all = running.reading.has_seen_all(broker).await? && record.acts >= known.record.acts;
-        let lacks = match has_seen_all {
-            true => running.lacks(broker, &known.record, &record).await?,
+        let is_short =
+            desk.short_logs >= SHORT_LOGS_MAX || self.held.iter().any(|(cause, _)| cause.lies_before(&known));
+        let lacks = match running.reading.has_seen_all(broker).await? {
+            true => running.lacks(broker, &known.record, &record, is_short).await?,
             false => Lacks::Reading,
         };
         match lacks {
             Lacks::Nothing => {}
-            Lacks::Reading => {
+            Lacks::Reading | Lacks::End => {
                 self.vain_readings += 1;
-                return Ok(if self.vain_readings < VAIN_READINGS_MAX { Step::GoOn } else { Step::Vain });
+                if self.vain_readings < VAIN_READINGS_MAX {
+                    return Ok(Step::GoOn);
+                }
+                desk.short_logs += u32::from(matches!(lacks, Lacks::End));
+                return Ok(Step::Vain);
             }
-            Lacks::Log(shortfall) => return self.fall_short(broker, shortfall).await,
+            Lacks::Log(shortfall) => {
+                let step = self.fall_short(broker, shortfall).await?;
+                desk.short_logs = if step == Step::GoOn { desk.short_logs } else { 0 };
+                return Ok(step);
+            }
         }
         running.read_letters_to_the_end(broker, &self.channel).await?;
         // What others have passed meanwhile, they have told; but not what was passed by a record that owes it still.
@@ -213,6 +226,7 @@ impl ActJob {
             }
             fail_point::reached("track.acts-written");
         }
+        desk.short_logs = 0;
         let failed = self.tell(broker, desk).await?;
         Ok(Step::Done(self.let_go(desk, &failed)))
     }
@@ -232,7 +246,7 @@ impl ActJob {
         let (at, channel, acts) = (broker.now(), self.channel, running.reading.replay.acts());
         tracing::error!(%channel, %shortfall, "what an operator asked for cannot be done");
         // One that came while the channel was read has its turn later.
-        let is_held = |event: &Event| self.held.iter().any(|(cause, _)| cause.act() == Some(event.sequence));
+        let is_held = |event: &Event| self.held.iter().any(|(cause, _)| cause.act() == Some(*event));
         let told: BTreeSet<_> = acts.after(Sequence(0)).filter(is_held).collect();
         let outcomes = told.iter().map(|event| failed(*event, shortfall, at, acts.last()));
         broker.tell(outcomes.collect()).await?;
@@ -307,27 +321,37 @@ fn failed(event: Event, lacks: Shortfall, at: OffsetDateTime, after_acts: Sequen
 
 impl Cause {
     /// The operator's word, if it is one.
-    fn act(&self) -> Option<Sequence> {
+    fn act(&self) -> Option<Event> {
         match self {
-            Self::Act(sequence) => Some(*sequence),
+            Self::Act(act) => Some(*act),
             Self::Passed(_) | Self::CouldMove => None,
         }
     }
 
     /// Whether it is one of these acts.
     fn is_one_of(&self, acts: &BTreeSet<Event>) -> bool {
-        self.act().is_some_and(|act| acts.iter().any(|event| event.sequence == act))
+        self.act().is_some_and(|act| acts.contains(&act))
     }
 
     /// Whether a record has what was asked for, or it was forgotten. Of a message whose number was passed, a record does not
     /// know.
     fn is_followed(&self, known: &Known) -> bool {
         match self {
-            Self::Act(sequence) => *sequence <= known.record.acts.max(known.forgotten_place()),
+            Self::Act(act) => known.record.has_followed(*act) || known.has_forgotten(*act),
             Self::Passed(arrival) => known.has_forgotten(arrival.event()),
             Self::CouldMove => !known.record.could_move(),
         }
     }
+
+    /// Whether it is new and lies before the last act that a record has followed: the log lost its end, and that act.
+    fn lies_before(&self, known: &Known) -> bool {
+        self.act().is_some_and(|act| act.sequence <= known.record.acts) && !self.is_followed(known)
+    }
+}
+
+/// The last act that a record has followed.
+fn last_act(record: &Record) -> (Sequence, Option<StoredAt>) {
+    (record.acts, record.acts_at)
 }
 
 /// What becomes of a message whose number was passed or skipped.
@@ -381,6 +405,7 @@ impl Running {
             // As long as not everything is known that operators said, nothing is told.
             Turn::Placed(placed) if placed.is_empty() => return Ok(true),
             Turn::Placed(placed) => {
+                self.changes.acts_through(self.reading.replay.since());
                 self.note_applied(placed.last());
                 self.changes.note(placed)
             }

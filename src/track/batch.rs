@@ -18,7 +18,7 @@ use super::reported::bury_malformed;
 use super::reported::reported;
 use super::settle::{Settled, settle};
 use crate::broker::{AckHandle, BrokerError, Delivery, Malformed, Stored, TrackBroker};
-use crate::domain::{Arrival, Channel, Entry, Outcome, Sequence};
+use crate::domain::{Arrival, Channel, Entry, Event, Outcome, Sequence};
 
 /// The messages of one channel in a batch.
 pub struct Group {
@@ -29,7 +29,7 @@ pub struct Group {
     /// What each of them is acknowledged by.
     pub handles: Vec<AckHandle>,
     /// What operators said of it.
-    pub acts: Vec<(Sequence, AckHandle)>,
+    pub acts: Vec<(Event, AckHandle)>,
     /// What takes a newer program to judge it, and the newest format of these.
     pub newer: Vec<(Sequence, AckHandle)>,
     format: Option<u32>,
@@ -64,7 +64,7 @@ pub fn sort(batch: Vec<Delivery>, cache: &mut Cache) -> (Vec<Group>, Vec<(Box<Ma
                 group.arrivals.push(arrival);
                 group.handles.push(handle);
             }
-            act => group.acts.push((act.sequence(), handle)),
+            act => group.acts.push((act.event(), handle)),
         }
     }
     (groups.into_values().collect(), malformed)
@@ -121,7 +121,8 @@ impl Group {
     /// Everything that was delivered, and the format that it takes, if that of one of the messages is newer.
     pub fn into_deliveries(self) -> (Option<u32>, Vec<(Sequence, AckHandle)>) {
         let plain = self.arrivals.iter().map(|arrival| arrival.sequence).zip(self.handles);
-        (self.format, plain.chain(self.acts).chain(self.newer).collect())
+        let acts = self.acts.into_iter().map(|(act, handle)| (act.sequence, handle));
+        (self.format, plain.chain(acts).chain(self.newer).collect())
     }
 
     /// What is to be reported and acknowledged, now that its effect is stored; nothing where there is neither.

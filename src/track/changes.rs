@@ -48,6 +48,11 @@ impl Changes {
         self.since.acts
     }
 
+    /// Notes which the last act was in the log as it is, now that all of it was read.
+    pub fn acts_through(&mut self, last: Sequence) {
+        self.since.acts = last;
+    }
+
     /// Notes up to which number others have told everything but changes: the more, the longer this has taken.
     pub fn passed_before(&mut self, passed: u64) {
         self.since.passed = self.since.passed.max(passed);

@@ -27,6 +27,8 @@ pub struct Desk {
     pub hand: Hand<Stored>,
     /// How many stretches between checkpoints it had passed when its checkpoints were looked at last.
     pub checkpointed: u64,
+    /// How often in a row a job was given up because the log, complete as it seems, has less than the record.
+    pub short_logs: u32,
     /// Where a delivery of the channel is kept unacknowledged because of a dead letter that cannot be stored.
     pub blocked: Option<Blocked>,
 }
@@ -57,7 +59,7 @@ pub struct Known {
 impl Desk {
     /// A channel of which nothing is remembered.
     pub fn new(channel: Channel) -> Self {
-        Self { channel, known: None, hand: Hand::new(), checkpointed: 0, blocked: None }
+        Self { channel, known: None, hand: Hand::new(), checkpointed: 0, short_logs: 0, blocked: None }
     }
 
     /// The record, from memory or from the bucket.

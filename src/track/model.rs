@@ -24,6 +24,8 @@ pub struct Model {
     places: HashMap<String, Vec<Sequence>>,
     /// How many messages were removed from it.
     removed: u64,
+    /// By how many milliseconds messages are stored later now than at the millisecond of their place.
+    later: i64,
     /// All that was ever written under each key; the last counts.
     versions: HashMap<Channel, Vec<Version>>,
     revision: u64,
@@ -85,7 +87,7 @@ impl Model {
         self.stream.push(Stored {
             sequence,
             channel_token: token.into(),
-            time: OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(sequence.0 as i64),
+            time: OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(sequence.0 as i64 + self.later),
             request_id: None,
             corrects,
             attempts_before: 0,
@@ -300,6 +302,15 @@ impl Model {
             places.retain(|place| *place != sequence);
         }
         self.removed += 1;
+    }
+
+    /// Loses everything behind a place and goes on from there a day later, as after a power cut.
+    #[cfg(test)]
+    pub fn lose_end(&mut self, behind: u64) {
+        self.stream.truncate(behind as usize);
+        self.places.values_mut().for_each(|places| places.retain(|place| place.0 <= behind));
+        self.unacknowledged.retain(|place| *place <= behind);
+        self.later += Duration::DAY.whole_milliseconds() as i64;
     }
 
     /// Where the last message of a channel lies.

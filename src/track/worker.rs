@@ -226,8 +226,8 @@ impl<B: TrackBroker> Worker<B> {
     fn after_settling(&mut self, settled: Vec<(Group, Result<Settled, BrokerError>)>) -> Duration {
         let mut pause = Duration::ZERO;
         for (mut group, settled) in settled {
-            for (sequence, handle) in std::mem::take(&mut group.acts) {
-                self.acts.of(group.desk.channel).hold(Cause::Act(sequence), handle);
+            for (act, handle) in std::mem::take(&mut group.acts) {
+                self.acts.of(group.desk.channel).hold(Cause::Act(act), handle);
             }
             match settled {
                 Ok(settled) => self.record(group, settled),

@@ -4,6 +4,7 @@
 use async_nats::jetstream;
 use serde_json::{Value, json};
 
+use super::harness::messages::number_of;
 use super::harness::service::{init, settles};
 use super::harness::stream::{is_taken_up, lose_records, publish, records};
 use super::harness::{Broker, Client, Flight, Program, becomes, eventually};
@@ -96,6 +97,33 @@ async fn a_log_that_has_grown_again_before_anybody_looked_is_known_by_the_time_o
     assert_eq!(warnings(&ingest), 1);
     let check = Program::of(&["rebuild", "--check"]).broker(&broker).ends().await;
     assert!(check.says(1).contains("stream ROCKETS had lost its end: event "), "{check:?}");
+}
+
+#[tokio::test]
+async fn a_skip_at_the_place_of_a_lost_one_is_followed() {
+    let broker = Broker::start().await;
+    let mut up = Program::of(&["up"]).broker(&broker).start();
+    let (client, flight, jetstream) = (up.ready().await, Flight::new(), broker.jetstream().await);
+    let messages: Vec<_> =
+        flight.climb(7).into_iter().filter(|message| ![3, 5].contains(&number_of(message))).collect();
+    for message in &messages {
+        client.ingest(message).await;
+    }
+    let skip = async |client: &Client, up_to: u64| {
+        let skip = client.skip(&flight.channel, &json!({ "up_to": up_to, "reason": "radio lost" })).await.ingested();
+        assert_eq!((skip, client.settled(skip).await["status"].clone()), (6, json!("processed")));
+        client.rocket(&flight.channel).await.unwrap()["lastMessageNumber"].clone()
+    };
+    assert_eq!(skip(&client, 3).await, 4);
+    is_taken_up(&jetstream).await;
+    assert!(up.term().await.success());
+
+    make_log_anew(&jetstream, &messages).await;
+    let mut up = Program::of(&["up"]).broker(&broker).start();
+    let client = up.client().await;
+    eventually("/readyz", async || (client.get("/readyz").await.status == 200).then_some(())).await;
+    assert_eq!(skip(&client, 5).await, 7);
+    is_taken_up(&jetstream).await;
 }
 
 #[tokio::test]

@@ -76,7 +76,9 @@ fn by_the_contract(stream: &[Entry<()>]) -> Record {
             record.corrections_wait |= arrival.corrects;
         }
     }
-    record.acts = stream.iter().filter(|entry| entry.is_act()).map(Entry::sequence).max().unwrap_or_default();
+    let acts = || stream.iter().filter(|entry| entry.is_act()).map(Entry::event);
+    record.acts = acts().map(|act| act.sequence).max().unwrap_or_default();
+    record.acts_at = acts().map(|act| act.stored_at).max();
     record
 }
 

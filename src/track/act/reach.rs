@@ -7,37 +7,44 @@ use crate::broker::{BrokerError, TrackBroker};
 use crate::domain::bounds::bounds;
 use crate::domain::outcome::{LATE, Since};
 use crate::domain::shortfall::Base;
-use crate::domain::{Acts, Became, Checkpoint, Event, MessageNumber, Owed, Record, Sequence, Shortfall, shortfall};
+use crate::domain::{Acts, Became, Checkpoint, Event, MessageNumber, Owed, Record, Shortfall, shortfall};
 
 /// What a fold lacks to take the place of the record.
 pub(super) enum Lacks {
     Nothing,
     /// Not everything was shown that there is: a replica or a leader was late.
     Reading,
+    /// The record knows of more than the leader has: that was cut off, or the log lost its end.
+    End,
     /// It is not in the log any more.
     Log(Shortfall),
 }
 
 impl Running {
-    /// What the fold lacks. A log of which nothing was ever removed has everything, so that it was not shown.
+    /// What the fold lacks, once it has seen all that the leader has. A log of which nothing was ever removed has everything,
+    /// unless it is known to have lost its end.
     pub(super) async fn lacks(
         &self,
         broker: &impl TrackBroker,
         written: &Record,
         folded: &Record,
+        is_short: bool,
     ) -> Result<Lacks, BrokerError> {
         let acts = self.reading.replay.acts();
         if !self.has_seen_late(written) {
             return Ok(Lacks::Reading);
+        }
+        if folded.acts < written.acts && !is_short {
+            return Ok(Lacks::End);
         }
         let of = |is_whole| match self.reading.replay.is_resumed() {
             true => shortfall(written, folded, &acts, Base::Record),
             false => shortfall(written, folded, &acts, Base::Log { is_whole }),
         };
         let Some(lacks) = of(false) else { return Ok(Lacks::Nothing) };
-        match broker.is_whole().await? {
-            false => Ok(Lacks::Log(lacks)),
-            true => Ok(of(true).map_or(Lacks::Nothing, |_| Lacks::Reading)),
+        match is_short || !broker.is_whole().await? {
+            true => Ok(Lacks::Log(lacks)),
+            false => Ok(of(true).map_or(Lacks::Nothing, |_| Lacks::End)),
         }
     }
 
@@ -53,7 +60,7 @@ impl Running {
 
     /// The acts that change what lies before the record from which the fold has gone on: they cannot be followed.
     fn acts_before_the_record(&self) -> impl Iterator<Item = Event> {
-        let Since { acts, passed } = self.only_from.unwrap_or(Since { acts: Sequence(u64::MAX), passed: 0 });
+        let (acts, passed) = (self.changes.acts(), self.only_from.map_or(0, |since| since.passed));
         self.reading.replay.acts().touching(acts, passed).collect::<Vec<_>>().into_iter()
     }
 
@@ -78,11 +85,11 @@ impl Running {
     pub(super) fn changes_nothing(&self, folded: &Record, written: &Record) -> bool {
         let out_of_reach: BTreeSet<_> = self.acts_before_the_record().collect();
         let is_followed = |act: &Event| !out_of_reach.contains(act);
-        let acts = match self.reading.replay.acts().after(written.acts).any(|act| is_followed(&act)) {
-            true => folded.acts,
-            false => written.acts,
+        let (acts, acts_at) = match self.reading.replay.acts().after(self.changes.acts()).any(|act| is_followed(&act)) {
+            true => (folded.acts, folded.acts_at),
+            false => (written.acts, written.acts_at),
         };
-        Record { acts, ..folded.clone() } == *written
+        Record { acts, acts_at, ..folded.clone() } == *written
     }
 
     /// What the new record owes. Where the fold went on from a record, what it placed is listed, if there is room: then it

@@ -37,7 +37,8 @@ impl Facts {
             text += &format!(",\"skipped\":{}", list(ranges));
         }
         if self.acts > 0 {
-            text += &format!(",\"lastAct\":{}", self.acts);
+            // In the model, a message is stored at the millisecond of its place.
+            text += &format!(",\"lastAct\":{0},\"lastActAt\":[{0},{0}]", self.acts);
         }
         if self.corrections_wait {
             text += ",\"correctionsWait\":true";
@@ -93,7 +94,7 @@ mod tests {
 
     #[test]
     fn facts_are_read_and_written() {
-        let rest = r#"[[3,7,1204],[9,9,8]],"skipped":[[1,2]],"lastAct":12,"correctionsWait":true}"#;
+        let rest = r#"[[3,7,1204],[9,9,8]],"skipped":[[1,2]],"lastAct":12,"lastActAt":[12,12],"correctionsWait":true}"#;
         let facts = Facts::of(&format!(r#"{{"format":1,"lastMessageNumber":2,"lastMessageTime":"5","parked":{rest}"#));
         let parked = vec![[3, 7, 1204], [9, 9, 8]];
         let expected =

@@ -340,6 +340,122 @@ fn a_skip_fails_where_what_waits_is_gone() {
     });
 }
 
+/// A channel to which this was sent in this order, an override being a skip up to a number that is not in the order, all
+/// of it taken up; then the log loses its end behind a place.
+async fn cut_off(sent: &[Sent], behind: u64) -> (ModelBroker, Worker<ModelBroker>) {
+    let broker = ModelBroker::default();
+    for sent in sent {
+        let event = sent.store(&broker);
+        work_until_idle(&mut worker(&broker), broker.deliver([event])).await;
+    }
+    broker.state().model.lose_end(behind);
+    let worker = worker(&broker);
+    (broker, worker)
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Sent {
+    Message(u64),
+    Correction(u64),
+    Skip(u64),
+}
+
+impl Sent {
+    fn store(self, broker: &ModelBroker) -> u64 {
+        match self {
+            Self::Message(number) => broker.publish(channel(0), number),
+            Self::Correction(number) => broker.correct(channel(0), number),
+            Self::Skip(up_to) => broker.skip(channel(0), up_to),
+        }
+    }
+}
+
+/// Delivers an override until it is let go, as often as a broker would in some time.
+async fn deliver_for_a_while(broker: &ModelBroker, worker: &mut Worker<ModelBroker>, event: u64) -> Option<Became> {
+    for _ in 0..10 {
+        work_until_idle(worker, broker.deliver([event])).await;
+        if !broker.unacknowledged().contains(&event) {
+            break;
+        }
+    }
+    broker.state().became(event).cloned()
+}
+
+#[test]
+fn an_override_at_the_place_of_a_lost_one_is_new() {
+    use Sent::{Correction, Message, Skip};
+    let numbers = [1, 2, 3, 4, 6, 7].map(Message);
+    for (lost, new) in [(Correction(2), Skip(5)), (Correction(3), Correction(2)), (Correction(2), Correction(2))] {
+        run(async {
+            let (broker, mut worker) = cut_off(&[&numbers[..], &[lost]].concat(), 6).await;
+            let before = broker.record(channel(0));
+            assert_eq!(before.acts, Sequence(7));
+            let event = new.store(&broker);
+            assert_eq!(event, 7);
+            let became = deliver_for_a_while(&broker, &mut worker, event).await;
+            assert_eq!(became, Some(Became::Processed), "{lost:?} {new:?}");
+            let after = broker.record(channel(0));
+            assert!(after.acts == Sequence(7) && after.acts_at > before.acts_at, "{after:?}");
+            assert!(after.has_come_as_far_as(&before));
+            if matches!(new, Skip(_)) {
+                assert_eq!(after.next_number(), MessageNumber::new(8));
+            }
+            // It is followed now: nothing is read for it once more.
+            let revision = broker.revision(channel(0));
+            work_until_idle(&mut self::worker(&broker), broker.deliver([event])).await;
+            assert_eq!((broker.revision(channel(0)), broker.unacknowledged()), (revision, vec![]));
+        });
+    }
+}
+
+#[test]
+fn a_skip_goes_on_from_the_record_where_the_log_lost_what_was_applied() {
+    use Sent::{Message, Skip};
+    // 3 and 4 are lost, with or without a skip of which the record knows.
+    for (sent, behind) in
+        [([1, 2, 6, 7, 3, 4].map(Message).to_vec(), 4), ([&[1, 2, 6, 7, 4].map(Message)[..], &[Skip(3)]].concat(), 4)]
+    {
+        run(async {
+            let (broker, mut worker) = cut_off(&sent, behind).await;
+            let before = broker.record(channel(0));
+            assert_eq!((before.next_number(), before.parked.count()), (MessageNumber::new(5), 2));
+            let skip = broker.skip(channel(0), 5);
+            assert_eq!(deliver_for_a_while(&broker, &mut worker, skip).await, Some(Became::Processed));
+            let after = broker.record(channel(0));
+            assert_eq!((after.next_number(), after.parked.count()), (MessageNumber::new(8), 0));
+            let gained = |record: &Record| record.rocket.as_ref().unwrap().speed;
+            assert_eq!(gained(&after) - gained(&before), 6 + 7, "what was applied stays");
+            let state = broker.state();
+            assert!(
+                [3, 4].iter().all(|event| state.became(*event) == Some(&Became::Processed)),
+                "6 and 7 are reported"
+            );
+        });
+    }
+}
+
+#[test]
+fn an_override_fails_where_the_log_lost_what_it_needs() {
+    use Sent::{Correction, Message, Skip};
+    let rows = [
+        ([1, 2, 3, 4, 6, 7].map(Message).to_vec(), 5, Skip(5), "7 waits"),
+        ([1, 2, 6, 7, 3, 4].map(Message).to_vec(), 4, Correction(2), "3 was applied"),
+        ([&[1, 2, 3, 4, 6, 7].map(Message)[..], &[Correction(2)]].concat(), 3, Correction(2), "6 waits"),
+        ([&[1, 2, 3, 4, 6, 7].map(Message)[..], &[Skip(5)]].concat(), 6, Correction(2), "5 was applied"),
+    ];
+    for (sent, behind, new, why) in rows {
+        run(async {
+            let (broker, mut worker) = cut_off(&sent, behind).await;
+            let before = broker.record(channel(0));
+            let event = new.store(&broker);
+            let became = deliver_for_a_while(&broker, &mut worker, event).await;
+            let Some(Became::Failed(told)) = became else { panic!("{why}: {became:?}") };
+            assert_eq!(told, format!("{OUT_OF_REACH} {why} and is not there any more"));
+            assert_eq!((broker.record(channel(0)), broker.unacknowledged()), (before, vec![]));
+        });
+    }
+}
+
 #[test]
 fn an_act_that_comes_while_another_one_fails_has_its_turn() {
     for turns in 1..=12 {
@@ -463,7 +579,8 @@ fn a_correction_is_followed_from_the_last_checkpoint_before_it() {
         let messages: Vec<_> = (101..=120).map(|number| broker.publish(of, number)).collect();
         work_until_idle(&mut one, broker.deliver(messages)).await;
         let last = broker.state().model.checkpoints(&of).pop().unwrap();
-        assert_eq!(Record { acts: last.record.acts, ..broker.record(of) }, last.record);
+        let (acts, acts_at) = (last.record.acts, last.record.acts_at);
+        assert_eq!(Record { acts, acts_at, ..broker.record(of) }, last.record);
         assert_eq!((last.through(), last.from), (120, Sequence(123)));
     });
 }
