@@ -11,7 +11,7 @@
 //!
 //! Pure like the rest: whoever drives it reads the log ([`Wanted`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::parked::Waiting;
@@ -19,6 +19,11 @@ use super::reorder::{ReorderBuffer, Room};
 use super::sequencer::{Placed, counts, place_in_order};
 use super::{Acts, Arrival, Checkpoint, Entry, Event, MessageNumber, Parked, Record, Sequence, StoredAt, Survey};
 
+/// How far before the end of a reading a checkpoint may lie from which its last numbers are read once more: a history shows
+/// so many on a page.
+const NUMBERS_BEFORE_END: u64 = if cfg!(test) { 4 } else { 1_000 };
+/// One that lies further back saves too little.
+const NUMBERS_BEFORE_END_MAX: u64 = 4 * NUMBERS_BEFORE_END;
 /// Messages that are fetched at once.
 const FETCH_MAX: usize = 256;
 
@@ -186,6 +191,12 @@ pub enum Wanted {
     Messages(Vec<Sequence>),
 }
 
+/// What a reading has come by on its way, and from where the log goes on behind it.
+struct Waypoint {
+    record: Record,
+    from: Sequence,
+}
+
 /// One channel that is folded from the log.
 pub struct Replay<S> {
     goal: Goal,
@@ -202,6 +213,10 @@ pub struct Replay<S> {
     next: Option<Sequence>,
     /// The last place that the folds have seen.
     folded: Sequence,
+    /// The last two states on the way of the fold with all acts, so many numbers apart that one of them lies before the end.
+    waypoints: VecDeque<Waypoint>,
+    /// Where the last two pages began, the later one last.
+    pages: [Sequence; 2],
     /// Whether the folds have gone on from a record.
     resumed: bool,
     /// The last override that was read, known to the folds or not.
@@ -240,6 +255,8 @@ impl<S> Replay<S> {
             folds: Vec::new(),
             next: None,
             folded: Sequence(0),
+            waypoints: VecDeque::new(),
+            pages: [Sequence(0); 2],
             resumed: false,
             last_read: Sequence(0),
             through: None,
@@ -283,6 +300,7 @@ impl<S> Replay<S> {
     fn go_back(&mut self) {
         let first = self.first_place();
         (self.next, self.folded) = (Some(first), Sequence(first.0 - 1));
+        (self.pages, self.waypoints) = ([first; 2], VecDeque::new());
     }
 
     /// A fold that begins where the reading does.
@@ -316,6 +334,15 @@ impl<S> Replay<S> {
         let from = fold.lowest_waiting().unwrap_or(Sequence(seen.sequence.0 + 1));
         let record = fold.record().clone();
         record.last.is_some().then_some(Checkpoint { record, from, seen, is_trimmed: false, place: 0 })
+    }
+
+    /// The same a page of a history before that one, so that a history's newest page can begin there; none where the reading
+    /// has come by nothing of the kind.
+    pub fn checkpoint_before(&self, end: &Checkpoint) -> Option<Checkpoint> {
+        let distance = |at: &Waypoint| end.through().saturating_sub(passed(&at.record));
+        let is_before = |at: &&Waypoint| (NUMBERS_BEFORE_END..=NUMBERS_BEFORE_END_MAX).contains(&distance(at));
+        let Waypoint { record, from } = self.waypoints.iter().rev().find(is_before)?;
+        Some(Checkpoint { record: record.clone(), from: *from, ..end.clone() })
     }
 
     /// What is to be read next; nothing at the end.
@@ -401,6 +428,7 @@ impl<S> Replay<S> {
         }
         if entries.iter().any(Entry::is_act) {
             self.folds.clear();
+            self.waypoints.clear();
         }
         let placed = self.fold(entries);
         if self.next.is_some() {
@@ -433,9 +461,32 @@ impl<S> Replay<S> {
 
     fn fold(&mut self, entries: &[Entry<S>]) -> Vec<Vec<Placed<S>>> {
         self.folded = self.folded.max(entries.last().map_or(Sequence(0), Entry::sequence));
+        self.pages = [self.pages[1], entries.first().map_or(self.pages[1], Entry::sequence)];
         let take = |fold: &mut Fold<S>| fold.take(entries.iter().filter_map(Entry::message));
-        self.folds.iter_mut().map(take).collect()
+        let placed = self.folds.iter_mut().map(take).collect();
+        self.note_waypoint();
+        placed
     }
+
+    /// Where what waits lies further back than the last page, there is no use in beginning here.
+    fn note_waypoint(&mut self) {
+        let Some(fold) = self.folds.last() else { return };
+        let before = self.waypoints.back().map(|at| passed(&at.record));
+        let before = before.or_else(|| self.base().map(Checkpoint::through)).unwrap_or(0);
+        let from = fold.lowest_waiting().unwrap_or(Sequence(self.folded.0 + 1));
+        if passed(fold.record()) < before + NUMBERS_BEFORE_END || from < self.pages[0] {
+            return;
+        }
+        self.waypoints.push_back(Waypoint { record: fold.record().clone(), from });
+        if self.waypoints.len() > 2 {
+            self.waypoints.pop_front();
+        }
+    }
+}
+
+/// The last number that has taken its place; 0 before the first.
+fn passed(record: &Record) -> u64 {
+    record.last.as_ref().map_or(0, |last| last.number.get())
 }
 
 #[cfg(test)]

@@ -137,9 +137,10 @@ fn checkpoints(stream: &[Lies], ends: &[usize]) -> Vec<Checkpoint> {
         let read = &stream[..(*end).min(stream.len())];
         let (replay, _) = read_from(Vec::new(), Goal::State, read, 7, Room::READING);
         let seen = Event { sequence: Sequence(read.len() as u64), ..Event::default() };
-        replay.checkpoint(seen).map(|made| Checkpoint { place, ..made })
+        let made = replay.checkpoint(seen)?;
+        Some(replay.checkpoint_before(&made).into_iter().chain([made]).map(move |made| Checkpoint { place, ..made }))
     });
-    usable(made.collect())
+    usable(made.flatten().collect())
 }
 
 /// Each number that was placed once, and by what.
