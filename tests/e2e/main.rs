@@ -8,6 +8,7 @@
 
 mod acknowledgements;
 mod alike;
+mod askers;
 mod backup;
 mod checkpoints;
 mod cli;
@@ -44,6 +45,9 @@ mod partitions;
 mod pipeline;
 mod poison;
 mod provision;
+#[allow(dead_code, reason = "shared with the drill, which uses all of it")]
+#[path = "../drill/proxy.rs"]
+mod proxy;
 mod raw_http;
 mod rebuild;
 mod replicas;

@@ -1,0 +1,106 @@
+//! Clients that ask for something long and leave: nobody works for them any more, and the next one has their turn.
+//!
+//! The broker is far away here, so that a channel of some thousand messages takes long to read.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::harness::stream::{is_taken_up, publish};
+use super::harness::{Broker, Client, Flight, Program, eventually};
+use super::proxy::{Line, Proxy};
+use super::raw_http::Connection;
+
+/// How late each piece comes from the broker. A page of a channel is some thirty of them.
+const LATE: Duration = Duration::from_millis(3);
+/// Numbers of the long channel: thirty pages.
+const NUMBERS: u64 = 30_000;
+/// Whoever still works for those who have left is not done by then: they are four at once, and have thirty pages each.
+const SOON: Duration = Duration::from_secs(6);
+/// By then a skip is stored or not, whoever waits for it.
+const DECIDED: Duration = Duration::from_secs(5);
+
+/// A query process to which the broker is far away, and its client.
+struct Far {
+    broker: Broker,
+    proxy: Proxy,
+    query: Program,
+    client: Client,
+    _track: Program,
+}
+
+impl Far {
+    async fn start() -> Self {
+        let broker = Broker::start().await;
+        let mut track = Program::of(&["up", "--roles", "track"]).broker(&broker).start();
+        track.ready().await;
+        let proxy = Proxy::to(broker.port()).await;
+        let mut query = Program::of(&["query"]).env("ROCKETS_NATS__URL", &proxy.url()).start();
+        let client = query.ready().await;
+        Self { broker, proxy, query, client, _track: track }
+    }
+
+    /// Stores messages, and waits until they are taken up and seen.
+    async fn store(&self, flight: &Flight, messages: &[Value]) {
+        let jetstream = self.broker.jetstream().await;
+        publish(&jetstream, messages).await;
+        is_taken_up(&jetstream).await;
+        eventually("the rocket is seen", async || self.client.rocket(&flight.channel).await).await;
+    }
+
+    /// A client that asks so, and leaves when it is dropped.
+    async fn asks(&mut self, request: &str) -> Connection {
+        let addr: SocketAddr = self.query.addr().await.parse().unwrap();
+        let mut client = Connection::open(addr).await;
+        client.send(request).await;
+        client
+    }
+}
+
+#[tokio::test]
+async fn histories_for_those_who_left_keep_nobody_from_theirs() {
+    let mut far = Far::start().await;
+    let (long, short) = (Flight::new(), Flight::new());
+    far.store(&long, &long.climb(NUMBERS)).await;
+    far.store(&short, &short.climb(3)).await;
+    far.proxy.set(Line::Slow(LATE));
+    let request = format!("GET /rockets/{}/history?order=asc HTTP/1.1\r\nhost: x\r\n\r\n", long.channel);
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(far.asks(&request).await);
+    }
+    let (client, path) = (far.client.clone(), format!("/rockets/{}/history", short.channel));
+    let history = async |status| Some(client.get(&path).await).filter(|answer| answer.status == status);
+    eventually("all turns are taken", async || history(503).await).await;
+    drop(clients);
+    let left = Instant::now();
+    let answer = eventually("a history", async || history(200).await).await;
+    let after = left.elapsed();
+    assert_eq!(answer.body["data"].as_array().map(Vec::len), Some(3));
+    assert!(after < SOON, "it has waited for {after:?}");
+}
+
+#[tokio::test]
+async fn a_skip_of_one_who_left_is_dropped() {
+    let mut far = Far::start().await;
+    // More gaps than a record lists, so that the log is read for whether the last number has arrived: twenty-two pages.
+    let (gappy, numbers) = (Flight::new(), 44_000);
+    let jetstream = far.broker.jetstream().await;
+    let messages: Vec<_> = (1..=numbers / 2).map(|step| gappy.faster(2 * step, 1)).collect();
+    publish(&jetstream, &messages).await;
+    is_taken_up(&jetstream).await;
+    far.proxy.set(Line::Slow(LATE));
+    let skip = json!({ "up_to": numbers, "reason": "radio lost" });
+    let body = skip.to_string();
+    let head = format!("POST /rockets/{}/skip HTTP/1.1\r\nhost: x\r\ncontent-length: {}", gappy.channel, body.len());
+    drop(far.asks(&format!("{head}\r\n\r\n{body}")).await);
+    sleep(DECIDED).await;
+    let answer = far.client.skip(&gappy.channel, &skip).await;
+    assert_eq!(
+        answer.body["data"]["status"], "ingested",
+        "it is not the duplicate of one that was dropped: {answer:?}"
+    );
+    assert_eq!(answer.body["data"]["event_id"], numbers / 2 + 1);
+}
