@@ -31,7 +31,9 @@ pub struct Range {
 pub struct Beyond {
     /// No message that is let go has a stream sequence below this one.
     pub lowest: Sequence,
-    /// The stream holds this one; a reading that has not seen it was not complete.
+    /// The stream holds this one; a reading that has not seen it was not complete. One that has need not be: of a range only the
+    /// lowest place is kept, so that after redeliveries a range may be let go of which a message lies higher. Whether
+    /// everything was seen is the leader's to say.
     pub highest: Sequence,
 }
 

@@ -11,19 +11,17 @@
 //!
 //! Pure like the rest: whoever drives it reads the log ([`Wanted`]).
 
-use std::collections::{BTreeMap, VecDeque};
+mod waypoints;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use self::waypoints::Waypoints;
 use super::parked::Waiting;
 use super::reorder::{ReorderBuffer, Room};
 use super::sequencer::{Placed, counts, place_in_order};
 use super::{Acts, Arrival, Checkpoint, Entry, Event, MessageNumber, Parked, Record, Sequence, StoredAt, Survey};
 
-/// How far before the end of a reading a checkpoint may lie from which its last numbers are read once more: a history shows
-/// so many on a page.
-const NUMBERS_BEFORE_END: u64 = if cfg!(test) { 4 } else { 1_000 };
-/// One that lies further back saves too little.
-const NUMBERS_BEFORE_END_MAX: u64 = 4 * NUMBERS_BEFORE_END;
 /// Messages that are fetched at once.
 const FETCH_MAX: usize = 256;
 
@@ -191,12 +189,6 @@ pub enum Wanted {
     Messages(Vec<Sequence>),
 }
 
-/// What a reading has come by on its way, and from where the log goes on behind it.
-struct Waypoint {
-    record: Record,
-    from: Sequence,
-}
-
 /// One channel that is folded from the log.
 pub struct Replay<S> {
     goal: Goal,
@@ -213,10 +205,8 @@ pub struct Replay<S> {
     next: Option<Sequence>,
     /// The last place that the folds have seen.
     folded: Sequence,
-    /// The last two states on the way of the fold with all acts, so many numbers apart that one of them lies before the end.
-    waypoints: VecDeque<Waypoint>,
-    /// Where the last two pages began, the later one last.
-    pages: [Sequence; 2],
+    /// Where the fold with all acts came by.
+    waypoints: Waypoints,
     /// Whether the folds have gone on from a record.
     resumed: bool,
     /// The last override that was read, known to the folds or not.
@@ -255,8 +245,7 @@ impl<S> Replay<S> {
             folds: Vec::new(),
             next: None,
             folded: Sequence(0),
-            waypoints: VecDeque::new(),
-            pages: [Sequence(0); 2],
+            waypoints: Waypoints::from(Sequence(0)),
             resumed: false,
             last_read: Sequence(0),
             through: None,
@@ -300,7 +289,7 @@ impl<S> Replay<S> {
     fn go_back(&mut self) {
         let first = self.first_place();
         (self.next, self.folded) = (Some(first), Sequence(first.0 - 1));
-        (self.pages, self.waypoints) = ([first; 2], VecDeque::new());
+        self.waypoints = Waypoints::from(first);
     }
 
     /// A fold that begins where the reading does.
@@ -339,10 +328,7 @@ impl<S> Replay<S> {
     /// The same a page of a history before that one, so that a history's newest page can begin there; none where the reading
     /// has come by nothing of the kind.
     pub fn checkpoint_before(&self, end: &Checkpoint) -> Option<Checkpoint> {
-        let distance = |at: &Waypoint| end.through().saturating_sub(passed(&at.record));
-        let is_before = |at: &&Waypoint| (NUMBERS_BEFORE_END..=NUMBERS_BEFORE_END_MAX).contains(&distance(at));
-        let Waypoint { record, from } = self.waypoints.iter().rev().find(is_before)?;
-        Some(Checkpoint { record: record.clone(), from: *from, ..end.clone() })
+        self.waypoints.before(end)
     }
 
     /// What is to be read next; nothing at the end.
@@ -461,26 +447,18 @@ impl<S> Replay<S> {
 
     fn fold(&mut self, entries: &[Entry<S>]) -> Vec<Vec<Placed<S>>> {
         self.folded = self.folded.max(entries.last().map_or(Sequence(0), Entry::sequence));
-        self.pages = [self.pages[1], entries.first().map_or(self.pages[1], Entry::sequence)];
+        self.waypoints.turn_to(entries);
         let take = |fold: &mut Fold<S>| fold.take(entries.iter().filter_map(Entry::message));
         let placed = self.folds.iter_mut().map(take).collect();
         self.note_waypoint();
         placed
     }
 
-    /// Where what waits lies further back than the last page, there is no use in beginning here.
     fn note_waypoint(&mut self) {
+        let begun_behind = self.base().map_or(0, Checkpoint::through);
         let Some(fold) = self.folds.last() else { return };
-        let before = self.waypoints.back().map(|at| passed(&at.record));
-        let before = before.or_else(|| self.base().map(Checkpoint::through)).unwrap_or(0);
         let from = fold.lowest_waiting().unwrap_or(Sequence(self.folded.0 + 1));
-        if passed(fold.record()) < before + NUMBERS_BEFORE_END || from < self.pages[0] {
-            return;
-        }
-        self.waypoints.push_back(Waypoint { record: fold.record().clone(), from });
-        if self.waypoints.len() > 2 {
-            self.waypoints.pop_front();
-        }
+        self.waypoints.note(fold.record(), from, begun_behind);
     }
 }
 
