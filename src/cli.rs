@@ -141,6 +141,9 @@ struct Settings {
     /// When numbers that have not arrived are skipped: never, or a time [default: never]
     #[arg(long, value_name = "TIME")]
     gaps_skip_after: Option<String>,
+    /// How much of messages a process keeps in memory [default: 64MiB]
+    #[arg(long, value_name = "SIZE")]
+    memory_messages: Option<String>,
     /// text, json or auto [default: auto]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
@@ -163,6 +166,7 @@ impl Settings {
             ("retention.keep", self.retention_keep),
             ("retention.dead_letters", self.retention_dead_letters),
             ("gaps.skip_after", self.gaps_skip_after),
+            ("memory.messages", self.memory_messages),
             ("log.format", self.log_format),
         ];
         let given: Vec<_> = flags.into_iter().filter_map(|(setting, value)| Some((setting, value?))).collect();

@@ -14,7 +14,7 @@ use figment::providers::{Env, Format as _, Serialized, Toml};
 use figment::value::{Dict, Value};
 
 use crate::broker::address::without_secrets;
-use crate::logging;
+use crate::{logging, memory};
 
 /// The file that is read without `--config`, if it is there.
 pub const DEFAULT_FILE: &str = "config/rockets.toml";
@@ -41,6 +41,8 @@ pub struct Config {
     pub retention: Retention,
     /// What becomes of gaps in time.
     pub gaps: Gaps,
+    /// How much of messages a process keeps.
+    pub memory: Memory,
     /// The log.
     pub log: Log,
 }
@@ -116,6 +118,13 @@ pub struct Retention {
 pub struct Gaps {
     /// When what has not arrived is skipped; none never.
     pub skip_after: Option<Duration>,
+}
+
+/// How much of messages a process keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// In bytes.
+    pub messages: usize,
 }
 
 /// The log.
@@ -194,6 +203,11 @@ fn check(layers: &Figment) -> Result<Config, Wrong> {
         },
         gaps: Gaps {
             skip_after: read.parsed("gaps.skip_after", "never, or a time such as 1h", never).unwrap_or_default(),
+        },
+        memory: Memory {
+            messages: read
+                .parsed("memory.messages", "at least 16MiB, such as 64MiB or 1GiB", memory::parse)
+                .unwrap_or_default(),
         },
         log: Log { format: read.parsed("log.format", "auto, text or json", log_format).unwrap_or_default() },
     };
@@ -364,6 +378,7 @@ mod tests {
         assert_eq!((config.stream.partitions, config.stream.replicas), (16, 1));
         assert_eq!((config.track.ack_wait, config.log.format), (Duration::from_secs(5), None));
         assert_eq!((config.retention, config.gaps), (Retention::default(), Gaps::default()));
+        assert_eq!(config.memory.messages, 64 * 1024 * 1024);
     }
 
     #[test]
@@ -406,6 +421,8 @@ mod tests {
             "retention.keep = 'never'",
             "retention.keep = '0s'",
             "gaps.skip_after = 'forever'",
+            "memory.messages = '15MiB'",
+            "memory.messages = 67108864",
             "nats.url = 'http://a b'",
             "http = 7",
         ] {

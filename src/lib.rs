@@ -18,7 +18,8 @@
 //! - [`replay`] folds one channel, from its beginning in the log or a checkpoint on, for its history, a rebuild, a skip and a
 //!   correction.
 //! - [`launch`] is the load generator: a user like any other, which shares nothing with the rest.
-//! - [`cli`] and [`config`] are what an operator touches; [`logging`] is what an operator reads.
+//! - [`cli`] and [`config`] are what an operator touches; [`logging`] is what an operator reads, [`memory`] what a
+//!   process may keep of messages.
 //!
 //! `tests/tidy.rs` keeps these directions true.
 
@@ -33,6 +34,7 @@ pub mod http;
 pub mod ingest;
 pub mod launch;
 pub mod logging;
+pub mod memory;
 pub mod query;
 pub mod rebuild;
 pub mod replay;

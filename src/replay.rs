@@ -15,11 +15,17 @@ use crate::domain::shortfall::Base;
 use crate::domain::{
     Channel, Checkpoint, Entry, Event, Forgotten, Goal, Record, Replay, Sequence, StoredAt, Turn, Wanted, shortfall,
 };
+use crate::memory;
 
 /// Channels that the trackers of one process read at once, and as many for those who ask for histories: each holds some
-/// megabytes while it is read ([`Room::READING`]). Further ones wait for their turn. Turns are not shared: however many
+/// megabytes while it is read ([`reading_room`]). Further ones wait for their turn. Turns are not shared: however many
 /// histories are asked for, a gap that has closed is drained.
 const READINGS_AT_ONCE: usize = 4;
+
+/// What one reading keeps: those of trackers and those of histories share the budget.
+pub fn reading_room() -> Room {
+    Room::of_a_reading(memory::of_a_reading(2 * READINGS_AT_ONCE))
+}
 
 /// The turns in which channels are read.
 pub fn readings() -> Arc<Semaphore> {
@@ -58,7 +64,7 @@ impl ChannelReplay<usize> {
     /// Begins at the last of these checkpoints, or before the first message; of messages only what they say is kept, not
     /// their bytes.
     pub fn of_what_they_say(channel: Channel, goal: Goal, bases: Vec<Checkpoint>) -> Self {
-        let replay = Replay::from_checkpoints(goal, bases, Room::READING, |size| *size);
+        let replay = Replay::from_checkpoints(goal, bases, reading_room(), |size| *size);
         Self::new(channel, replay, |stored| stored.read_light())
     }
 }
@@ -66,7 +72,7 @@ impl ChannelReplay<usize> {
 impl ChannelReplay<Stored> {
     /// The same, and keeps their bytes.
     pub fn of_whole_messages(channel: Channel, goal: Goal, bases: Vec<Checkpoint>) -> Self {
-        let replay = Replay::from_checkpoints(goal, bases, Room::READING, Stored::size);
+        let replay = Replay::from_checkpoints(goal, bases, reading_room(), Stored::size);
         Self::new(channel, replay, |stored| stored.read().ok())
     }
 }

@@ -26,7 +26,7 @@ use crate::replay::readings;
 use crate::track::TrackSettings;
 use crate::track::health::Signs;
 use crate::upkeep::{self, Upkeep};
-use crate::{dlq, http, query, track};
+use crate::{dlq, http, memory, query, track};
 
 /// Something that a process can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -68,6 +68,7 @@ pub async fn run(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    memory::set(config.memory.messages, config.stream.partitions);
     let starting = Process::start_all(roles, config, connection, monitor);
     let Some(started) = shutdown.run_until_cancelled(starting).await else {
         return Ok(());

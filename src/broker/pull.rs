@@ -14,9 +14,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::topology::{PRIORITY_GROUP, pull_subject};
 use super::{Broker, BrokerError};
+use crate::memory;
 
-/// Bytes that one request asks for, so that large messages are bounded in memory too.
-const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long a request waits at the broker: a tracker that froze is still served for so long, and one that is not first any
 /// more shares the work for so long.
 pub(super) const REQUEST_EXPIRES: Duration = Duration::from_secs(2);
@@ -93,7 +92,7 @@ impl Pull {
     async fn ask(&mut self, ask: Ask) -> Result<(), BrokerError> {
         let request = serde_json::json!({
             "batch": ask.messages,
-            "max_bytes": REQUEST_BYTES_MAX,
+            "max_bytes": memory::of_a_pull(),
             "expires": nanoseconds(REQUEST_EXPIRES),
             "idle_heartbeat": nanoseconds(REQUEST_HEARTBEAT),
             "group": PRIORITY_GROUP,

@@ -22,11 +22,14 @@ pub struct Room {
 }
 
 impl Room {
-    /// What one reading of a channel takes. Under test it is so little that channels of some dozen messages exceed it.
-    pub const READING: Self = match cfg!(test) {
-        true => Self { bytes_max: 8 * 1024, places_max: 12 },
-        false => Self { bytes_max: 8 * 1024 * 1024, places_max: 1_000_000 },
-    };
+    /// What one reading of a channel takes that has so many bytes. Under test it is so little that channels of some dozen
+    /// messages exceed it.
+    pub fn of_a_reading(bytes_max: usize) -> Self {
+        match cfg!(test) {
+            true => Self { bytes_max: 8 * 1024, places_max: 12 },
+            false => Self { bytes_max, places_max: 1_000_000 },
+        }
+    }
 }
 
 /// Messages of one channel that came before their turn.

@@ -9,19 +9,20 @@ use super::desk::Desk;
 use crate::broker::Stored;
 use crate::domain::Channel;
 use crate::domain::sequencer::trim;
+use crate::memory;
 
 /// Channels of one partition that are remembered; beyond it the one that was not touched for longest is forgotten.
 const CHANNELS_MAX: NonZeroUsize = NonZeroUsize::new(8_192).unwrap();
-/// Bytes of all messages of one partition that wait in memory; beyond it whole channels are forgotten.
-const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Bytes of one channel's messages that wait in memory; beyond it those with the highest numbers are forgotten.
-pub const HAND_BYTES_MAX: usize = 1024 * 1024;
-const _: () = assert!(HAND_BYTES_MAX <= WAITING_BYTES_MAX);
+/// Bytes of one channel's messages that wait in memory; beyond it, or beyond what the partition has room for, those with the
+/// highest numbers are forgotten.
+const HAND_BYTES_MAX: usize = 1024 * 1024;
 
 /// The channels of one partition that were touched last.
 pub struct Cache {
     desks: LruCache<Channel, Entry>,
     waiting_bytes: usize,
+    /// Beyond it whole channels are forgotten.
+    waiting_bytes_max: usize,
 }
 
 struct Entry {
@@ -32,7 +33,8 @@ struct Entry {
 impl Cache {
     /// An empty cache.
     pub fn new() -> Self {
-        Self { desks: LruCache::new(CHANNELS_MAX), waiting_bytes: 0 }
+        let waiting_bytes_max = memory::of_a_partition();
+        Self { desks: LruCache::new(CHANNELS_MAX), waiting_bytes: 0, waiting_bytes_max }
     }
 
     /// Takes out what is remembered of a channel, or an empty desk. What is not put back is forgotten.
@@ -53,12 +55,12 @@ impl Cache {
 
     /// Remembers a channel; forgets others, or parts of it, where that is too much.
     pub fn put(&mut self, mut desk: Desk) {
-        let (waiting_bytes, _) = trim(&mut desk.hand, Stored::size, HAND_BYTES_MAX);
+        let (waiting_bytes, _) = trim(&mut desk.hand, Stored::size, HAND_BYTES_MAX.min(self.waiting_bytes_max));
         self.waiting_bytes += waiting_bytes;
         if let Some((_, forgotten)) = self.desks.push(desk.channel, Entry { desk, waiting_bytes }) {
             self.waiting_bytes -= forgotten.waiting_bytes;
         }
-        while self.waiting_bytes > WAITING_BYTES_MAX
+        while self.waiting_bytes > self.waiting_bytes_max
             && let Some((_, forgotten)) = self.desks.pop_lru()
         {
             self.waiting_bytes -= forgotten.waiting_bytes;
@@ -93,7 +95,7 @@ mod tests {
     fn of_too_many_channels_the_oldest_are_forgotten() {
         let mut cache = Cache::new();
         (0..16).for_each(|number| cache.put(desk(number, 10_000)));
-        assert!(cache.waiting_bytes <= WAITING_BYTES_MAX);
+        assert!(cache.waiting_bytes <= cache.waiting_bytes_max);
         assert!(cache.take(desk(0, 0).channel).hand.is_empty());
         assert!(!cache.take(desk(15, 0).channel).hand.is_empty());
     }

@@ -16,9 +16,10 @@ use crate::broker::read_back::Page;
 use crate::broker::{AckHandle, BrokerError, Stored, TrackBroker};
 use crate::domain::bounds::bounds;
 use crate::domain::parked::Waiting;
-use crate::domain::reorder::{ReorderBuffer, Room};
+use crate::domain::reorder::ReorderBuffer;
 use crate::domain::{Arrival, Channel, MessageNumber, Parked, Record, Sequence};
 use crate::fail_point;
+use crate::replay::reading_room;
 
 /// Messages that are fetched at once.
 const FETCH_MAX: usize = 256;
@@ -205,7 +206,7 @@ impl Drain {
 
 impl Reading {
     fn from(lowest: Sequence) -> Self {
-        let buffer = ReorderBuffer::new(Room::READING, Stored::size);
+        let buffer = ReorderBuffer::new(reading_room(), Stored::size);
         Self { began_at: lowest, next: Some(lowest), seen: Sequence(lowest.0.saturating_sub(1)), buffer }
     }
 

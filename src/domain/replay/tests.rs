@@ -53,7 +53,7 @@ fn streams() -> impl Strategy<Value = Vec<Lies>> {
 /// Room for few messages and few places, and for all.
 fn rooms() -> impl Strategy<Value = Room> {
     let small = (0..4usize, 1..6usize).prop_map(|(bytes_max, places_max)| Room { bytes_max, places_max });
-    prop_oneof![3 => small, 1 => Just(Room::READING)]
+    prop_oneof![3 => small, 1 => Just(Room::of_a_reading(0))]
 }
 
 /// What takes the place of each number, number by number, as the contract says it.
@@ -135,7 +135,7 @@ fn read_from(
 fn checkpoints(stream: &[Lies], ends: &[usize]) -> Vec<Checkpoint> {
     let made = ends.iter().zip(1..).filter_map(|(end, place)| {
         let read = &stream[..(*end).min(stream.len())];
-        let (replay, _) = read_from(Vec::new(), Goal::State, read, 7, Room::READING);
+        let (replay, _) = read_from(Vec::new(), Goal::State, read, 7, Room::of_a_reading(0));
         let seen = Event { sequence: Sequence(read.len() as u64), ..Event::default() };
         let made = replay.checkpoint(seen)?;
         Some(replay.checkpoint_before(&made).into_iter().chain([made]).map(move |made| Checkpoint { place, ..made }))
@@ -165,7 +165,7 @@ fn a_correction_stands_in_for_what_it_takes_the_place_of() {
         .into_iter()
         .chain([message(4, true), message(4, true), message(1, false)]);
     let all = entries(&stream.collect::<Vec<_>>());
-    let mut replay = Replay::from_start(Goal::State, Room::READING, |()| 1);
+    let mut replay = Replay::from_start(Goal::State, Room::of_a_reading(0), |()| 1);
     while replay.wanted().is_some() {
         replay.take(&all, None);
     }
