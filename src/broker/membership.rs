@@ -10,7 +10,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::client::RequestErrorKind;
@@ -18,7 +17,6 @@ use async_nats::{Message, Request, StatusCode, Subscriber};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use super::connection::{PUBLISH_TIMEOUT, within};
@@ -40,8 +38,6 @@ const ROLL_CALL_MAX: Duration = Duration::from_millis(500);
 const LEADS_MAX: usize = 256;
 /// Other trackers that are listened to: no more can have a pull waiting at the broker. Further names are not heard.
 const OTHERS_MAX: usize = 256;
-/// Doubts that may wait to be looked at; further ones are raised again.
-const DOUBTS_MAX: usize = 256;
 
 /// What a tracker says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,30 +66,19 @@ pub struct Membership {
     /// Counts beats.
     beats: u64,
     others: Others,
-    peers: Peers,
-    gone: mpsc::Receiver<Arc<str>>,
     /// The question whether the next one is there.
     question: Option<BoxFuture<'static, (String, bool)>>,
 }
 
-/// By what somebody who works on a partition asks for another tracker.
-#[derive(Clone)]
-pub struct Peers {
-    broker: Broker,
-    gone: mpsc::Sender<Arc<str>>,
-}
-
 impl Membership {
     /// Says that this tracker is there, and waits for the others to answer, if there are any.
-    pub async fn join(broker: &Broker) -> Result<(Self, Peers), BrokerError> {
+    pub async fn join(broker: &Broker) -> Result<Self, BrokerError> {
         let name = broker.instance().to_owned();
         let words = subscribe(broker, TRACKER_WORDS.into()).await?;
-        let (gone_sender, gone) = mpsc::channel(DOUBTS_MAX);
-        let peers = Peers { broker: broker.clone(), gone: gone_sender };
         let mut beat = interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Only the others listen for questions yet: if nobody answers for all, there is nobody to wait for.
-        let alone = !peers.listen(TRACKER_ASKS.into()).await;
+        let alone = !listens(broker, TRACKER_ASKS.into()).await;
         let (asks, own_asks) =
             (subscribe(broker, TRACKER_ASKS.into()).await?, subscribe(broker, tracker_ask_subject(&name)).await?);
         let mut membership = Self {
@@ -106,8 +91,6 @@ impl Membership {
             beat,
             beats: 0,
             others: Others::default(),
-            peers: peers.clone(),
-            gone,
             question: None,
         };
         membership.say(membership.word()).await;
@@ -115,7 +98,7 @@ impl Membership {
             let hearing = async { while membership.hear().await.is_some() {} };
             let _ = timeout(ANSWER_MAX, hearing).await;
         }
-        Ok((membership, peers))
+        Ok(membership)
     }
 
     /// Its own name.
@@ -167,7 +150,6 @@ impl Membership {
             }
             ask = self.asks.next() => self.answer(ask?).await,
             ask = self.own_asks.next() => self.answer(ask?).await,
-            Some(name) = self.gone.recv() => Some(self.misses(&name).await),
             (name, is_there) = answer_to(&mut self.question) => Some(!is_there && self.misses(&name).await),
             _ = self.beat.tick() => Some(self.beats().await),
         }
@@ -184,9 +166,9 @@ impl Membership {
             return false;
         }
         if let (None, Some(next)) = (&self.question, self.others.next_to(&self.name)) {
-            let (peers, name) = (self.peers.clone(), next.to_owned());
+            let (broker, name) = (self.broker.clone(), next.to_owned());
             let question = async move {
-                let is_there = peers.is_there(&name).await;
+                let is_there = listens(&broker, tracker_ask_subject(&name)).await || !broker.is_connected();
                 (name, is_there)
             };
             self.question = Some(question.boxed());
@@ -232,24 +214,11 @@ async fn answer_to(question: &mut Option<BoxFuture<'static, (String, bool)>>) ->
     }
 }
 
-impl Peers {
-    /// Whether another tracker's connection still stands, as far as can be found out at once.
-    pub async fn is_there(&self, name: &str) -> bool {
-        !self.broker.is_connected() || self.listen(tracker_ask_subject(name)).await
-    }
-
-    /// Notes that a tracker's connection has ended.
-    pub fn is_gone(&self, name: Arc<str>) {
-        // Where too many are noted at once, the next message raises the question again.
-        let _ = self.gone.try_send(name);
-    }
-
-    /// Whether anybody listens on a subject. One that listens and is slow to answer is there.
-    async fn listen(&self, subject: String) -> bool {
-        let request = Request::new().timeout(Some(ANSWER_MAX));
-        let answer = timeout(2 * ANSWER_MAX, self.broker.client().send_request(subject, request)).await;
-        !matches!(answer, Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders)
-    }
+/// Whether anybody listens on a subject. One that listens and is slow to answer is there.
+async fn listens(broker: &Broker, subject: String) -> bool {
+    let request = Request::new().timeout(Some(ANSWER_MAX));
+    let answer = timeout(2 * ANSWER_MAX, broker.client().send_request(subject, request)).await;
+    !matches!(answer, Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders)
 }
 
 /// Asks all trackers what they say of themselves; by name.

@@ -49,10 +49,10 @@ pub mod trim;
 pub mod watch;
 
 pub use connection::{Broker, ConnectionSettings};
-pub use consumer::{AckHandle, Deliveries, Delivery, Place};
+pub use consumer::{AckHandle, Deliveries, Delivery};
 pub use dead_letters::{DeadLetter, Reason};
 pub use error::BrokerError;
-pub use membership::{Membership, Peers};
+pub use membership::Membership;
 pub use monitor::{Monitor, Objects};
 pub use partition::{LogReader, NatsLog, NatsPartition, TrackBroker, TrackStores};
 pub use publisher::{Outgoing, Publisher, Receipt};

@@ -18,7 +18,7 @@ use crate::memory;
 
 /// How long a request waits at the broker: a tracker that froze is still served for so long, and one that is not first any
 /// more shares the work for so long.
-pub(super) const REQUEST_EXPIRES: Duration = Duration::from_secs(2);
+const REQUEST_EXPIRES: Duration = Duration::from_secs(2);
 /// After this time the next request is made, so that there is always one.
 const REQUEST_RENEWED: Duration = Duration::from_millis(1_500);
 /// How often the broker says that a waiting request still stands.

@@ -111,10 +111,10 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let counters = Arc::new(Counters { aside: signs.aside.clone(), ..Counters::default() });
     let outcomes = settings.outcomes.then(|| OutcomeWriter::new(&broker));
-    let (standing, peers) = Standing::join(&broker, settings.partitions, leads).await?;
+    let standing = Standing::join(&broker, settings.partitions, leads).await?;
     let (mut partitions, stop) = (JoinSet::new(), CancellationToken::new());
     for partition in 0..settings.partitions {
-        let deliveries = Deliveries::new(broker.clone(), partition, standing.places(), peers.clone());
+        let deliveries = Deliveries::new(broker.clone(), partition, standing.ranks());
         let nats = NatsPartition::new(&broker, partition, outcomes.clone()).await?.noting(signs.stores.clone());
         let worker = Worker::new(nats, settings.ack_wait, counters.clone(), readings.clone());
         partitions.spawn(worker.run(deliveries, stop.clone()));

@@ -9,36 +9,31 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::line::Lines;
-use crate::broker::{Broker, BrokerError, Membership, Peers, Place};
+use crate::broker::{Broker, BrokerError, Membership};
 
 /// This tracker among the others.
 pub struct Standing {
     membership: Membership,
     partitions: u16,
-    places: watch::Sender<Arc<[Place]>>,
+    ranks: watch::Sender<Arc<[usize]>>,
     leads: watch::Sender<Arc<[u16]>>,
 }
 
 impl Standing {
-    /// Makes itself known, and takes its places; tells for which partitions it is first.
-    pub async fn join(
-        broker: &Broker,
-        partitions: u16,
-        leads: watch::Sender<Arc<[u16]>>,
-    ) -> Result<(Self, Peers), BrokerError> {
-        let (membership, peers) = Membership::join(broker).await?;
-        let (places, _) = watch::channel(Arc::from([]));
-        let mut standing = Self { membership, partitions, places, leads };
+    /// Makes itself known, and takes its ranks; tells for which partitions it is first.
+    pub async fn join(broker: &Broker, partitions: u16, leads: watch::Sender<Arc<[u16]>>) -> Result<Self, BrokerError> {
+        let (membership, (ranks, _)) = (Membership::join(broker).await?, watch::channel(Arc::from([])));
+        let mut standing = Self { membership, partitions, ranks, leads };
         standing.stand().await;
-        Ok((standing, peers))
+        Ok(standing)
     }
 
-    /// The place in the line of each partition.
-    pub fn places(&self) -> watch::Receiver<Arc<[Place]>> {
-        self.places.subscribe()
+    /// The rank in each partition, 0 first.
+    pub fn ranks(&self) -> watch::Receiver<Arc<[usize]>> {
+        self.ranks.subscribe()
     }
 
-    /// Keeps the places right until the shutdown, and then says goodbye.
+    /// Keeps the ranks right until the shutdown, and then says goodbye.
     pub async fn keep(mut self, shutdown: &CancellationToken) {
         while shutdown.run_until_cancelled(self.membership.changed()).await.is_some() {
             self.stand().await;
@@ -49,15 +44,11 @@ impl Standing {
     async fn stand(&mut self) {
         let (name, names) = (self.membership.name(), self.membership.names());
         let lines = Lines::new(&names, self.partitions);
-        let places = (0..self.partitions).map(|partition| Place {
-            number: lines.place(partition, name),
-            first: lines.first(partition).filter(|first| *first != name).map(Arc::from),
-        });
-        let places: Arc<[Place]> = places.collect();
+        let ranks: Arc<[_]> = (0..self.partitions).map(|partition| lines.place(partition, name)).collect();
         let leads: Vec<_> =
-            (0..).zip(&*places).filter(|(_, place)| place.number == 0).map(|(partition, _)| partition).collect();
+            (0..).zip(&*ranks).filter(|(_, rank)| **rank == 0).map(|(partition, _)| partition).collect();
         tracing::info!(name, trackers = names.len(), ?leads, "first in line");
-        self.places.send_replace(places);
+        self.ranks.send_replace(ranks);
         self.leads.send_replace(leads.as_slice().into());
         self.membership.lead(leads).await;
     }

@@ -11,8 +11,7 @@ use tokio::sync::watch;
 use super::messages::{Sent, channel_of};
 use super::nats_server::NatsServer;
 use super::random::Random;
-use crate::broker::consumer::{Deliveries, Place};
-use crate::broker::membership::Membership;
+use crate::broker::consumer::Deliveries;
 use crate::broker::outcomes::{OutcomeWriter, outcome_of};
 use crate::broker::publisher::Identity;
 use crate::broker::read_back::PAGE_MESSAGES_MAX;
@@ -230,9 +229,8 @@ async fn what_is_not_let_go_comes_again_and_nothing_else() {
     for _ in 0..12 {
         both.publish().await;
     }
-    let (_membership, peers) = Membership::join(&both.broker).await.unwrap();
-    let (_places, place) = watch::channel(Arc::from([Place { number: 0, first: None }]));
-    let mut deliveries = Deliveries::new(both.broker.clone(), 0, place, peers);
+    let (_ranks, rank) = watch::channel(Arc::from([0]));
+    let mut deliveries = Deliveries::new(both.broker.clone(), 0, rank);
     let first = next(&mut deliveries, 12).await;
     let handles = |of: std::ops::Range<usize>| first[of].iter().map(|it| it.handle.clone()).collect::<Vec<_>>();
     both.real.acknowledge(&handles(0..4)).await;
