@@ -38,8 +38,19 @@ pub enum Finding {
     Incomplete,
     /// It is not to be written by us, for this reason.
     NotOurs(String),
+    /// The record is right, but of messages that took their place nobody is told: their outcomes were lost.
+    Unreported(Unreported),
     /// It is wrong.
     Wrong(Box<Wrong>),
+}
+
+/// Messages of which nobody is told, by a record that is right.
+#[derive(Debug)]
+pub struct Unreported {
+    /// What became of each.
+    pub placed: Vec<(Event, Option<Refusal>)>,
+    /// The last act that the record has followed.
+    pub after_acts: Sequence,
 }
 
 /// A record that is wrong.
@@ -103,7 +114,9 @@ pub async fn look(
     let is_settled = last.is_none_or(|last| last <= floor);
     let is_right = damage.is_none() && reading.is_right(&should_be, is_settled);
     if is_right {
-        return Ok(Finding::Right);
+        // What is on its way, somebody else will report.
+        let placed = if is_settled { reading.untold } else { Vec::new() };
+        return Ok(right(placed, &record));
     }
     if should_be == Record::default() && held.record.is_some() {
         return Ok(stray(&held));
@@ -164,7 +177,7 @@ pub async fn look_quickly(
     };
     let should_be = folded.record.clone();
     if damage.is_none() && held.record.is_some() && agree(&record, &should_be) {
-        return Ok(Some(Finding::Right));
+        return Ok(Some(right(folded.untold.clone(), &record)));
     }
     // Where the log has less than the record, or not its beginning, only a close look tells why.
     let goes_back = should_be.next_number().is_some_and(|next| record.has_passed(next));
@@ -183,6 +196,14 @@ pub async fn look_quickly(
         untold_late: BTreeSet::new(),
     };
     Ok(Some(Finding::Wrong(Box::new(wrong))))
+}
+
+/// A record that is right.
+fn right(placed: Vec<(Event, Option<Refusal>)>, record: &Record) -> Finding {
+    match placed.is_empty() {
+        true => Finding::Right,
+        false => Finding::Unreported(Unreported { placed, after_acts: record.acts }),
+    }
 }
 
 /// The record, and what is wrong with its bytes; one of a newer program is not ours.

@@ -33,7 +33,7 @@ use crate::domain::{Channel, Record};
 use difference::agree;
 use look::{Finding, Wrong, look, look_quickly};
 use progress::Progress;
-use repair::repair;
+use repair::{repair, report_again};
 use scan::{Folded, Scan};
 use told::Told;
 
@@ -192,7 +192,7 @@ impl<'a> Site<'a> {
         let compare = |folded: Folded| async move {
             let held = self.store.load(&folded.channel).await?.record;
             let is = held.and_then(|bytes| Record::from_bytes(&bytes).ok());
-            let differs = !is.is_some_and(|is| agree(&is, &folded.record));
+            let differs = !folded.untold.is_empty() || !is.is_some_and(|is| agree(&is, &folded.record));
             Ok::<_, BrokerError>(differs.then_some(Suspect { channel: folded.channel, folded: Some(folded) }))
         };
         let compared = stream::iter(folded.into_iter().map(compare)).buffer_unordered(READS_AT_ONCE);
@@ -230,6 +230,11 @@ impl<'a> Site<'a> {
                 // Somebody else has written it meanwhile, perhaps for what we have told.
                 Finding::Right => return Ok(None),
                 Finding::Incomplete => continue,
+                Finding::Unreported(unreported) => {
+                    let count = report_again(&self.partitions[usize::from(partition)], unreported).await?;
+                    let line = format!("outcomes: {count} messages had none, told again");
+                    return Ok((count > 0).then(|| Report { lines: vec![line], repaired: true }));
+                }
                 Finding::NotOurs(line) => return Ok(Some(Report { lines: vec![line], repaired: false })),
                 Finding::Wrong(wrong) => wrong,
             };

@@ -8,7 +8,7 @@
 use futures_util::future::try_join_all;
 use time::OffsetDateTime;
 
-use super::look::Wrong;
+use super::look::{Unreported, Wrong};
 use crate::broker::read_back::read_one;
 use crate::broker::{Broker, BrokerError, DeadLetter, NatsPartition, Reason, TrackBroker as _};
 use crate::domain::outcome::{LATE, OWED_MAX};
@@ -45,6 +45,18 @@ pub async fn repair(
         after_acts: acts,
     });
     partition.tell(late.collect()).await
+}
+
+/// Reports what became of messages of which still nobody is told, and says of how many. Their dead letters are left alone:
+/// those that are missing may have been dropped.
+pub async fn report_again(partition: &NatsPartition, unreported: Unreported) -> Result<usize, BrokerError> {
+    let Unreported { mut placed, after_acts } = unreported;
+    let events: Vec<_> = placed.iter().map(|(event, _)| *event).collect();
+    // Some may have taken their place, and been reported, since this rebuild began.
+    let reported = partition.outcomes_of(&events).await?;
+    placed.retain(|(event, _)| !reported.contains_key(event));
+    tell(partition, &placed, partition.now(), after_acts).await?;
+    Ok(placed.len())
 }
 
 async fn tell(

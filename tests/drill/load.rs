@@ -47,7 +47,7 @@ pub struct Load {
     pub trims: AtomicU64,
     /// Odd while something is gone that is made again from the log.
     pub begins_again: AtomicU64,
-    /// Whether dead letters were deleted whose messages are not in the log any more.
+    /// Whether dead letters were deleted: nothing makes them again, since each may have been dropped before.
     pub letters_lost: AtomicBool,
     courses: Mutex<Vec<Arc<Course>>>,
     finished: Mutex<Option<mpsc::UnboundedSender<Arc<Course>>>>,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::harness::program::{Ended, Start};
 use super::harness::stream::{count, is_taken_up, lose_records, publish, publish_bytes, records};
-use super::harness::{Broker, Client, Flight, Program, becomes, eventually, load};
+use super::harness::{Broker, Client, Flight, Program, TestService, becomes, eventually, load};
 
 /// Rockets of the large bucket.
 const ROCKETS: usize = 10_000;
@@ -203,4 +203,41 @@ async fn ten_thousand_records_made_anew_are_the_same_bytes_also_after_a_kill() {
             .collect(),
     )
     .await;
+}
+
+#[tokio::test]
+async fn outcomes_that_were_lost_are_told_again() {
+    let mut service = TestService::start().await;
+    let jetstream = service.broker().jetstream().await;
+    let flight = Flight::new();
+    let mut messages = flight.climb(6);
+    messages[3] = flight.launched(4);
+    let mut events = Vec::new();
+    for message in &messages {
+        events.push(service.ingest.ingest(message).await);
+    }
+    service.settles(&messages).await;
+    is_taken_up(&jetstream).await;
+    let statuses = async || {
+        let mut statuses = Vec::new();
+        for event in &events {
+            statuses.push(service.query.event(*event).await.unwrap()["status"].as_str().unwrap().to_owned());
+        }
+        statuses
+    };
+    let right = ["processed", "processed", "processed", "failed", "processed", "processed"].map(str::to_owned).to_vec();
+    becomes("what became of them", right.clone(), statuses).await;
+    jetstream.delete_stream("ROCKETS_OUTCOMES").await.unwrap();
+    let is_there_again = async || jetstream.get_stream("ROCKETS_OUTCOMES").await.ok().map(drop);
+    eventually("`up` makes the stream again", is_there_again).await;
+
+    let broker = service.broker.as_ref().unwrap();
+    let said = runs(broker, &["--apply"]).await;
+    assert!(
+        said.says(0).contains(&format!("{} outcomes: 6 messages had none, told again", flight.channel)),
+        "{said:?}"
+    );
+    becomes("what became of them", right, statuses).await;
+    assert_eq!(count(&jetstream, "ROCKETS_DLQ").await, 1);
+    assert!(!runs(broker, &["--apply"]).await.says(0).contains("told again"));
 }
