@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::bounds::bounds;
+use super::bounds::{self, bounds};
 use super::{MessageNumber, Sequence};
 
 /// Bound of the text of all ranges, in bytes: some hundreds of ranges with numbers as real rockets have them. At the
@@ -212,6 +212,7 @@ impl Parked {
         let text_max = bounds().parked_text;
         while self.ranges.len() > text_max / RANGE_TEXT_MAX && self.text_len() > text_max {
             if let Some(range) = self.ranges.pop() {
+                bounds::beyond("ranges are not listed");
                 self.note_beyond(range.sequence, newest.max(range.sequence));
             }
         }

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Arrival, MessageNumber, Sequence};
+use super::{Arrival, MessageNumber, Sequence, bounds};
 
 /// How much a buffer keeps.
 #[derive(Clone, Copy, Debug)]
@@ -133,7 +133,9 @@ impl<S> ReorderBuffer<S> {
 
     /// Takes numbers in again that were dropped, because the log is read again.
     pub fn forget_dropped(&mut self) {
-        self.dropped = None;
+        if self.dropped.take().is_some() {
+            bounds::beyond("the log is read again for what was dropped");
+        }
     }
 
     fn place_of(&self, number: MessageNumber) -> Option<Sequence> {
@@ -156,10 +158,12 @@ impl<S> ReorderBuffer<S> {
         {
             self.bytes -= (self.size)(&arrival.stored);
             self.listed.insert(number, arrival.sequence);
+            bounds::beyond("only the place of a message is kept");
         }
         while self.listed.len() > self.room.places_max
             && let Some((number, _)) = self.listed.pop_last()
         {
+            bounds::beyond("a message is dropped from the reorder buffer");
             self.dropped = Some(self.dropped.map_or(number, |dropped| dropped.min(number)));
         }
     }

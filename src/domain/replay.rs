@@ -20,7 +20,9 @@ use self::waypoints::Waypoints;
 use super::parked::Waiting;
 use super::reorder::{ReorderBuffer, Room};
 use super::sequencer::{Placed, counts, place_in_order};
-use super::{Acts, Arrival, Checkpoint, Entry, Event, MessageNumber, Parked, Record, Sequence, StoredAt, Survey};
+use super::{
+    Acts, Arrival, Checkpoint, Entry, Event, MessageNumber, Parked, Record, Sequence, StoredAt, Survey, bounds,
+};
 
 /// Messages that are fetched at once.
 const FETCH_MAX: usize = 256;
@@ -295,7 +297,10 @@ impl<S> Replay<S> {
     /// A fold that begins where the reading does.
     fn fold_with(&self, acts: Acts) -> Fold<S> {
         match self.base() {
-            Some(base) => Fold::resume(&base.record, acts, self.room, self.size),
+            Some(base) => {
+                bounds::beyond("a fold begins at a checkpoint");
+                Fold::resume(&base.record, acts, self.room, self.size)
+            }
             None => Fold::from_start(acts, self.room, self.size),
         }
     }

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::bounds::bounds;
+use super::bounds::{self, bounds};
 use super::{Acts, Arrival, MessageNumber, Record, Refusal, Sequence};
 
 /// Messages of one channel that wait and are still in memory, by number. A hint: the stream has them all.
@@ -150,6 +150,9 @@ pub fn place_in_order<S>(
         let Some(arrival) = take(next) else { break };
         let verdict = record.place(&arrival.message);
         placed.push(Placed::Message(arrival, verdict));
+    }
+    if placed.len() == placed_max {
+        bounds::beyond("as much is applied at once as may be");
     }
     placed
 }

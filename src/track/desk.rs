@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use crate::broker::store::Versioned;
 use crate::broker::{BrokerError, Stored, TrackBroker};
-use crate::domain::bounds::bounds;
+use crate::domain::bounds::{self, bounds};
 use crate::domain::carried::Carried;
 use crate::domain::outcome::Since;
 use crate::domain::record::Unreadable;
@@ -87,6 +87,7 @@ impl Desk {
         placed: Vec<(Event, Option<Refusal>)>,
     ) -> Result<(), BrokerError> {
         if self.owed().is_some_and(|owed| owed.placed.len() + placed.len() > bounds().placed) {
+            bounds::beyond("a record would owe more than it may");
             self.tell(broker).await?;
         }
         let mut owed = self.owed().cloned().unwrap_or_default();

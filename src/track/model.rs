@@ -12,6 +12,7 @@ use crate::broker::letter_box::{Letter, LetterPage};
 use crate::broker::read_back::Page;
 use crate::broker::store::Versioned;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Delivery, Reason, Stored};
+use crate::domain::bounds;
 use crate::domain::checkpoint::usable;
 use crate::domain::{Aside, Became, Channel, Checkpoint, Event, Forgotten, Outcome, Owed, Record, Sequence};
 
@@ -245,7 +246,11 @@ impl Model {
         self.replicated = self.versions.iter().map(|(channel, versions)| (*channel, versions.len())).collect();
         let failed = self.outcomes.values().filter(|outcome| matches!(outcome.became, Became::Failed(_)));
         let reported: Vec<_> = failed.map(|outcome| format!("{}-", outcome.event.sequence)).collect();
+        let known = self.letter_ids.len();
         self.letter_ids.retain(|id| !reported.iter().any(|event| id.starts_with(event)));
+        if self.letter_ids.len() < known {
+            bounds::beyond("the id of a dead letter is forgotten");
+        }
     }
 
     /// Removes all dead letters and forgets their ids, as a day does.

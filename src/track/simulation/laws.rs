@@ -8,6 +8,7 @@ use super::oracle::{LATE, Place, Truth};
 use super::record_text::Facts;
 use super::script::{Line, Said, Script};
 use crate::broker::{DeadLetter, Reason};
+use crate::domain::bounds;
 use crate::domain::{Became, Channel, Outcome, Owed, Sequence};
 
 /// What is known beside the model, and the first law that was broken.
@@ -102,6 +103,9 @@ impl Laws {
         let facts = Facts::of(text);
         let of = &mut self.channels[at];
         let before = std::mem::replace(&mut of.facts, facts.clone());
+        if before.beyond && before.parked.is_empty() && !facts.parked.is_empty() {
+            bounds::beyond("a drain lists what waits");
+        }
         law!(facts.acts == 0 || of.acts.contains(&facts.acts), "record {at} follows {}, which is no act", facts.acts);
         law!(facts.acts >= before.acts, "record {at} forgets an act: {before:?}, {facts:?}");
         law!(facts.last >= before.last, "record {at} goes back: {before:?}, {facts:?}");

@@ -7,6 +7,9 @@
 //! written down apart from the code under test; [`verdict`] judges the end. There is no clock, no thread and no sleep in a
 //! schedule.
 //!
+//! The bounds of what is kept and done at once are small in most schedules; [`shares`] counts how often the tracker comes
+//! beyond each, and fails a run in which that has become rare.
+//!
 //! A seed that fails is run again with its story told. `SIMULATION_SEED=123 cargo test --lib simulation` runs that one;
 //! `SIMULATION_SECONDS=60` or `SIMULATION_SCHEDULES=100000` says how long to look, `SIMULATION_LENGTH=20` makes the
 //! schedules shorter.
@@ -24,6 +27,7 @@ mod record_text;
 mod run;
 mod script;
 mod search;
+mod shares;
 mod tap;
 mod verdict;
 mod weather;

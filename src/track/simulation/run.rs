@@ -6,6 +6,7 @@
 //! arrived, the weather clears, and the workers must come to rest.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -54,12 +55,15 @@ pub struct Ended {
     pub steps: u64,
     /// Messages that were delivered or read back.
     pub handed_out: u64,
+    /// What happened in it beyond a bound.
+    pub beyond: BTreeSet<&'static str>,
 }
 
 /// Runs a schedule with so many places in its stream; keeps its story if asked to.
 pub fn run(seed: u64, length: usize, keeps_story: bool) -> Ended {
     let mut world = World::new(Random::new(seed), length);
     bounds::set(world.weather.bounds);
+    bounds::take_beyond();
     world.story = keeps_story.then(Vec::new);
     world.tell_weather();
     let (shared, workers) = (Shared::new(world), Vec::new());
@@ -71,7 +75,7 @@ pub fn run(seed: u64, length: usize, keeps_story: bool) -> Ended {
     bounds::set(bounds::FULL);
     let mut world = run.shared.world();
     let (broken, story) = (world.broken.take(), world.story.take().unwrap_or_default());
-    Ended { broken, story, steps: run.steps, handed_out: world.handed_out }
+    Ended { broken, story, steps: run.steps, handed_out: world.handed_out, beyond: bounds::take_beyond() }
 }
 
 /// What a panic said.

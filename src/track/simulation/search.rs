@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::{Builder, Runtime};
 
 use super::run::{Ended, run};
+use super::shares::Shares;
 
 /// Places in the stream of one schedule.
 const LENGTH: usize = 200;
@@ -31,6 +32,7 @@ struct Seen {
     schedules: AtomicU64,
     steps: AtomicU64,
     handed_out: AtomicU64,
+    shares: Mutex<Shares>,
     /// The first schedule that broke a law, and which.
     found: Mutex<Option<(u64, String)>>,
 }
@@ -75,8 +77,13 @@ impl Search {
             steps / count.max(1),
             handed_out / count.max(1),
         );
+        let shares = seen.shares.into_inner().unwrap();
+        shares.print(count);
         if let Some((seed, why)) = seen.found.into_inner().unwrap() {
             self.tell(seed, &why, count, time);
+        }
+        if self.length == LENGTH {
+            shares.judge(count).unwrap();
         }
     }
 
@@ -91,6 +98,7 @@ impl Search {
             let ended = run_here(seed, self.length, false);
             seen.steps.fetch_add(ended.steps, Ordering::Relaxed);
             seen.handed_out.fetch_add(ended.handed_out, Ordering::Relaxed);
+            seen.shares.lock().unwrap().count(ended.beyond);
             if let Some(why) = ended.broken {
                 seen.found.lock().unwrap().get_or_insert((seed, why));
             }
