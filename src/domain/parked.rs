@@ -81,6 +81,12 @@ impl Waiting {
         }
     }
 
+    /// Whether a number waits.
+    pub fn contains(&self, number: MessageNumber) -> bool {
+        let range = self.ranges.range(..=number).next_back();
+        range.is_some_and(|(_, (last, _))| number <= *last)
+    }
+
     /// The lowest place of all; none where nothing waits.
     pub fn lowest(&self) -> Option<Sequence> {
         self.ranges.values().map(|(_, lowest)| *lowest).min()

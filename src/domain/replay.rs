@@ -147,6 +147,11 @@ impl<S> Fold<S> {
         next.is_some() && next >= self.buffer.dropped() && self.buffer.dropped().is_some()
     }
 
+    /// Whether it knows that a message of the number that comes next is there, and has not got it.
+    fn lacks_what_waits(&self) -> bool {
+        self.record.next_number().is_some_and(|next| self.waiting.contains(next))
+    }
+
     /// Where the first message lies that has not taken its place, as far as was read.
     fn lowest_waiting(&self) -> Option<Sequence> {
         self.waiting.lowest()
@@ -376,9 +381,11 @@ impl<S> Replay<S> {
         self.next = self.next.or(Some(Sequence(self.folded.0 + 1)));
     }
 
-    /// Whether the folds have seen all acts that they know of. A replica that lags behind may not have shown them.
+    /// Whether the folds have seen all acts that they know of, and lack nothing that they know to come next. A replica that
+    /// lags behind may not have shown it, or not again.
     pub fn is_complete(&self) -> bool {
-        self.folded >= self.last_read.min(self.survey.last_act())
+        let lacks_nothing = !self.folds.iter().any(Fold::lacks_what_waits);
+        lacks_nothing && self.folded >= self.last_read.min(self.survey.last_act())
     }
 
     /// Takes in the messages that were fetched.
@@ -390,12 +397,18 @@ impl<S> Replay<S> {
     /// Takes in a page, and where the next one begins, if this was not the last.
     pub fn take(&mut self, entries: &[Entry<S>], next: Option<Sequence>) -> Turn<S> {
         if self.next.is_none() {
-            self.folds.iter_mut().for_each(|fold| fold.buffer.forget_dropped());
+            self.begin_another_pass();
         }
         self.next = next;
         let acts = entries.iter().filter(|entry| entry.is_act()).map(Entry::sequence);
         self.last_read = acts.fold(self.last_read, Sequence::max);
         if self.surveyed { Turn::Placed(self.fold(entries)) } else { self.take_for_the_first_time(entries) }
+    }
+
+    /// Reads from the beginning once more, for what was dropped. What the reading before has shown may not be shown again.
+    fn begin_another_pass(&mut self) {
+        self.folds.iter_mut().for_each(|fold| fold.buffer.forget_dropped());
+        self.folded = Sequence(self.first_place().0 - 1);
     }
 
     /// Gives up the checkpoints that a correction makes wrong, and tells whether the one at which it began is among them.

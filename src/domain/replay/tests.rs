@@ -218,3 +218,32 @@ proptest! {
         prop_assert_eq!(places(&told[0]).len() as u64, last);
     }
 }
+
+#[test]
+fn a_further_reading_that_shows_less_than_the_one_before_is_not_complete() {
+    let sent = |number| Lies::Message { number, kind: Kind::SpeedIncreased(1), corrects: false };
+    let all = entries(&[sent(1), sent(4), sent(3), sent(2), Lies::Skip(1)]);
+    let mut replay = Replay::from_checkpoints(Goal::State, Vec::new(), Room { bytes_max: 2, places_max: 0 }, |()| 1);
+    replay.take(&all, None);
+    replay.take(&all, None);
+    assert_eq!(replay.wanted(), Some(Wanted::Page(Sequence(1))), "4 was dropped, and is read once more");
+    replay.take(&all[..1], None);
+    assert!(!replay.is_complete(), "4 is known to wait and was not shown again");
+    replay.go_on();
+    assert_eq!(replay.wanted(), Some(Wanted::Page(Sequence(2))));
+    replay.take(&all[1..], None);
+    assert!(replay.is_complete());
+    assert_eq!(replay.folds()[0].state(), by_the_contract(&all));
+}
+
+#[test]
+fn a_reading_is_not_complete_while_what_comes_next_is_known_and_was_not_shown_again() {
+    let sent = |number| Lies::Message { number, kind: Kind::SpeedIncreased(1), corrects: false };
+    let all = entries(&[sent(1), sent(3), sent(4), sent(2), Lies::Skip(1), sent(5)]);
+    let room = Room { bytes_max: 1, places_max: 0 };
+    let mut replay = Replay::from_checkpoints(Goal::State, Vec::new(), room, |()| 1);
+    replay.take(&all, None);
+    replay.take(&all, None);
+    replay.take(&all[..5], None);
+    assert!(!replay.is_complete(), "5 is known to wait, and all overrides were shown");
+}
