@@ -4,19 +4,22 @@
 //! Code that runs only beyond a bound says so ([`beyond`]). The simulation counts in how many of its schedules that
 //! happens; in the program it costs nothing.
 
-use super::{outcome, parked};
+use super::{outcome, parked, skipped};
 
 /// Bounds of one channel.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// Text of the ranges that a record lists, in bytes.
     pub parked_text: usize,
+    /// Text of the ranges of skipped numbers that a record lists, in bytes.
+    pub skipped_text: usize,
     /// Messages that are placed in one go, and that a record may owe.
     pub placed: usize,
 }
 
 /// Those that count.
-pub const FULL: Bounds = Bounds { parked_text: parked::TEXT_MAX, placed: outcome::OWED_MAX };
+pub const FULL: Bounds =
+    Bounds { parked_text: parked::TEXT_MAX, skipped_text: skipped::TEXT_MAX, placed: outcome::OWED_MAX };
 
 /// The bounds.
 #[cfg(not(test))]

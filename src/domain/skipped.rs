@@ -5,6 +5,7 @@
 //! arrives there is judged by reading the channel again.
 
 use super::MessageNumber;
+use super::bounds::{self, bounds};
 
 /// Bound of the text of all ranges, in bytes: some hundred ranges with numbers as real rockets have them.
 pub const TEXT_MAX: usize = 2 * 1024;
@@ -49,7 +50,8 @@ impl Skipped {
             Some(range) if range.1.next() == Some(first) => range.1 = last,
             _ => self.ranges.push((first, last)),
         }
-        while self.text_len() > TEXT_MAX {
+        while self.text_len() > bounds().skipped_text {
+            bounds::beyond("skipped numbers are not listed");
             self.unlisted = Some(self.ranges.remove(0).1);
         }
     }

@@ -10,6 +10,8 @@ pub struct Facts {
     /// Whether more waits than is listed.
     pub beyond: bool,
     pub skipped: Vec<[u64; 2]>,
+    /// Up to which number skipped ones may be missing; 0 where all are listed.
+    pub unlisted: u64,
     pub corrections_wait: bool,
 }
 
@@ -24,6 +26,7 @@ impl Facts {
             parked: list("\"parked\":[").as_chunks().0.to_vec(),
             beyond: text.contains("\"parkedBeyond\""),
             skipped: list("\"skipped\":[").as_chunks().0.to_vec(),
+            unlisted: single("\"skippedUnlisted\":"),
             corrections_wait: text.contains("\"correctionsWait\":true"),
         }
     }
@@ -36,6 +39,9 @@ impl Facts {
             let ranges = self.skipped.iter().map(|[a, b]| format!("[{a},{b}]")).collect();
             text += &format!(",\"skipped\":{}", list(ranges));
         }
+        if self.unlisted > 0 {
+            text += &format!(",\"skippedUnlisted\":{}", self.unlisted);
+        }
         if self.acts > 0 {
             // In the model, a message is stored at the millisecond of its place.
             text += &format!(",\"lastAct\":{0},\"lastActAt\":[{0},{0}]", self.acts);
@@ -44,6 +50,14 @@ impl Facts {
             text += ",\"correctionsWait\":true";
         }
         text + "}"
+    }
+
+    /// Of all ranges of skipped numbers those that it lists: the lowest may be missing, if they are too much together with
+    /// the others.
+    pub fn listed_of(&self, mut skipped: Vec<[u64; 2]>) -> Vec<[u64; 2]> {
+        let first_listed = skipped.partition_point(|[_, last]| *last <= self.unlisted);
+        skipped.drain(..first_listed);
+        skipped
     }
 
     /// The numbers that wait, a bit each.
@@ -94,11 +108,18 @@ mod tests {
 
     #[test]
     fn facts_are_read_and_written() {
-        let rest = r#"[[3,7,1204],[9,9,8]],"skipped":[[1,2]],"lastAct":12,"lastActAt":[12,12],"correctionsWait":true}"#;
+        let rest = r#"[[3,7,1204],[9,9,8]],"skipped":[[1,2]],"skippedUnlisted":2,"lastAct":12,"lastActAt":[12,12],"correctionsWait":true}"#;
         let facts = Facts::of(&format!(r#"{{"format":1,"lastMessageNumber":2,"lastMessageTime":"5","parked":{rest}"#));
         let parked = vec![[3, 7, 1204], [9, 9, 8]];
-        let expected =
-            Facts { last: 2, acts: 12, parked, beyond: false, skipped: vec![[1, 2]], corrections_wait: true };
+        let expected = Facts {
+            last: 2,
+            acts: 12,
+            parked,
+            beyond: false,
+            skipped: vec![[1, 2]],
+            unlisted: 2,
+            corrections_wait: true,
+        };
         assert_eq!((&facts, facts.text()), (&expected, rest.into()));
         assert!(facts.could_move());
         assert_eq!(Facts::of(r#"{"lastMessageNumber":0,"parked":[]}"#), Facts::default());

@@ -15,7 +15,7 @@ pub fn judge(model: &Model, laws: &mut Laws) -> Result<(), String> {
         let is = model.load(&channel_of(channel), Sight::clear(1)).record;
         let is = is.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
         let (is, listed) = without_overflow(&is);
-        let expected = record_of(laws, channel, listed.as_ref());
+        let expected = record_of(laws, channel, &Facts::of(&is), listed.as_ref());
         if is != expected {
             return Err(format!("record {channel} is {is}, and should be {expected}"));
         }
@@ -37,7 +37,7 @@ fn without_overflow(text: &str) -> (String, Option<Facts>) {
 
 /// The text of a channel's record; empty where nothing has arrived. Where not all is listed that waits, what is listed
 /// must be the lowest of it.
-fn record_of(laws: &mut Laws, channel: usize, listed: Option<&Facts>) -> String {
+fn record_of(laws: &mut Laws, channel: usize, is: &Facts, listed: Option<&Facts>) -> String {
     if laws.channels[channel].arrivals.is_empty() {
         return String::new();
     }
@@ -68,8 +68,8 @@ fn record_of(laws: &mut Laws, channel: usize, listed: Option<&Facts>) -> String 
         }
     }
     let corrections_wait = waits.iter().any(|(.., said)| matches!(said, Said::Correction(_)));
-    let skipped = truth.skipped_through(last);
-    let rest = Facts { last, acts, parked, beyond: false, skipped, corrections_wait };
+    let (unlisted, skipped) = (is.unlisted, is.listed_of(truth.skipped_through(last)));
+    let rest = Facts { last, acts, parked, beyond: false, skipped, unlisted, corrections_wait };
     truth.text_through(last) + &rest.text()
 }
 
