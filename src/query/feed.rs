@@ -3,6 +3,10 @@
 //! The view is ready once its first load is through, and is read from then on, whatever becomes of the broker. It is
 //! stale from a break of the feed until it is known to have everything again. A bucket that was made anew, or emptied
 //! behind our back, is noticed by comparing what the broker has with what the view has, and loaded as a whole.
+//!
+//! A rocket never goes back because of whom the broker has answer: a node that was cut off from the others takes itself for
+//! the leader for some time, and shows the bucket as it was. An older state of the same bucket is taken for what it is only
+//! when it has been shown for long ([`OLDER_MAX`]): then the bucket has lost its end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -28,6 +32,10 @@ const DIFFERENCES_MAX: u32 = 3;
 const BEHIND_MAX: Duration = Duration::from_secs(5);
 /// Pause before a feed that broke is opened again.
 const REOPEN_PAUSE: Duration = Duration::from_millis(200);
+
+/// How long a state of the bucket is shown that is older than the view, before it is believed. A leader that has lost the
+/// others steps down after some 10 s.
+const OLDER_MAX: Duration = Duration::from_secs(30);
 
 /// How long a load waits for its next change before it is begun anew.
 const LOAD_STALL_MAX: Duration = Duration::from_secs(10);
@@ -97,10 +105,10 @@ impl FedView {
 
 /// Feeds the view until the shutdown.
 pub async fn run(broker: Broker, fed: Arc<FedView>, shutdown: CancellationToken) {
-    let mut loaded_from = None;
+    let mut bucket = Bucket::default();
     let feed_for_ever = async {
         loop {
-            let Err(why) = feed(&broker, &fed, &mut loaded_from).await;
+            let Err(why) = feed(&broker, &fed, &mut bucket).await;
             fed.became_stale(&why);
             tracing::debug!(%why, "the feed broke, opening another");
             sleep(REOPEN_PAUSE).await;
@@ -112,18 +120,49 @@ pub async fn run(broker: Broker, fed: Arc<FedView>, shutdown: CancellationToken)
     }
 }
 
-/// Loads what is missing and applies what comes, until something breaks. `loaded_from` is when the bucket was made from
-/// which the view was loaded.
-async fn feed(
-    broker: &Broker,
-    fed: &FedView,
-    loaded_from: &mut Option<OffsetDateTime>,
-) -> Result<std::convert::Infallible, BrokerError> {
-    let state = bucket_state(broker).await?;
-    let goes_on = *loaded_from == Some(state.created) && fed.view.last_revision() <= state.last_revision;
-    let mut feed =
-        if goes_on { Feed::open(broker, Some(fed.view.last_revision())).await? } else { load(broker, fed).await? };
-    *loaded_from = Some(state.created);
+/// The bucket from which the view was loaded.
+#[derive(Default)]
+struct Bucket {
+    /// When it was made.
+    created: Option<OffsetDateTime>,
+    /// Whether the view is known to lack something of it.
+    lacks_something: bool,
+    /// Since when a state is shown that is older than the view.
+    older_since: Option<Instant>,
+}
+
+impl Bucket {
+    /// Refuses a state of the same bucket that is older than the view, as long as it may be that of a node that was cut off.
+    fn refuse_older(
+        &mut self,
+        created: OffsetDateTime,
+        shown: u64,
+        view: u64,
+        now: Instant,
+    ) -> Result<(), BrokerError> {
+        if self.created != Some(created) || shown >= view {
+            self.older_since = None;
+            return Ok(());
+        }
+        match now - *self.older_since.get_or_insert(now) {
+            since if since < OLDER_MAX => {
+                Err(BrokerError::Unavailable("the broker shows an older state than it has shown before".into()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Loads what is missing and applies what comes, until something breaks.
+async fn feed(broker: &Broker, fed: &FedView, bucket: &mut Bucket) -> Result<std::convert::Infallible, BrokerError> {
+    let (state, revision) = (bucket_state(broker).await?, fed.view.last_revision());
+    bucket.refuse_older(state.created, state.last_revision, revision, Instant::now())?;
+    let goes_on = bucket.created == Some(state.created) && !bucket.lacks_something && revision <= state.last_revision;
+    let mut feed = match goes_on {
+        true => Feed::open(broker, Some(revision)).await?,
+        false => load(broker, fed, bucket, state.created).await?,
+    };
+    (bucket.created, bucket.lacks_something) = (Some(state.created), false);
     if fed.view.last_revision() >= state.last_revision {
         fed.became_fresh();
     }
@@ -135,15 +174,21 @@ async fn feed(
             change = feed.next() => apply(fed, change?),
             _ = ticks.tick() => {
                 let difference = comparison.with(&bucket_state(broker).await?, fed, state.created);
-                difference.inspect_err(|_| *loaded_from = None)?;
+                difference.inspect_err(|_| bucket.lacks_something = true)?;
             }
         }
     }
 }
 
 /// Loads the whole bucket into a new view, which then takes the place of the old one.
-async fn load(broker: &Broker, fed: &FedView) -> Result<Feed, BrokerError> {
+async fn load(
+    broker: &Broker,
+    fed: &FedView,
+    bucket: &mut Bucket,
+    created: OffsetDateTime,
+) -> Result<Feed, BrokerError> {
     let (view, feed) = load_new(broker).await?;
+    bucket.refuse_older(created, view.last_revision(), fed.view.last_revision(), Instant::now())?;
     fed.view.replace_with(view);
     fed.revision.send_replace(fed.view.last_revision());
     fed.became_fresh();
@@ -234,6 +279,21 @@ impl Comparison {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_older_state_of_the_same_bucket_is_not_believed_before_it_has_lasted() {
+        let (made, other) = (OffsetDateTime::UNIX_EPOCH, OffsetDateTime::now_utc());
+        let mut bucket = Bucket { created: Some(made), ..Bucket::default() };
+        let start = Instant::now();
+        let mut is_refused = |created, shown, seconds| {
+            bucket.refuse_older(created, shown, 100, start + Duration::from_secs(seconds)).is_err()
+        };
+        assert_eq!([100, 101].map(|shown| is_refused(made, shown, 0)), [false, false]);
+        assert_eq!([0, 10, 29].map(|second| is_refused(made, 99, second)), [true, true, true]);
+        assert!(!is_refused(made, 99, 30), "the bucket has lost its end");
+        assert!(!is_refused(made, 100, 31) && is_refused(made, 99, 40), "it is a new one that has to last");
+        assert!(!is_refused(other, 1, 41), "another bucket");
+    }
 
     #[test]
     fn a_view_that_follows_is_not_behind_however_far_the_bucket_is_ahead() {

@@ -15,6 +15,7 @@ pub mod sweep;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use time::OffsetDateTime;
 
 use crate::broker::read_back::read_partition;
@@ -26,6 +27,9 @@ use crate::domain::{Channel, Sequence, StoredAt};
 use crate::fail_point;
 use plan::{Plan, plan};
 use sweep::Sweep;
+
+/// Channels that are planned for at once; each is read.
+const PLANS_AT_ONCE: usize = 4;
 
 /// What is to be trimmed.
 #[derive(Clone, Copy, Debug)]
@@ -123,12 +127,16 @@ async fn plans(
     cut: StoredAt,
     dry_run: bool,
 ) -> Result<HashMap<Channel, Plan>, BrokerError> {
-    let (mut plans, store) = (HashMap::new(), Store::new(broker).await?);
-    for channel in channels {
-        let log = NatsLog { broker, partition: partition_of(channel, partitions) };
-        if let Some(plan) = plan(&log, &store, channel, cut, dry_run).await? {
-            plans.insert(*channel, plan);
-        }
-    }
-    Ok(plans)
+    let store = &Store::new(broker).await?;
+    let plans: Vec<_> = channels
+        .iter()
+        .copied()
+        .map(|channel| async move {
+            let log = NatsLog { broker, partition: partition_of(&channel, partitions) };
+            let plan = plan(&log, store, &channel, cut, dry_run).await?;
+            Ok(plan.map(|plan| (channel, plan)))
+        })
+        .collect();
+    let plans = stream::iter(plans).buffer_unordered(PLANS_AT_ONCE);
+    plans.try_filter_map(|plan| async move { Ok(plan) }).try_collect().await
 }
