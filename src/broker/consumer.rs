@@ -21,9 +21,14 @@ use super::pull::{Ask, Pull};
 use super::{Broker, BrokerError, Stored};
 use crate::domain::Sequence;
 
-/// Messages that the first in line asks for at once. It asks again at half of it, and before a request runs out, so at
-/// most twice as many wait in memory.
+/// Messages that the first in line asks for at once, where it keeps up. It asks again at half of it, and before a request
+/// runs out, so at most twice as many wait in memory.
 pub const PULL_MESSAGES_MAX: usize = 500;
+/// The same where it does not keep up.
+const PULL_MESSAGES_MIN: usize = 16;
+/// A batch that takes longer is too much: what waits behind it would be delivered again before its turn, which makes every
+/// further batch dearer.
+const BATCH_TAKES_MAX: Duration = Duration::from_secs(1);
 /// Messages that one batch takes up at most.
 pub const BATCH_MESSAGES_MAX: usize = 1_000;
 /// A batch is taken up no sooner than so long after the one before. Of a long queue the messages arrive one by one, and
@@ -69,6 +74,10 @@ pub struct Deliveries {
     rests_until: Instant,
     /// No batch is taken up before.
     batch_after: Instant,
+    /// How many messages the first in line asks for.
+    messages: usize,
+    /// When the last batch was handed on, until the next one is asked for.
+    handed_on: Option<Instant>,
 }
 
 impl Deliveries {
@@ -76,12 +85,17 @@ impl Deliveries {
     pub fn new(broker: Broker, partition: u16, ranks: watch::Receiver<Arc<[usize]>>) -> Self {
         let now = Instant::now();
         let (pull, failures, next) = (None, 0, None);
-        Self { broker, partition, ranks, rank: 0, pull, failures, next, rests_until: now, batch_after: now }
+        let (messages, handed_on) = (PULL_MESSAGES_MAX, None);
+        let (rests_until, batch_after) = (now, now);
+        Self { broker, partition, ranks, rank: 0, pull, failures, next, rests_until, batch_after, messages, handed_on }
     }
 
     /// Waits until there is something, and takes what is there, at most [`BATCH_MESSAGES_MAX`]. Nothing is lost when
     /// the wait is given up.
     pub async fn next_batch(&mut self) -> Vec<Delivery> {
+        if let Some(handed_on) = self.handed_on.take() {
+            self.messages = messages_after(self.messages, handed_on.elapsed());
+        }
         loop {
             self.look_at_rank();
             if self.next.is_some() {
@@ -123,7 +137,7 @@ impl Deliveries {
             Some(pull) => pull,
             None => self.pull.insert(Pull::open(&self.broker, self.partition).await?),
         };
-        let ask = Ask { messages: if self.rank == 0 { PULL_MESSAGES_MAX } else { 1 }, priority: self.rank };
+        let ask = Ask { messages: if self.rank == 0 { self.messages } else { 1 }, priority: self.rank };
         tokio::select! {
             biased;
             message = pull.next(ask, self.rests_until) => Ok(delivery(&self.broker, message?)),
@@ -134,7 +148,7 @@ impl Deliveries {
     /// What has come first, and all that has come meanwhile.
     fn batch(&mut self) -> Vec<Delivery> {
         let now = Instant::now();
-        self.batch_after = now + BATCH_EVERY;
+        (self.batch_after, self.handed_on) = (now + BATCH_EVERY, Some(now));
         if self.rank > 0 {
             self.rests_until = now + REST;
         }
@@ -158,6 +172,15 @@ impl Deliveries {
             tracing::warn!(partition = self.partition, %error, "cannot pull, trying again");
         }
         sleep(REOPEN_PAUSE_MAX.min(Duration::from_millis(20) * self.failures)).await;
+    }
+}
+
+/// How many messages are asked for after a batch took so long: fewer as long as that is too long, and more again after.
+fn messages_after(messages: usize, took: Duration) -> usize {
+    match took {
+        _ if took > BATCH_TAKES_MAX => (messages / 2).max(PULL_MESSAGES_MIN),
+        _ if took < BATCH_TAKES_MAX / 4 => (messages * 2).min(PULL_MESSAGES_MAX),
+        _ => messages,
     }
 }
 
@@ -188,4 +211,19 @@ fn delivery(broker: &Broker, message: Message) -> Option<Delivery> {
     let header = |name| message.headers.as_ref()?.get_last(name).map(|value| value.as_str());
     let stored = Stored::of(sequence, time, &message.subject, header, &message.payload);
     Some(Delivery { stored, handle: AckHandle { reply: message.reply?, deliveries } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_does_not_keep_up_asks_for_less() {
+        let after = |messages, seconds| messages_after(messages, Duration::from_secs_f64(seconds));
+        let slow: Vec<_> = std::iter::successors(Some(500), |messages| Some(after(*messages, 3.0))).take(8).collect();
+        assert_eq!(slow, [500, 250, 125, 62, 31, 16, 16, 16]);
+        let quick: Vec<_> = std::iter::successors(Some(16), |messages| Some(after(*messages, 0.01))).take(7).collect();
+        assert_eq!(quick, [16, 32, 64, 128, 256, 500, 500]);
+        assert_eq!(after(100, 0.5), 100);
+    }
 }
