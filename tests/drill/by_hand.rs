@@ -2,7 +2,7 @@
 //! letters run full, have leaders step down.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use serde_json::json;
@@ -16,6 +16,8 @@ use crate::site::Site;
 /// How often a leader steps down, and how many times in a row.
 const STEP_DOWN_EVERY: Duration = Duration::from_secs(2);
 const STEPS_DOWN: usize = 4;
+/// How long a trim may take: what lies behind a message that stays goes one by one, each agreed on by three nodes.
+const TRIMS_WITHIN: Duration = Duration::from_secs(300);
 
 /// Deletes the durable of a partition.
 pub async fn delete_durable(site: &Site, partition: usize) {
@@ -42,7 +44,16 @@ pub async fn restore_store(site: &Site, load: &Load) {
 /// Trims everything that has been applied.
 pub async fn trim(site: &Site, load: &Load) {
     load.trims.fetch_add(1, Ordering::SeqCst);
-    site.program(&["trim", "--keep", "1s", "--yes"]).ends().await.says(0);
+    let mut trim = site.program(&["trim", "--keep", "1s", "--yes"]).start();
+    let deadline = Instant::now() + TRIMS_WITHIN;
+    let status = loop {
+        if let Some(status) = trim.try_exit() {
+            break status;
+        }
+        assert!(Instant::now() < deadline, "the trim does not end within {TRIMS_WITHIN:?}: {}", trim.log());
+        sleep(Duration::from_millis(100)).await;
+    };
+    assert!(status.success(), "{status}: {}", trim.log());
 }
 
 /// Forgets a rocket while it sends; it must begin again with number 1.
