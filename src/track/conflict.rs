@@ -15,8 +15,8 @@ use crate::domain::{Arrival, Became, Event, Outcome, Record, Sequence};
 
 /// Channels of one batch whose log is looked at; the copies of further ones are plain duplicates.
 const CHANNELS_MAX: usize = 64;
-/// Of those, how many at once.
-const CHANNELS_AT_ONCE: usize = 8;
+/// Of those, how many at once: each may read a page of some megabytes, in each partition.
+const CHANNELS_AT_ONCE: usize = 2;
 /// Numbers that are looked for at the beginning of the log: a page has some hundreds of messages.
 const FIRST_NUMBERS: u64 = 256;
 /// How far before a copy the original of a higher number is looked for, in places of the stream.

@@ -154,6 +154,11 @@ impl Desk {
         }
     }
 
+    /// Whether a message took its place, and that is not reported yet.
+    pub fn owes(&self, event: Event) -> bool {
+        self.owed().is_some_and(|owed| owed.placed.iter().any(|(placed, _)| *placed == event))
+    }
+
     fn owed(&self) -> Option<&Owed> {
         self.known.as_ref().map(|known| &known.owed)
     }

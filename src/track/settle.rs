@@ -88,7 +88,9 @@ pub async fn settle(
                 verdicts.iter().for_each(|(arrival, verdict)| log(arrival, *verdict, counters));
                 let fresh = arrivals.iter().filter(|arrival| changed && is_unknown(&before, arrival.message.number));
                 let fresh = fresh.map(|arrival| arrival.sequence).collect();
-                let copies = copies_among(&verdicts, &before);
+                let mut copies = copies_among(&verdicts, &before);
+                // One that took its place itself, and comes again before that is reported, is no copy.
+                copies.retain(|copy| !desk.owes(copy.event()));
                 let mut settled = Settled { fresh, copies, blocked, ..settled(broker, &verdicts, before.acts) };
                 if let Some((error, late)) = unkept {
                     settled.leave(error, late);

@@ -763,3 +763,22 @@ fn what_a_lagging_replica_leaves_out_of_a_second_reading_is_not_forgotten() {
         bounds::set(bounds::FULL);
     });
 }
+
+#[test]
+fn what_comes_again_before_it_is_reported_costs_no_page() {
+    run(async {
+        let (broker, of) = (ModelBroker::default(), channel(0));
+        let mut one = worker(&broker);
+        let messages = [1, 2, 3].map(|number| broker.publish(of, number));
+        one.turn(broker.deliver(messages)).await;
+        one.turn(broker.deliver(messages)).await;
+        work_until_idle(&mut one, Vec::new()).await;
+        assert_eq!(broker.unacknowledged(), Vec::<u64>::new());
+        assert_eq!(broker.state().pages_read, 0);
+        assert!(messages.iter().all(|event| broker.state().became(*event) == Some(&Became::Processed)));
+
+        let copy = broker.publish(of, 3);
+        one.turn(broker.deliver([copy])).await;
+        assert_eq!(broker.state().pages_read, 1, "what lies elsewhere may say something else");
+    });
+}
