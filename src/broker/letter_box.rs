@@ -11,8 +11,8 @@ use super::dead_letters::Reason;
 use super::direct::{Found, Question, ask};
 use super::removal::remove;
 use super::topology::{
-    DEAD_LETTER_STREAM, HEADER_ATTEMPTS, HEADER_ERROR, HEADER_REQUEST_ID, HEADER_SEQUENCE, HEADER_STORED_AT,
-    dead_letter_filter, reason_of_letter, token_of_letter,
+    DEAD_LETTER_STREAM, HEADER_ATTEMPTS, HEADER_ERROR, HEADER_MESSAGE_ID, HEADER_REQUEST_ID, HEADER_SEQUENCE,
+    HEADER_STORED_AT, dead_letter_filter, reason_of_letter, token_of_letter,
 };
 use super::{Broker, BrokerError};
 use crate::domain::{Channel, Event, Sequence};
@@ -38,6 +38,8 @@ pub struct Letter {
     pub event: Option<Sequence>,
     /// When the message was stored, if the letter says it.
     pub received_at: Option<OffsetDateTime>,
+    /// The last act after which its message could not be applied; 0 before any.
+    pub after_acts: Sequence,
     /// When it became a dead letter.
     pub dead_at: OffsetDateTime,
     /// How many times the message has been tried, from 1.
@@ -112,6 +114,11 @@ pub(super) fn letter(found: Found) -> Letter {
     letter_of(found.sequence, found.time, &found.subject, |name| found.header(name), payload)
 }
 
+/// The act in what a dead letter is recognised by ([`super::DeadLetter`]), if there is one.
+fn acts_of_id(id: &str) -> Sequence {
+    id.split('-').nth(2).and_then(|acts| acts.parse().ok()).map_or(Sequence(0), Sequence)
+}
+
 /// Puts together what a letter's carrier says of it.
 fn letter_of<'a>(
     id: u64,
@@ -127,6 +134,7 @@ fn letter_of<'a>(
         channel_token: token_of_letter(subject).to_owned(),
         event: header(HEADER_SEQUENCE).and_then(|text| text.parse().ok()).map(Sequence),
         received_at: header(HEADER_STORED_AT).and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok()),
+        after_acts: header(HEADER_MESSAGE_ID).map_or(Sequence(0), acts_of_id),
         dead_at,
         attempts: header(HEADER_ATTEMPTS).and_then(|text| text.parse().ok()).unwrap_or(1),
         request_id: header(HEADER_REQUEST_ID).map(str::to_owned),

@@ -106,6 +106,8 @@ pub const HEADER_ERROR: &str = "Rockets-Error";
 pub const HEADER_SEQUENCE: &str = "Rockets-Sequence";
 /// Header of a dead letter: when the message was stored, RFC 3339.
 pub const HEADER_STORED_AT: &str = "Rockets-Stored-At";
+/// What the broker recognises a message by.
+pub const HEADER_MESSAGE_ID: &str = "Nats-Msg-Id";
 /// Header of a dead letter: how many times its message has been tried, from 1. Of a message that is such a replay: how
 /// many times before.
 pub const HEADER_ATTEMPTS: &str = "Rockets-Attempts";

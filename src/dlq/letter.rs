@@ -98,6 +98,7 @@ pub(super) mod tests {
             channel_token: CHANNEL.into(),
             event: Some(Sequence(9)),
             received_at: None,
+            after_acts: Sequence(0),
             dead_at: at,
             attempts: 1,
             request_id: None,

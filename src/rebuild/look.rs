@@ -114,9 +114,9 @@ pub async fn look(
     let is_settled = last.is_none_or(|last| last <= floor);
     let is_right = damage.is_none() && reading.is_right(&should_be, is_settled);
     if is_right {
-        // What is on its way, somebody else will report.
-        let placed = if is_settled { reading.untold } else { Vec::new() };
-        return Ok(right(placed, &record));
+        // What is on its way, somebody else will report; what was acknowledged had been reported.
+        reading.untold.retain(|(event, _)| event.sequence <= floor);
+        return Ok(right(reading.untold, &record));
     }
     if should_be == Record::default() && held.record.is_some() {
         return Ok(stray(&held));

@@ -83,7 +83,7 @@ struct Running {
     /// as waiting.
     late: BTreeMap<Event, MessageNumber>,
     /// The dead letters of refused messages that there are, by event. One may have several: of before and after an act.
-    letters: BTreeMap<Event, Vec<u64>>,
+    letters: BTreeMap<Event, Vec<(u64, Sequence)>>,
     next_letter: Option<u64>,
     /// Events with a dead letter that apply now. Some never were refused in a record that was written: by a folding anew
     /// that came to no end.
@@ -287,7 +287,9 @@ impl ActJob {
         // What came too late and had been refused is another dead letter now.
         let gone: BTreeSet<_> =
             running.changes.applied().chain(running.applied).chain(running.late.into_keys()).collect();
-        let gone: Vec<_> = gone.iter().filter_map(|event| running.letters.get(event)).flatten().copied().collect();
+        let letters = gone.iter().filter_map(|event| running.letters.get(event)).flatten();
+        // One of an act that this fold has not followed is for whoever follows that act: he may have stored it just now.
+        let gone: Vec<_> = letters.filter(|(_, after)| *after <= acts.last()).map(|(letter, _)| *letter).collect();
         // One after the other at the server in any case: a flood of them would only hold up everybody's questions.
         for letters in gone.chunks(REMOVALS_AT_ONCE) {
             try_join_all(letters.iter().map(|letter| broker.remove_letter(*letter))).await?;
@@ -377,7 +379,7 @@ impl Running {
         let page = broker.refused_letters(channel, from).await?;
         for letter in page.letters {
             if let Some(event) = letter.event() {
-                self.letters.entry(event).or_default().push(letter.id);
+                self.letters.entry(event).or_default().push((letter.id, letter.after_acts));
             }
         }
         self.next_letter = page.next;
@@ -390,7 +392,7 @@ impl Running {
         broker: &impl TrackBroker,
         channel: &Channel,
     ) -> Result<(), BrokerError> {
-        self.next_letter = Some(self.letters.values().flatten().max().map_or(1, |last| last + 1));
+        self.next_letter = Some(self.letters.values().flatten().max().map_or(1, |(last, _)| last + 1));
         while let Some(from) = self.next_letter {
             self.read_letters(broker, channel, from).await?;
         }

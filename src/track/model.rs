@@ -60,6 +60,7 @@ struct Version {
 pub struct Kept {
     pub event: Event,
     pub reason: Reason,
+    after_acts: Sequence,
     token: String,
 }
 
@@ -202,7 +203,7 @@ impl Model {
         let (event, token) = (letter.stored.event(), letter.stored.channel_token.clone());
         let first = self.letter_ids.insert(letter.id());
         if first {
-            self.letters.push(Some(Kept { event, reason: letter.reason, token }));
+            self.letters.push(Some(Kept { event, reason: letter.reason, after_acts: letter.after_acts, token }));
         }
         first
     }
@@ -336,6 +337,7 @@ fn letter((id, kept): (u64, &Kept)) -> Letter {
         channel_token: kept.token.clone(),
         event: Some(kept.event.sequence),
         received_at: Some(OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(kept.event.stored_at.0)),
+        after_acts: kept.after_acts,
         dead_at: OffsetDateTime::UNIX_EPOCH,
         attempts: 1,
         request_id: None,
