@@ -11,11 +11,13 @@
 //!
 //! Pure like the rest: whoever drives it reads the log ([`Wanted`]).
 
+mod goal;
 mod waypoints;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use self::goal::Goal;
 use self::waypoints::Waypoints;
 use super::parked::Waiting;
 use super::reorder::{ReorderBuffer, Room};
@@ -162,29 +164,6 @@ impl<S> Fold<S> {
         let corrections_wait = self.highest_correction.is_some_and(|number| !self.record.has_passed(number));
         Record { parked: self.waiting.to_parked(), corrections_wait, ..self.record.clone() }
     }
-}
-
-/// What is to be found out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Goal {
-    /// The state with all acts: one fold.
-    State,
-    /// What the acts behind this place have changed: one fold without them, and one with all, from the beginning.
-    Change {
-        /// The last act that was folded in before.
-        since: Sequence,
-    },
-    /// The same, from a record on where the acts change nothing that it has applied: it needs what waits, and no more.
-    Onward {
-        /// The last act that was folded in before.
-        since: Sequence,
-        /// The last number that had been passed then.
-        passed: u64,
-        /// What is gone on from.
-        record: Box<Record>,
-        /// Whether it is gone on from there in any case, because the log does not have what came before.
-        only: bool,
-    },
 }
 
 /// What is to be read next.
