@@ -114,8 +114,9 @@ pub async fn look(
     let is_settled = last.is_none_or(|last| last <= floor);
     let is_right = damage.is_none() && reading.is_right(&should_be, is_settled);
     if is_right {
-        // What is on its way, somebody else will report; what was acknowledged had been reported.
-        reading.untold.retain(|(event, _)| event.sequence <= floor);
+        // What was acknowledged and passed had been reported; what is on its way, somebody else will report.
+        let has_passed_all = record.last == should_be.last;
+        reading.untold.retain(|(event, _)| has_passed_all && event.sequence <= floor);
         return Ok(right(reading.untold, &record));
     }
     if should_be == Record::default() && held.record.is_some() {
