@@ -15,7 +15,6 @@ use std::sync::Arc;
 
 use futures_util::future::try_join_all;
 use time::OffsetDateTime;
-use tokio::sync::OwnedSemaphorePermit;
 
 use self::reach::Lacks;
 use super::Counters;
@@ -45,10 +44,7 @@ const TOLD_AT_ONCE_MAX: usize = 4_096;
 
 /// One channel that is folded anew, and the deliveries that are held for it.
 pub struct ActJob {
-    /// The channel.
-    pub channel: Channel,
-    /// Without it nothing is read.
-    pub permit: Option<OwnedSemaphorePermit>,
+    channel: Channel,
     held: Vec<(Cause, AckHandle)>,
     running: Option<Running>,
     /// What the log lacks to fold the channel from its beginning.
@@ -92,15 +88,7 @@ struct Running {
 
 impl Job for ActJob {
     fn new(channel: Channel) -> Self {
-        Self { channel, permit: None, held: Vec::new(), running: None, lacks: None, vain_readings: 0 }
-    }
-
-    fn channel(&self) -> Channel {
-        self.channel
-    }
-
-    fn permit(&mut self) -> &mut Option<OwnedSemaphorePermit> {
-        &mut self.permit
+        Self { channel, held: Vec::new(), running: None, lacks: None, vain_readings: 0 }
     }
 
     fn handles(&self) -> impl Iterator<Item = AckHandle> {

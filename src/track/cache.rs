@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 
 use lru::LruCache;
 
+use super::checkpoint::Checkpoints;
 use super::desk::Desk;
 use crate::broker::Stored;
 use crate::domain::Channel;
@@ -16,6 +17,27 @@ const CHANNELS_MAX: NonZeroUsize = NonZeroUsize::new(8_192).unwrap();
 /// Bytes of one channel's messages that wait in memory; beyond it, or beyond what the partition has room for, those with the
 /// highest numbers are forgotten.
 const HAND_BYTES_MAX: usize = 1024 * 1024;
+
+/// What a worker remembers of its channels.
+pub struct Memory {
+    /// The channels that were touched last.
+    pub cache: Cache,
+    /// Those that have come far enough for a checkpoint.
+    pub checkpoints: Checkpoints,
+}
+
+impl Memory {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self { cache: Cache::new(), checkpoints: Checkpoints::default() }
+    }
+
+    /// Remembers a channel.
+    pub fn put(&mut self, mut desk: Desk) {
+        self.checkpoints.note(&mut desk);
+        self.cache.put(desk);
+    }
+}
 
 /// The channels of one partition that were touched last.
 pub struct Cache {

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use super::aside::ASIDE_PAUSE;
 use crate::broker::{AckHandle, BrokerError};
-use crate::domain::Sequence;
+use crate::domain::{Channel, Sequence};
+use crate::logging::Limit;
 
 /// The longest pause before a delivery that is held up comes again, unless many others are held up too.
 const HELD_UP_PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -68,7 +69,7 @@ pub fn disposition<'a>(
 }
 
 /// How long until a message comes again that was delivered so many times. What a store holds up comes ever more rarely.
-pub fn pause_after(error: &BrokerError, deliveries: u64) -> Duration {
+fn pause_after(error: &BrokerError, deliveries: u64) -> Duration {
     match error {
         BrokerError::Conflict | BrokerError::InFlight => Duration::from_millis(50),
         BrokerError::Unavailable(_) => Duration::from_millis(200),
@@ -81,7 +82,7 @@ pub fn pause_after(error: &BrokerError, deliveries: u64) -> Duration {
 }
 
 /// A pause that doubles with each delivery, up to a bound.
-pub fn growing(first: Duration, deliveries: u64) -> Duration {
+fn growing(first: Duration, deliveries: u64) -> Duration {
     let doublings = deliveries.saturating_sub(1).min(8) as u32;
     HELD_UP_PAUSE_MAX.min(first * 2_u32.pow(doublings))
 }
@@ -113,20 +114,36 @@ impl Answers {
     /// Has deliveries come again after the pause of an error.
     pub fn nak(&mut self, handles: impl IntoIterator<Item = AckHandle>, error: &BrokerError) {
         if error.is_of_a_store() {
-            return self.nak_paced(handles, |deliveries| pause_after(error, deliveries));
+            return self.nak_paced(handles, error);
         }
         let after = |handle: AckHandle| (handle, pause_after(error, 1));
         self.nak.extend(handles.into_iter().map(after));
     }
 
-    /// Has deliveries come again that are held up: after this pause at the earliest, and one after the other.
-    pub fn nak_paced(&mut self, handles: impl IntoIterator<Item = AckHandle>, pause: impl Fn(u64) -> Duration) {
+    /// Has deliveries come again that are held up: after the pause of an error at the earliest, and one after the other.
+    pub fn nak_paced(&mut self, handles: impl IntoIterator<Item = AckHandle>, error: &BrokerError) {
         let now = Instant::now();
         for handle in handles {
             self.held_up_next = self.held_up_next.max(now) + HELD_UP_EVERY;
-            let pause = pause(handle.deliveries).max(self.held_up_next - now);
+            let pause = pause_after(error, handle.deliveries).max(self.held_up_next - now);
             self.nak.push((handle, pause));
         }
+    }
+}
+
+/// Says why messages come again.
+pub fn log_failure(channel: Channel, error: &BrokerError) {
+    static FAILED: Limit = Limit::new();
+    if let Some(unlogged) = FAILED.admits() {
+        tracing::warn!(%channel, %error, unlogged, "messages could not be taken up, they come again");
+    }
+}
+
+/// Says why messages wait for their dead letters.
+pub fn log_held_up(channel: Channel, error: &BrokerError) {
+    static HELD_UP: Limit = Limit::new();
+    if let Some(unlogged) = HELD_UP.admits() {
+        tracing::warn!(%channel, %error, unlogged, "a dead letter could not be stored, its message comes again");
     }
 }
 
@@ -169,8 +186,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn many_that_are_held_up_come_again_one_after_the_other() {
         let mut answers = Answers::new();
+        let full = BrokerError::Full(String::new());
         let handle = |number: u64| AckHandle { reply: number.to_string().into(), deliveries: 1 };
-        answers.nak_paced((0..10_000).map(handle), |_| Duration::from_secs(2));
+        answers.nak_paced((0..10_000).map(handle), &full);
         let within = |seconds| answers.nak.iter().filter(|(_, pause)| pause.as_secs() < seconds).count();
         assert_eq!(
             (within(2), within(3), within(4)),
@@ -179,7 +197,7 @@ mod tests {
         );
         tokio::time::advance(Duration::from_secs(200)).await;
         answers.nak.clear();
-        answers.nak_paced([handle(0)], |_| Duration::from_secs(2));
+        answers.nak_paced([handle(0)], &full);
         assert_eq!(answers.nak[0].1, Duration::from_secs(2));
     }
 }

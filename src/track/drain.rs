@@ -6,8 +6,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::Counters;
 use super::desk::Desk;
 use super::job::{Job, Step};
@@ -30,12 +28,9 @@ const VAIN_READINGS_MAX: u32 = 3;
 
 /// One channel that goes on from the stream.
 pub struct Drain {
-    /// The channel.
-    pub channel: Channel,
+    channel: Channel,
     /// The deliveries that are held until nothing could move any more, each with its place in the stream.
-    pub tokens: Vec<(Sequence, AckHandle)>,
-    /// Without it nothing is read.
-    pub permit: Option<OwnedSemaphorePermit>,
+    tokens: Vec<(Sequence, AckHandle)>,
     reading: Option<Reading>,
     vain_readings: u32,
 }
@@ -52,15 +47,7 @@ struct Reading {
 
 impl Job for Drain {
     fn new(channel: Channel) -> Self {
-        Self { channel, tokens: Vec::new(), permit: None, reading: None, vain_readings: 0 }
-    }
-
-    fn channel(&self) -> Channel {
-        self.channel
-    }
-
-    fn permit(&mut self) -> &mut Option<OwnedSemaphorePermit> {
-        &mut self.permit
+        Self { channel, tokens: Vec::new(), reading: None, vain_readings: 0 }
     }
 
     fn handles(&self) -> impl Iterator<Item = AckHandle> {

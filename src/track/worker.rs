@@ -14,12 +14,11 @@ use super::Counters;
 use super::act::{ActJob, Cause};
 use super::aside::set_aside;
 use super::batch::{Buried, Group, Recorded, RecordedGroup, Why, bury_all, settle_all, sort};
-use super::cache::Cache;
-use super::checkpoint::Checkpoints;
+use super::cache::Memory;
 use super::conflict::find_conflicts;
-use super::disposition::{Answers, Disposition, Kept, disposition, partition_pause, pause_after};
+use super::disposition::{Answers, Disposition, Kept, disposition, log_failure, log_held_up, partition_pause};
 use super::drain::Drain;
-use super::job::{Jobs, Memory, log_failure, log_held_up};
+use super::job::Jobs;
 use super::settle::Settled;
 use crate::broker::{AckHandle, BrokerError, Deliveries, Delivery, TrackBroker};
 use crate::domain::{Became, Outcome, Sequence};
@@ -49,7 +48,7 @@ impl<B: TrackBroker> Worker<B> {
             broker: Arc::new(broker),
             ack_wait,
             counters,
-            memory: Memory { cache: Cache::new(), checkpoints: Checkpoints::default() },
+            memory: Memory::new(),
             recorded: Recorded::default(),
             drains: Jobs::new(readings.clone()),
             acts: Jobs::new(readings.clone()),
@@ -84,7 +83,7 @@ impl<B: TrackBroker> Worker<B> {
 
     /// Whether something is to be reported or a channel goes on from the stream, so that a turn is worth it without any
     /// delivery.
-    pub fn has_more_to_do(&mut self) -> bool {
+    pub fn has_more_to_do(&self) -> bool {
         !self.recorded.is_empty()
             || self.drains.can_go_on()
             || self.acts.can_go_on()
@@ -205,9 +204,7 @@ impl<B: TrackBroker> Worker<B> {
                 Disposition::Ack => self.answers.ack.push(handle),
                 Disposition::Keep => for_job.push((sequence, handle)),
                 Disposition::Nak(error) => self.answers.nak([handle], error),
-                Disposition::NakPaced(error) => {
-                    self.answers.nak_paced([handle], |deliveries| pause_after(error, deliveries));
-                }
+                Disposition::NakPaced(error) => self.answers.nak_paced([handle], error),
             }
         }
         match why {
@@ -254,7 +251,7 @@ impl<B: TrackBroker> Worker<B> {
         if let Some((error, messages)) = &settled.unkept {
             log_held_up(group.desk.channel, error);
             let handles: Vec<_> = messages.iter().filter_map(|at| Some(group.take(*at)?.1)).collect();
-            self.answers.nak_paced(handles, |deliveries| pause_after(error, deliveries));
+            self.answers.nak_paced(handles, error);
         }
         let (desk, recorded) = group.into_recorded(settled);
         self.recorded.groups.extend(recorded);
@@ -272,7 +269,7 @@ impl<B: TrackBroker> Worker<B> {
                 }
                 Err(error) => {
                     pause = pause.max(partition_pause(&error));
-                    self.answers.nak_paced([handle], |deliveries| pause_after(&error, deliveries));
+                    self.answers.nak_paced([handle], &error);
                 }
             }
         }
