@@ -117,6 +117,9 @@ impl<S> ChannelReplay<S> {
             Wanted::Page(_) if next.is_none() && !self.replay.is_surveyed() => self.not_shown(log, last).await?,
             _ => next,
         };
+        if messages.is_empty() && next.is_some() {
+            log.wait_for_replica().await;
+        }
         let is_there = |stored: &Stored| self.forgotten.is_none_or(|forgotten| !forgotten.has(stored.event()));
         let entries: Vec<_> = messages.into_iter().filter(is_there).filter_map(self.read).collect();
         let turn = match wanted {
@@ -185,4 +188,26 @@ fn nothing_before<S>(replay: &Replay<S>) -> Event {
     // What the checkpoint has seen behind that place is seen again; where nothing lies there any more, that was the last.
     let seen = base.map(|base| base.seen).filter(|seen| seen.sequence == before);
     seen.unwrap_or(Event { sequence: before, ..Event::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::testing::channel;
+    use crate::track::testing::ModelBroker;
+
+    #[tokio::test]
+    async fn a_replica_that_lags_behind_is_given_time() {
+        let broker = ModelBroker::default();
+        for number in 1..=5 {
+            broker.publish(channel(), number);
+        }
+        broker.state().sight.newest_missing = 3;
+        let mut replay = ChannelReplay::of_what_they_say(channel(), Goal::State, Vec::new());
+        for _ in 0..10 {
+            replay.step(&broker).await.unwrap();
+        }
+        let last = replay.replay.folds()[0].record().last.as_ref().map(|last| last.number.get());
+        assert_eq!((last, broker.state().sight.newest_missing), (Some(5), 0));
+    }
 }

@@ -4,6 +4,8 @@
 //! Any replica answers, so the newest messages may be missing from a page for a moment. Nothing else can be: each answer
 //! says which one came before it, and a page whose chain is broken is an error, not a shorter page.
 
+use std::time::Duration;
+
 use async_nats::{Message, StatusCode};
 use futures_util::StreamExt as _;
 use time::OffsetDateTime;
@@ -16,6 +18,9 @@ use super::{Broker, BrokerError};
 pub(super) const PAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Status of the answer after the last message.
 const END_OF_BATCH: u16 = 204;
+
+/// Pause before a replica is asked again that does not show what the leader has.
+pub const LAG_PAUSE: Duration = Duration::from_millis(20);
 
 /// What is asked for.
 pub(super) struct Question<'a> {

@@ -51,6 +51,7 @@ pub mod watch;
 pub use connection::{Broker, ConnectionSettings};
 pub use consumer::{AckHandle, Deliveries, Delivery};
 pub use dead_letters::{DeadLetter, Reason};
+pub use direct::LAG_PAUSE;
 pub use error::BrokerError;
 pub use membership::Membership;
 pub use monitor::{Monitor, Objects};

@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::jetstream::{self, message::PublishMessage};
@@ -20,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::connection::PUBLISH_TIMEOUT;
-use super::direct::{Found, Question, ask};
+use super::direct::{Found, LAG_PAUSE, Question, ask};
 use super::topology::{
     OUTCOME_STREAM, OUTCOME_SUBJECTS, SEGMENT_EVENTS, WIDE_SEGMENT_EVENTS, outcome_subject, wide_outcome_subject,
 };
@@ -40,8 +39,6 @@ const WIDE_OUTCOMES_MIN: usize = 64;
 const PAGE_MESSAGES_MAX: usize = 1_000;
 /// Segments that are read at once for one batch of messages.
 const READS_AT_ONCE: usize = 8;
-/// Pause before a segment is read again of which a replica has not got everything.
-const LAG_PAUSE: Duration = Duration::from_millis(20);
 
 /// Writes outcomes; clones share one writer, which ends with the last of them.
 #[derive(Clone)]

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use async_nats::jetstream::AckKind;
 use time::OffsetDateTime;
+use tokio::time::sleep;
 
 use super::checkpoints;
 use super::consumer::answer;
 use super::dead_letters::{DeadLetter, DeadLetters, Reason};
+use super::direct::LAG_PAUSE;
 use super::letter_box::{LetterPage, letters_of, remove_letter};
 use super::outcomes::{OutcomeWriter, outcomes_of};
 use super::overview::{is_whole, last_of};
@@ -36,6 +38,10 @@ pub trait LogReader: Send + Sync {
     fn last_of(&self, channel: &Channel) -> impl Future<Output = Result<Option<Sequence>, BrokerError>> + Send;
     /// The checkpoints from which a reading of a channel may begin, the best one last.
     fn checkpoints(&self, channel: &Channel) -> impl Future<Output = Result<Vec<Checkpoint>, BrokerError>> + Send;
+    /// Gives a replica that lags behind the leader a moment to catch up.
+    fn wait_for_replica(&self) -> impl Future<Output = ()> + Send {
+        sleep(LAG_PAUSE)
+    }
 }
 
 /// The log, as whoever only reads one partition has it.

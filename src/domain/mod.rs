@@ -32,7 +32,7 @@ pub mod shortfall;
 pub mod skipped;
 mod strict_json;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod time;
 pub mod wire;
 

@@ -6,8 +6,6 @@
 //! message: whatever a tracker still holds of those is let go ([`crate::domain::Forgotten`]), and what comes behind begins
 //! the channel's second life. Done halfway it is done again, and the channel waits until then.
 
-use std::time::Duration;
-
 use tokio::time::sleep;
 
 use crate::broker::checkpoints::remove_checkpoints;
@@ -19,13 +17,12 @@ use crate::broker::read_back::read_back;
 use crate::broker::store::Store;
 use crate::broker::topology::partition_of;
 use crate::broker::trim::remove_head_of;
-use crate::broker::{Broker, BrokerError};
+use crate::broker::{Broker, BrokerError, LAG_PAUSE};
 use crate::domain::{Channel, Event, Forgotten, Sequence};
 use crate::fail_point;
 
-/// Pause before a channel is read on of which a replica has not got everything, and how often.
-const LAG_PAUSE: Duration = Duration::from_millis(50);
-const LAGS_MAX: u32 = 100;
+/// How often a channel is read on of which a replica has not got everything: for some seconds.
+const LAGS_MAX: u32 = 250;
 
 /// What there was of a channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

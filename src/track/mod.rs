@@ -42,7 +42,7 @@ mod settle;
 mod simulation;
 mod standing;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod worker;
 
 use std::sync::Arc;

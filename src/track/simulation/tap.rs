@@ -176,6 +176,9 @@ impl LogReader for Tap {
     async fn checkpoints(&self, channel: &Channel) -> Result<Vec<Checkpoint>, BrokerError> {
         self.read(|world| world.model.checkpoints(channel)).await
     }
+
+    /// Whoever reads again waits for its turn anyway.
+    async fn wait_for_replica(&self) {}
 }
 
 impl TrackBroker for Tap {
