@@ -36,8 +36,8 @@ pub const BATCH_MESSAGES_MAX: usize = 1_000;
 const BATCH_EVERY: Duration = Duration::from_millis(1);
 /// Longest pause before a pull that ended is opened again.
 const REOPEN_PAUSE_MAX: Duration = Duration::from_secs(1);
-/// How long one who is not first asks for nothing after it was served.
-const REST: Duration = Duration::from_secs(1);
+/// How long the second in line asks for nothing after it was served; the third rests twice as long, and so on.
+const REST: Duration = Duration::from_secs(2);
 
 /// A stored message that was handed to us, to be acknowledged.
 #[derive(Clone, Debug)]
@@ -125,7 +125,7 @@ impl Deliveries {
             Some(rank) if *rank != self.rank => *rank,
             _ => return,
         };
-        (self.rank, self.rests_until) = (rank, Instant::now());
+        (self.rank, self.rests_until) = (rank, Instant::now() + rest(rank.saturating_sub(1)));
         if let Some(pull) = &mut self.pull {
             pull.renew();
         }
@@ -149,9 +149,7 @@ impl Deliveries {
     fn batch(&mut self) -> Vec<Delivery> {
         let now = Instant::now();
         (self.batch_after, self.handed_on) = (now + BATCH_EVERY, Some(now));
-        if self.rank > 0 {
-            self.rests_until = now + REST;
-        }
+        self.rests_until = now + rest(self.rank);
         let mut batch: Vec<_> = self.next.take().into_iter().collect();
         while batch.len() < BATCH_MESSAGES_MAX
             && let Some(message) = self.pull.as_mut().and_then(Pull::try_next)
@@ -173,6 +171,11 @@ impl Deliveries {
         }
         sleep(REOPEN_PAUSE_MAX.min(Duration::from_millis(20) * self.failures)).await;
     }
+}
+
+/// How long a tracker of this rank asks for nothing after it was served.
+fn rest(rank: usize) -> Duration {
+    REST.saturating_mul(u32::try_from(rank).unwrap_or(u32::MAX))
 }
 
 /// How many messages are asked for after a batch took so long: fewer as long as that is too long, and more again after.

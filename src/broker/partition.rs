@@ -15,7 +15,7 @@ use super::direct::LAG_PAUSE;
 use super::letter_box::{LetterPage, letters_of, remove_letter};
 use super::outcomes::{OutcomeWriter, outcomes_of};
 use super::overview::{is_whole, last_of};
-use super::read_back::{Page, read_back, read_messages};
+use super::read_back::{PAGE_MESSAGES_MAX, Page, read_messages, read_some};
 use super::store::{Store, Versioned};
 use super::storing::Storing;
 use super::{AckHandle, Broker, BrokerError, Stored};
@@ -29,7 +29,16 @@ const DEAD_LETTER_HEADER_BYTES: usize = 2_048;
 /// Reads the log of one channel.
 pub trait LogReader: Send + Sync {
     /// Reads a page of a channel's messages from this place on. It may lack the newest ones.
-    fn read_back(&self, channel: &Channel, from: Sequence) -> impl Future<Output = Result<Page, BrokerError>> + Send;
+    fn read_back(&self, channel: &Channel, from: Sequence) -> impl Future<Output = Result<Page, BrokerError>> + Send {
+        self.read_some(channel, from, PAGE_MESSAGES_MAX)
+    }
+    /// The same, of so many messages at most.
+    fn read_some(
+        &self,
+        channel: &Channel,
+        from: Sequence,
+        messages_max: usize,
+    ) -> impl Future<Output = Result<Page, BrokerError>> + Send;
     /// Reads the messages at these places, in their order.
     fn read_messages(&self, places: &[Sequence]) -> impl Future<Output = Result<Vec<Stored>, BrokerError>> + Send;
     /// Whether nothing was ever removed from the log, as the leader has it.
@@ -53,8 +62,8 @@ pub struct NatsLog<'a> {
 }
 
 impl LogReader for NatsLog<'_> {
-    async fn read_back(&self, channel: &Channel, from: Sequence) -> Result<Page, BrokerError> {
-        read_back(self.broker, self.partition, channel, from).await
+    async fn read_some(&self, channel: &Channel, from: Sequence, messages_max: usize) -> Result<Page, BrokerError> {
+        read_some(self.broker, self.partition, channel, from, messages_max).await
     }
 
     async fn read_messages(&self, places: &[Sequence]) -> Result<Vec<Stored>, BrokerError> {
@@ -184,8 +193,8 @@ impl NatsPartition {
 }
 
 impl LogReader for NatsPartition {
-    async fn read_back(&self, channel: &Channel, from: Sequence) -> Result<Page, BrokerError> {
-        self.log().read_back(channel, from).await
+    async fn read_some(&self, channel: &Channel, from: Sequence, messages_max: usize) -> Result<Page, BrokerError> {
+        self.log().read_some(channel, from, messages_max).await
     }
 
     async fn read_messages(&self, places: &[Sequence]) -> Result<Vec<Stored>, BrokerError> {

@@ -31,12 +31,23 @@ pub async fn read_back(
     channel: &Channel,
     from: Sequence,
 ) -> Result<Page, BrokerError> {
-    page(broker, &stored_subject(partition, channel), from).await
+    read_some(broker, partition, channel, from, PAGE_MESSAGES_MAX).await
+}
+
+/// The same, of so many messages at most.
+pub async fn read_some(
+    broker: &Broker,
+    partition: u16,
+    channel: &Channel,
+    from: Sequence,
+    messages_max: usize,
+) -> Result<Page, BrokerError> {
+    page(broker, &stored_subject(partition, channel), from, messages_max).await
 }
 
 /// Reads a page of a partition's messages from this sequence on.
 pub async fn read_partition(broker: &Broker, partition: u16, from: Sequence) -> Result<Page, BrokerError> {
-    page(broker, &stored_subjects(partition), from).await
+    page(broker, &stored_subjects(partition), from, PAGE_MESSAGES_MAX).await
 }
 
 /// Reads the message at this place; none if there is none.
@@ -85,8 +96,8 @@ pub async fn read_messages(broker: &Broker, places: &[Sequence]) -> Result<Vec<S
     found.into_iter().map(|found| found.map(stored).ok_or_else(gone)).collect()
 }
 
-async fn page(broker: &Broker, subjects: &str, from: Sequence) -> Result<Page, BrokerError> {
-    let question = Question { stream: STREAM, subjects, from: from.0, messages_max: PAGE_MESSAGES_MAX };
+async fn page(broker: &Broker, subjects: &str, from: Sequence, messages_max: usize) -> Result<Page, BrokerError> {
+    let question = Question { stream: STREAM, subjects, from: from.0, messages_max };
     let page = ask(broker, question).await?;
     Ok(Page { messages: page.found.into_iter().map(stored).collect(), next: page.next.map(Sequence) })
 }

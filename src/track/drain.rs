@@ -10,7 +10,7 @@ use super::Counters;
 use super::desk::Desk;
 use super::job::{Job, Step};
 use super::settle::settle;
-use crate::broker::read_back::Page;
+use crate::broker::read_back::{PAGE_MESSAGES_MAX, Page};
 use crate::broker::{AckHandle, BrokerError, Stored, TrackBroker};
 use crate::domain::bounds::bounds;
 use crate::domain::parked::Waiting;
@@ -38,6 +38,8 @@ pub struct Drain {
 /// One reading of the channel, from the lowest place that waits to the end.
 struct Reading {
     began_at: Sequence,
+    /// Messages of the next page.
+    page_messages: usize,
     /// Where the next page begins; none at the end.
     next: Option<Sequence>,
     /// The last place that was read, malformed bytes included.
@@ -105,7 +107,7 @@ impl Drain {
             return self.apply(broker, desk, reading, &record, counters).await;
         }
         if let Some(from) = reading.next {
-            let page = broker.read_back(&self.channel, from).await?;
+            let page = broker.read_some(&self.channel, from, reading.page_messages).await?;
             reading.take(page, &record);
             self.reading = Some(reading);
             return Ok(Step::GoOn);
@@ -118,7 +120,7 @@ impl Drain {
     fn reading_for(&mut self, record: &Record, forgotten: Sequence) -> Reading {
         let lowest = record.parked.lowest().unwrap_or(Sequence(1));
         let going_on = self.reading.take().filter(|reading| reading.began_at <= lowest && reading.began_at > forgotten);
-        going_on.unwrap_or_else(|| Reading::from(lowest))
+        going_on.unwrap_or_else(|| Reading::from(lowest, &record.parked))
     }
 
     async fn apply(
@@ -192,9 +194,16 @@ impl Drain {
 }
 
 impl Reading {
-    fn from(lowest: Sequence) -> Self {
+    /// Begins at the lowest place that waits. Where one range waits, its messages mostly lie there in a row: a message that
+    /// another tracker was served costs no whole page.
+    fn from(lowest: Sequence, parked: &Parked) -> Self {
         let buffer = ReorderBuffer::new(reading_room(), Stored::size);
-        Self { began_at: lowest, next: Some(lowest), seen: Sequence(lowest.0.saturating_sub(1)), buffer }
+        let page_messages = match (parked.ranges(), parked.beyond()) {
+            ([_], None) => usize::try_from(parked.count()).unwrap_or(usize::MAX).min(PAGE_MESSAGES_MAX),
+            _ => PAGE_MESSAGES_MAX,
+        };
+        let seen = Sequence(lowest.0.saturating_sub(1));
+        Self { began_at: lowest, page_messages, next: Some(lowest), seen, buffer }
     }
 
     /// The same once more from its beginning, for what was dropped.
@@ -221,7 +230,7 @@ impl Reading {
     }
 
     fn take(&mut self, page: Page, record: &Record) {
-        self.next = page.next;
+        (self.next, self.page_messages) = (page.next, PAGE_MESSAGES_MAX);
         self.seen = page.messages.last().map_or(self.seen, |stored| stored.sequence.max(self.seen));
         plain(page.messages).for_each(|arrival| self.insert(arrival, record));
     }

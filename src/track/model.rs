@@ -80,6 +80,11 @@ impl Sight {
     pub fn clear(page: usize) -> Self {
         Self { revisions_late: 0, newest_missing: 0, page }
     }
+
+    /// The same in pages of so many at most.
+    pub fn pages_of(self, messages_max: usize) -> Self {
+        Self { page: self.page.min(messages_max), ..self }
+    }
 }
 
 impl Model {

@@ -29,6 +29,8 @@ pub struct State {
     /// What is shown; everything, unless a test has replicas lag behind.
     pub sight: Sight,
     pub pages_read: usize,
+    /// Messages of these pages.
+    pub messages_read: usize,
     /// Deliveries whose time was extended, each time anew.
     pub extended: Vec<u64>,
     /// Whether there is no room for another dead letter.
@@ -72,6 +74,7 @@ impl ModelBroker {
             model,
             sight,
             pages_read: 0,
+            messages_read: 0,
             extended: Vec::new(),
             letters_full: false,
             given_back: Vec::new(),
@@ -157,10 +160,12 @@ impl State {
 }
 
 impl LogReader for ModelBroker {
-    async fn read_back(&self, channel: &Channel, from: Sequence) -> Result<Page, BrokerError> {
+    async fn read_some(&self, channel: &Channel, from: Sequence, messages_max: usize) -> Result<Page, BrokerError> {
         let mut state = self.state();
         state.pages_read += 1;
-        Ok(state.model.read_back(channel, from, state.sight))
+        let page = state.model.read_back(channel, from, state.sight.pages_of(messages_max));
+        state.messages_read += page.messages.len();
+        Ok(page)
     }
 
     async fn read_messages(&self, places: &[Sequence]) -> Result<Vec<Stored>, BrokerError> {

@@ -147,10 +147,10 @@ impl Tap {
 }
 
 impl LogReader for Tap {
-    async fn read_back(&self, channel: &Channel, from: Sequence) -> Result<Page, BrokerError> {
+    async fn read_some(&self, channel: &Channel, from: Sequence, messages_max: usize) -> Result<Page, BrokerError> {
         self.read(|world| {
             let sight = world.sight();
-            let page = world.model.read_back(channel, from, sight);
+            let page = world.model.read_back(channel, from, sight.pages_of(messages_max));
             world.handed_out += page.messages.len() as u64;
             page
         })

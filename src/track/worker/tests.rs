@@ -81,6 +81,20 @@ fn what_waits_in_memory_is_not_read_back() {
 }
 
 #[test]
+fn a_message_that_another_tracker_was_served_costs_no_whole_page() {
+    run(async {
+        let broker = ModelBroker::with_pages_of(1_000);
+        let sequences: Vec<_> = (1..=7).map(|number| broker.publish(channel(0), number)).collect();
+        work_until_idle(&mut worker(&broker), broker.deliver([sequences[3]])).await;
+        let mut first = worker(&broker);
+        work_until_idle(&mut first, broker.deliver(sequences[..3].iter().copied())).await;
+        assert_eq!((broker.record(channel(0)), broker.state().messages_read), (expected(4, channel(0)), 1));
+        work_until_idle(&mut first, broker.deliver(sequences[4..].iter().copied())).await;
+        assert_eq!((broker.record(channel(0)), broker.state().messages_read), (expected(7, channel(0)), 1));
+    });
+}
+
+#[test]
 fn what_is_told_while_the_next_batch_is_settled_is_owed_no_more() {
     run(async {
         let broker = ModelBroker::default();
