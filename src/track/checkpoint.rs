@@ -18,9 +18,9 @@ use crate::replay::{ChannelReplay, takes_turn};
 
 /// Numbers between two checkpoints of a channel. So many messages are read in some tens of milliseconds.
 const NUMBERS_APART: u64 = if cfg!(test) { 8 } else { 5_000 };
-/// Of turns with messages every so many goes on with a checkpoint; of those without each. Reading a message once more costs
-/// as much as taking it up, and a queue is to be taken up first.
-const BUSY_TURNS: u32 = 16;
+/// Of turns with something else to do every so many goes on with a checkpoint; of those without each. Reading a message
+/// once more costs as much as taking it up, and a queue is to be taken up first.
+const BUSY_TURNS: u32 = 64;
 /// A checkpoint begins to be read only where so many channels may be read: then some are left for drains and overrides,
 /// for which somebody waits.
 const TURNS_FREE_MIN: usize = 3;

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use futures_util::future::OptionFuture;
+
 use super::Counters;
 use super::desk::Desk;
 use super::job::{Job, Step};
@@ -21,6 +23,8 @@ use crate::replay::reading_room;
 
 /// Messages that are fetched at once.
 const FETCH_MAX: usize = 256;
+/// Messages without a gap after which more of them are likely to follow.
+const GOES_ON_MIN: usize = if cfg!(test) { 2 } else { 500 };
 /// Bytes of messages that are applied in one step; the last one may exceed it.
 const STEP_BYTES_MAX: usize = 1024 * 1024;
 /// Steps and readings in a row that brought nothing of what is said to wait, before the drain gives up for a while.
@@ -131,9 +135,15 @@ impl Drain {
         before: &Record,
         counters: &Counters,
     ) -> Result<Step, BrokerError> {
-        reading.hand_out(desk, before);
-        let blocked = settle(broker, desk, &[], counters).await?.blocked;
+        // Where so much goes on without a gap, the next page is read meanwhile.
+        let goes_on = reading.hand_out(desk, before);
+        let next_page = reading.next.filter(|_| goes_on).map(|from| broker.read_back(&self.channel, from));
+        let (settled, page) = tokio::join!(settle(broker, desk, &[], counters), OptionFuture::from(next_page));
+        let blocked = settled?.blocked;
         fail_point::reached("track.drain-step");
+        if let Some(page) = page {
+            reading.take(page?, &desk.known(broker).await?.record);
+        }
         let after = &desk.known(broker).await?.record;
         self.vain_readings = if after.last == before.last { self.vain_readings + 1 } else { 0 };
         if after.could_move() && blocked.is_none() {
@@ -250,8 +260,8 @@ impl Reading {
         Ok(())
     }
 
-    /// Gives the desk what can be applied in one step.
-    fn hand_out(&mut self, desk: &mut Desk, record: &Record) {
+    /// Gives the desk what can be applied in one step; tells whether that is so much that more is likely to follow.
+    fn hand_out(&mut self, desk: &mut Desk, record: &Record) -> bool {
         let (mut next, mut bytes) = (record.next_number(), 0);
         while let Some(number) = next
             && desk.hand.len() < bounds().placed
@@ -262,6 +272,7 @@ impl Reading {
             desk.hand.insert(number, arrival);
             next = number.next();
         }
+        desk.hand.len() >= GOES_ON_MIN
     }
 
     /// Gives the desk what is in memory, the lowest numbers first, within the bound of one channel.

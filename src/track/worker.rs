@@ -120,7 +120,8 @@ impl<B: TrackBroker> Worker<B> {
     }
 
     async fn work(&mut self, batch: Vec<Delivery>) -> Duration {
-        let is_busy = !batch.is_empty();
+        // Between two batches of a queue there is a turn that only reports.
+        let is_busy = !batch.is_empty() || !self.recorded.is_empty() || !self.drains.is_empty();
         let (groups, malformed) = sort(batch, &mut self.memory.cache);
         let before = std::mem::take(&mut self.recorded);
         let broker = self.broker.clone();
