@@ -1,12 +1,19 @@
-//! Copies at three brokers: they become fewer only where just that was asked for.
+//! Copies at three brokers: they become fewer only where just that was asked for, and what is done to streams as wholes works
+//! with them as with one.
+
+use std::time::Duration;
 
 use async_nats::jetstream;
 use futures_util::StreamExt as _;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::time::sleep;
 
 use super::cluster::Cluster;
 use super::harness::broker::server_program;
 use super::harness::program::Start;
-use super::harness::{Program, becomes, eventually};
+use super::harness::stream::{count, is_taken_up, publish, records};
+use super::harness::{ChannelLog, Flight, Program, becomes, eventually};
 
 const STREAMS: [&str; 5] = ["ROCKETS", "ROCKETS_DLQ", "ROCKETS_OUTCOMES", "ROCKETS_CHECKPOINTS", "KV_rockets"];
 const PARTITIONS: &str = "2";
@@ -88,4 +95,59 @@ async fn what_is_deleted_while_a_node_is_gone_is_noticed_and_made_again() {
     up.ready().await;
     becomes("the tracker", 200, async || track.get("/readyz").await.status).await;
     assert_eq!(replicas(&jetstream).await, [3; 7]);
+}
+
+/// More numbers than lie between two checkpoints.
+const NUMBERS: u64 = 5_100;
+
+#[tokio::test]
+async fn a_log_is_trimmed_while_a_node_is_gone_and_comes_back_from_a_backup() {
+    let mut cluster = Cluster::start(server_program().to_owned()).await;
+    at(&cluster, &["init"], Some("3")).ends().await.says(0);
+    let mut up = at(&cluster, &["up"], Some("3")).start();
+    let (client, jetstream) = (up.ready().await, cluster.jetstream().await);
+    let (long, gapped) = (Flight::new(), Flight::new());
+    let mut messages = gapped.climb(20);
+    let missing = messages.remove(10);
+    let mut log = ChannelLog::new(&gapped.channel);
+    for (event, message) in publish(&jetstream, &messages).await.into_iter().zip(&messages) {
+        log.message(event, message);
+    }
+    publish(&jetstream, &long.climb(NUMBERS)).await;
+    is_taken_up(&jetstream).await;
+    eventually("a checkpoint", async || (count(&jetstream, "ROCKETS_CHECKPOINTS").await > 0).then_some(())).await;
+    let before = (client.list("/rockets").await, records(&jetstream).await);
+    sleep(Duration::from_secs(2)).await;
+
+    let leader = cluster.leader_of("ROCKETS").await;
+    cluster.kill(leader);
+    let trim = async || at(&cluster, &["trim", "--keep", "1s", "--yes"], Some("3")).ends().await;
+    eventually("the log is trimmed", async || (trim().await.code == Some(0)).then_some(())).await;
+    let jetstream = cluster.jetstream().await;
+    assert_eq!(count(&jetstream, "ROCKETS").await, 9, "what waits stays");
+    let trimmed_through = async |path: String| client.get(&path).await.body["trimmed_through"].clone();
+    let history = format!("/rockets/{}/history", long.channel);
+    becomes("what was trimmed", json!(NUMBERS), async || trimmed_through(history.clone()).await).await;
+    at(&cluster, &["rebuild", "--check"], Some("3")).ends().await.says(0);
+    cluster.mend().await;
+
+    let above = TempDir::with_prefix("rockets-e2e-replicas-").unwrap();
+    let folder = above.path().join("backup").to_str().unwrap().to_owned();
+    at(&cluster, &["backup", &folder], Some("3")).ends().await.says(0);
+    drop(up);
+    for name in STREAMS {
+        jetstream.delete_stream(name).await.unwrap();
+    }
+    at(&cluster, &["restore", &folder], Some("3")).ends().await.says(0);
+    at(&cluster, &["init"], Some("3")).ends().await.says(0);
+    assert_eq!(replicas(&jetstream).await, [3; 7]);
+    at(&cluster, &["rebuild", "--check"], Some("3")).ends().await.says(0);
+    let mut up = at(&cluster, &["up"], Some("3")).start();
+    let client = up.ready().await;
+    assert!(
+        (client.list("/rockets").await, records(&jetstream).await) == before,
+        "what was restored is what was there"
+    );
+    log.post(&client, &missing).await;
+    log.rocket_holds(&client).await;
 }
