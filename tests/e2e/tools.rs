@@ -1,5 +1,6 @@
 //! What an operator does at the command line: gaps, skip, dead letters, history, as tables and as JSON lines.
 
+use futures_util::future::join_all;
 use serde_json::Value;
 
 use super::harness::program::Ended;
@@ -54,10 +55,12 @@ async fn every_tool_explains_itself_and_says_what_is_wrong() {
     let nowhere = format!("nats://127.0.0.1:{}", free_port());
     let broker = Broker::start().await;
     for (url, says) in [(nowhere, "no broker answers"), (broker.url(), "rockets init")] {
-        for tool in [&["gaps"][..], &["dlq", "list"], &["history", &channel], &["rebuild", "--check"]] {
+        let tools = [&["gaps"][..], &["dlq", "list"], &["history", &channel], &["rebuild", "--check"]];
+        join_all(tools.map(async |tool| {
             let ended = Program::of(tool).env("ROCKETS_NATS__URL", &url).ends().await;
             assert!(ended.fails(1).contains(says), "{tool:?}: {}", ended.errors);
-        }
+        }))
+        .await;
     }
     // And what is not there is named.
     init(&broker).await;
