@@ -155,8 +155,12 @@ impl<S> ChannelReplay<S> {
     /// Whether everything was seen that the leader has of the channel at this moment. A replica that lags behind may not
     /// have shown the newest messages.
     pub async fn has_seen_all(&self, log: &impl LogReader) -> Result<bool, BrokerError> {
-        let last = log.last_of(&self.channel).await?;
-        Ok(last.is_none_or(|last| self.seen.sequence >= last) && self.replay.is_complete())
+        Ok(self.has_seen_through(log.last_of(&self.channel).await?))
+    }
+
+    /// Whether everything was seen up to the place that was the channel's last at some time.
+    pub fn has_seen_through(&self, last: Option<Sequence>) -> bool {
+        last.is_none_or(|last| self.seen.sequence >= last) && self.replay.is_complete()
     }
 
     /// A checkpoint after the last number that has taken its place. It need not have seen the newest messages: whatever it

@@ -47,8 +47,10 @@ pub enum Finding {
 /// Messages of which nobody is told, by a record that is right.
 #[derive(Debug)]
 pub struct Unreported {
-    /// What became of each.
+    /// What became of each that took its place.
     pub placed: Vec<(Event, Option<Refusal>)>,
+    /// Those whose number had been skipped before they arrived.
+    pub late: Vec<Event>,
     /// The last act that the record has followed.
     pub after_acts: Sequence,
 }
@@ -73,7 +75,7 @@ pub struct Wrong {
     /// Messages that took their place, and of which nobody was told.
     pub untold: Vec<(Event, Option<Refusal>)>,
     /// The same of messages whose number had been skipped before they arrived.
-    pub untold_late: BTreeSet<Event>,
+    pub untold_late: Vec<Event>,
 }
 
 /// Looks at one channel. What was told is needed only by who means to write.
@@ -108,16 +110,18 @@ pub async fn look(
     });
     run.await?;
     let Some(should_be) = fold.replay.folds().last().map(|fold| fold.state()) else { return Ok(Finding::Incomplete) };
-    if !fold.has_seen_all(&log).await? || should_be.could_move() {
+    if !fold.has_seen_through(last) || should_be.could_move() {
         return Ok(Finding::Incomplete);
     }
     let is_settled = last.is_none_or(|last| last <= floor);
     let is_right = damage.is_none() && reading.is_right(&should_be, is_settled);
     if is_right {
-        // What was acknowledged and passed had been reported; what is on its way, somebody else will report.
-        let has_passed_all = record.last == should_be.last;
-        reading.untold.retain(|(event, _)| has_passed_all && event.sequence <= floor);
-        return Ok(right(reading.untold, &record));
+        let unreported = reading.unreported(&record);
+        if !unreported.is_empty() && !record.has_followed_all_of(&should_be) {
+            // What became of them may be another thing in a moment.
+            return Ok(Finding::Incomplete);
+        }
+        return Ok(unreported.finding());
     }
     if should_be == Record::default() && held.record.is_some() {
         return Ok(stray(&held));
@@ -132,7 +136,8 @@ pub async fn look(
     }
     let act_to_come = Some(should_be.acts).filter(|act| *act > floor && !record.has_followed_all_of(&should_be));
     let differences = in_lines(&held, &record, damage, &should_be);
-    let Reading { untold, untold_late, .. } = reading;
+    let untold = reading.untold.iter().map(|(_, placed)| *placed).collect();
+    let untold_late = reading.untold_late.into_iter().map(|(_, event)| event).collect();
     let (revision, since, forgotten) = (held.revision, held.owed.since, held.owed.forgotten);
     let wrong =
         Wrong { differences, should_be, revision, since, forgotten, act_to_come, is_settled, untold, untold_late };
@@ -178,7 +183,8 @@ pub async fn look_quickly(
     };
     let should_be = folded.record.clone();
     if damage.is_none() && held.record.is_some() && agree(&record, &should_be) {
-        return Ok(Some(right(folded.untold.clone(), &record)));
+        let unreported = Unreported { placed: folded.untold.clone(), late: Vec::new(), after_acts: record.acts };
+        return Ok(Some(unreported.finding()));
     }
     // Where the log has less than the record, or not its beginning, only a close look tells why.
     let goes_back = should_be.next_number().is_some_and(|next| record.has_passed(next));
@@ -194,16 +200,18 @@ pub async fn look_quickly(
         act_to_come: None,
         is_settled: true,
         untold: folded.untold.clone(),
-        untold_late: BTreeSet::new(),
+        untold_late: Vec::new(),
     };
     Ok(Some(Finding::Wrong(Box::new(wrong))))
 }
 
-/// A record that is right.
-fn right(placed: Vec<(Event, Option<Refusal>)>, record: &Record) -> Finding {
-    match placed.is_empty() {
-        true => Finding::Right,
-        false => Finding::Unreported(Unreported { placed, after_acts: record.acts }),
+impl Unreported {
+    fn is_empty(&self) -> bool {
+        self.placed.is_empty() && self.late.is_empty()
+    }
+
+    fn finding(self) -> Finding {
+        if self.is_empty() { Finding::Right } else { Finding::Unreported(self) }
     }
 }
 
@@ -255,8 +263,8 @@ struct Reading<'a> {
     corrections_wait: bool,
     /// Whether the record knows of everything that was acknowledged.
     accounted: bool,
-    untold: Vec<(Event, Option<Refusal>)>,
-    untold_late: BTreeSet<Event>,
+    untold: Vec<(MessageNumber, (Event, Option<Refusal>))>,
+    untold_late: BTreeSet<(MessageNumber, Event)>,
 }
 
 impl<'a> Reading<'a> {
@@ -326,7 +334,7 @@ impl<'a> Reading<'a> {
             if let Placed::Message(arrival, verdict) = placed
                 && !told.contains(arrival.event())
             {
-                self.untold.push((arrival.event(), verdict.err()));
+                self.untold.push((arrival.message.number, (arrival.event(), verdict.err())));
             }
         }
     }
@@ -335,7 +343,16 @@ impl<'a> Reading<'a> {
         let acts = replay.acts();
         let plain = entries.iter().filter_map(Entry::message).filter(|arrival| !arrival.corrects);
         let late = plain.filter(|arrival| acts.skipped_from(arrival.message.number).is_some());
-        self.untold_late.extend(late.map(|arrival| arrival.event()).filter(|event| !told.contains(*event)));
+        let untold = late.filter(|arrival| !told.contains(arrival.event()));
+        self.untold_late.extend(untold.map(|arrival| (arrival.message.number, arrival.event())));
+    }
+
+    /// Of what the record has passed all that nobody is told of. Some of it a tracker may be about to report, which does no
+    /// harm; what had been reported and was lost, nobody else will.
+    fn unreported(&self, record: &Record) -> Unreported {
+        let placed = self.untold.iter().filter(|(number, _)| record.has_passed(*number)).map(|(_, placed)| *placed);
+        let late = self.untold_late.iter().filter(|(number, _)| record.has_passed(*number)).map(|(_, event)| *event);
+        Unreported { placed: placed.collect(), late: late.collect(), after_acts: record.acts }
     }
 
     fn is_right(&self, should_be: &Record, is_settled: bool) -> bool {

@@ -38,25 +38,33 @@ pub async fn repair(
     partition.write(channel, record, &owes, wrong.revision).await?;
     fail_point::reached("rebuild.record-written");
     tell(partition, owed, at, acts).await?;
-    let late = wrong.untold_late.iter().map(|event| Outcome {
-        event: *event,
-        became: Became::Failed(LATE.into()),
-        at,
-        after_acts: acts,
-    });
-    partition.tell(late.collect()).await
+    tell_late(partition, &wrong.untold_late, at, acts).await
 }
 
 /// Reports what became of messages of which still nobody is told, and says of how many. Their dead letters are left alone:
 /// those that are missing may have been dropped.
 pub async fn report_again(partition: &NatsPartition, unreported: Unreported) -> Result<usize, BrokerError> {
-    let Unreported { mut placed, after_acts } = unreported;
-    let events: Vec<_> = placed.iter().map(|(event, _)| *event).collect();
-    // Some may have taken their place, and been reported, since this rebuild began.
-    let reported = partition.outcomes_of(&events).await?;
+    let Unreported { mut placed, mut late, after_acts } = unreported;
+    let events: Vec<_> = placed.iter().map(|(event, _)| *event).chain(late.iter().copied()).collect();
+    // Some may have taken their place, and been reported, since this rebuild began. To be a duplicate says nothing.
+    let mut reported = partition.outcomes_of(&events).await?;
+    reported.retain(|_, outcome| !outcome.became.is_duplicate());
     placed.retain(|(event, _)| !reported.contains_key(event));
+    late.retain(|event| !reported.contains_key(event));
     tell(partition, &placed, partition.now(), after_acts).await?;
-    Ok(placed.len())
+    tell_late(partition, &late, partition.now(), after_acts).await?;
+    Ok(placed.len() + late.len())
+}
+
+async fn tell_late(
+    partition: &NatsPartition,
+    late: &[Event],
+    at: OffsetDateTime,
+    after_acts: Sequence,
+) -> Result<(), BrokerError> {
+    let became = || Became::Failed(LATE.into());
+    let late = late.iter().map(|event| Outcome { event: *event, became: became(), at, after_acts });
+    partition.tell(late.collect()).await
 }
 
 async fn tell(

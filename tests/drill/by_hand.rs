@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use crate::harness::{Client, Flight, eventually};
 use crate::load::Load;
-use crate::plan::Role;
+use crate::plan::{Role, Store};
 use crate::site::Site;
 
 /// How often a leader steps down, and how many times in a row.
@@ -25,10 +25,20 @@ pub async fn delete_durable(site: &Site, partition: usize) {
     stream.delete_consumer(&format!("rockets-p{partition:02}")).await.unwrap();
 }
 
-/// Deletes all dead letters.
-pub async fn delete_letters(site: &Site, load: &Load) {
-    load.letters_lost.store(true, Ordering::SeqCst);
-    site.jetstream().await.delete_stream("ROCKETS_DLQ").await.unwrap();
+/// Deletes what can be made again from the log. What has been said of rockets and events meanwhile is judged no more.
+pub async fn delete_store(site: &Site, load: &Load, store: Store) {
+    load.begins_again.fetch_add(1, Ordering::SeqCst);
+    load.letters_lost.fetch_or(store == Store::DeadLetters, Ordering::SeqCst);
+    site.jetstream().await.delete_stream(store.stream()).await.unwrap();
+}
+
+/// Makes it again, and fills it from the log. In a log that was trimmed, a rocket whose first message has not arrived looks
+/// like one whose first message is lost, until it is there.
+pub async fn restore_store(site: &Site, load: &Load) {
+    site.program(&["init"]).ends().await.says(0);
+    let is_rebuilt = async || (site.program(&["rebuild", "--apply"]).ends().await.code == Some(0)).then_some(());
+    eventually("the rebuild leaves nothing", is_rebuilt).await;
+    load.begins_again.fetch_add(1, Ordering::SeqCst);
 }
 
 /// Trims everything that has been applied.

@@ -50,7 +50,7 @@ pub async fn inflict(site: &mut Site, load: &Load, fault: Fault) {
         Kind::Roll => site.three().roll().await,
         Kind::Upgrade => site.three().upgrade().await,
         Kind::DeleteDurable => by_hand::delete_durable(site, at).await,
-        Kind::DeleteLetters => by_hand::delete_letters(site, load).await,
+        Kind::DeleteStore(store) => by_hand::delete_store(site, load, store).await,
         Kind::Trim => by_hand::trim(site, load).await,
         Kind::Forget => by_hand::forget(site, load).await,
         Kind::LettersFull => by_hand::bound_letters(site, true).await,
@@ -77,7 +77,8 @@ pub async fn heal(site: &mut Site, load: &Load, fault: Fault) {
             site.one().restart().await;
         }
         Kind::KillNode | Kind::KillLeader | Kind::FreezeNode | Kind::FreezeLeader => site.three().mend().await,
-        Kind::DeleteDurable | Kind::DeleteLetters => drop(site.program(&["init"]).ends().await.says(0)),
+        Kind::DeleteDurable => drop(site.program(&["init"]).ends().await.says(0)),
+        Kind::DeleteStore(_) => by_hand::restore_store(site, load).await,
         Kind::LettersFull => by_hand::bound_letters(site, false).await,
         Kind::ClockOff(role) => site.slot(role, at).begin_again(None),
         Kind::CutRoutes => {

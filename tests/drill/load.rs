@@ -45,6 +45,8 @@ pub struct Load {
     pub freezes: AtomicU64,
     /// How many times the log was trimmed.
     pub trims: AtomicU64,
+    /// Odd while something is gone that is made again from the log.
+    pub begins_again: AtomicU64,
     /// Whether dead letters were deleted: nothing makes them again, since each may have been dropped before.
     pub letters_lost: AtomicBool,
     courses: Mutex<Vec<Arc<Course>>>,
@@ -89,7 +91,7 @@ impl Load {
         let filler = Arc::new(Course::of_probe(Flight::new()));
         let courses = Mutex::new(probes.iter().chain([&filler]).cloned().collect());
         let (turn, frozen, freezes, stop, tally, lies) = Default::default();
-        let (trims, letters_lost) = Default::default();
+        let (trims, begins_again, letters_lost) = Default::default();
         let finished = Mutex::new(Some(finished));
         Self {
             ingests,
@@ -99,6 +101,7 @@ impl Load {
             frozen,
             freezes,
             trims,
+            begins_again,
             letters_lost,
             courses,
             finished,

@@ -80,8 +80,8 @@ pub enum Kind {
     Upgrade,
     /// The durable of a partition is deleted by hand, and made again by `rockets init`.
     DeleteDurable,
-    /// The dead letters are deleted by hand, and `rockets init` makes their stream again.
-    DeleteLetters,
+    /// What can be made again from the log is deleted by hand, and made again by `rockets init` and `rockets rebuild`.
+    DeleteStore(Store),
     /// `rockets trim` of everything that has been applied.
     Trim,
     /// `rockets forget` of a rocket that goes on sending.
@@ -94,6 +94,27 @@ pub enum Kind {
     StepDown,
     /// A node is cut off from the others, and still talks to roles, for a while.
     CutRoutes,
+}
+
+/// What the service stores beside the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Store {
+    Records,
+    Outcomes,
+    DeadLetters,
+}
+
+impl Store {
+    pub const ALL: [Self; 3] = [Self::Records, Self::Outcomes, Self::DeadLetters];
+
+    /// Its stream.
+    pub fn stream(self) -> &'static str {
+        match self {
+            Self::Records => "KV_rockets",
+            Self::Outcomes => "ROCKETS_OUTCOMES",
+            Self::DeadLetters => "ROCKETS_DLQ",
+        }
+    }
 }
 
 impl Kind {
@@ -116,7 +137,7 @@ impl Kind {
             Self::Roll | Self::Upgrade => 20,
             // Everything of the partition comes once more.
             Self::DeleteDurable => 10,
-            Self::DeleteLetters | Self::Trim | Self::Forget | Self::ClockOff(_) => 10,
+            Self::DeleteStore(_) | Self::Trim | Self::Forget | Self::ClockOff(_) => 10,
             // What waited comes again after a pause that has grown.
             Self::LettersFull => 15,
             Self::StepDown => 20,
@@ -133,7 +154,7 @@ impl Kind {
 
     /// Whether it is done by somebody who waits until it is done, so that nothing else happens meanwhile.
     fn comes_alone(self) -> bool {
-        let by_hand = matches!(self, Self::DeleteDurable | Self::DeleteLetters | Self::Trim | Self::Forget);
+        let by_hand = matches!(self, Self::DeleteDurable | Self::DeleteStore(_) | Self::Trim | Self::Forget);
         by_hand || matches!(self, Self::LettersFull | Self::StepDown | Self::CutRoutes) || self.is_for_good()
     }
 
@@ -142,7 +163,7 @@ impl Kind {
         match self {
             Self::Kill(role) | Self::Freeze(role) | Self::KillForGood(role) | Self::FreezeForGood(role) => Some(role),
             Self::Cut(role) | Self::Slow(role) | Self::Silent(role) | Self::ClockOff(role) => Some(role),
-            Self::DeleteDurable | Self::DeleteLetters | Self::Trim | Self::Forget | Self::LettersFull => None,
+            Self::DeleteDurable | Self::DeleteStore(_) | Self::Trim | Self::Forget | Self::LettersFull => None,
             Self::StepDown | Self::CutRoutes => None,
             Self::KillBroker | Self::FreezeBroker | Self::Full => None,
             Self::KillNode | Self::KillLeader | Self::FreezeNode | Self::FreezeLeader => None,
@@ -181,7 +202,7 @@ impl fmt::Display for Kind {
             Self::Roll => write!(f, "all nodes: restarted one by one"),
             Self::Upgrade => write!(f, "all nodes: upgraded one by one"),
             Self::DeleteDurable => write!(f, "by hand: a durable deleted"),
-            Self::DeleteLetters => write!(f, "by hand: the dead letters deleted"),
+            Self::DeleteStore(store) => write!(f, "by hand: {} deleted", store.stream()),
             Self::Trim => write!(f, "by hand: the log trimmed"),
             Self::Forget => write!(f, "by hand: a rocket forgotten"),
             Self::LettersFull => write!(f, "broker: dead letters full"),
@@ -263,7 +284,7 @@ fn table_for_three_brokers() -> Vec<(u32, Kind)> {
     table.extend(Role::ALL.map(|role| (1, Kind::Freeze(role))));
     table.push((1, Kind::KillForGood(Role::Track)));
     table.extend([(4, Kind::StepDown), (4, Kind::CutRoutes), (2, Kind::DeleteDurable), (1, Kind::Trim)]);
-    table.extend([(1, Kind::Forget), (1, Kind::LettersFull), (1, Kind::DeleteLetters)]);
+    table.extend([(1, Kind::Forget), (1, Kind::LettersFull), (1, Kind::DeleteStore(Store::Records))]);
     table
 }
 
@@ -276,7 +297,7 @@ fn table_for_one_broker() -> Vec<(u32, Kind)> {
     }
     table.push((1, Kind::FreezeForGood(Role::Track)));
     table.extend([(4, Kind::DeleteDurable), (3, Kind::Trim), (3, Kind::Forget), (4, Kind::LettersFull)]);
-    table.push((2, Kind::DeleteLetters));
+    table.extend(Store::ALL.map(|store| (2, Kind::DeleteStore(store))));
     if clock_library().is_some() {
         table.extend(Role::ALL.map(|role| (1, Kind::ClockOff(role))));
     }

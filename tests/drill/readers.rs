@@ -39,7 +39,8 @@ pub struct Reader {
 /// What one process has shown.
 #[derive(Default)]
 struct Shown {
-    life: u64,
+    /// Which process it was, and how many times something was made again from the log.
+    life: (u64, u64),
     rockets: HashMap<String, u64>,
     finals: HashMap<u64, &'static str>,
 }
@@ -51,15 +52,15 @@ impl Reader {
         loop {
             sleep(PAUSE).await;
             let course = self.load.any_course(&mut self.random);
-            let life = self.life.load(Ordering::SeqCst);
+            let life = self.lives();
             let path = match self.random.random_range(0..100) {
                 0 => "/rockets".to_owned(),
                 1..40 if let Some((_, event)) = course.any_event(&mut self.random) => format!("/events/{event}"),
                 _ => format!("/rockets/{}", course.channel),
             };
             let Some(answer) = self.client.try_get(&path).await else { continue };
-            if life != self.life.load(Ordering::SeqCst) {
-                // Nobody knows whose answer it was.
+            if life != self.lives() || life.1 % 2 == 1 {
+                // Nobody knows whose answer it was, or whether what was stored is there.
                 continue;
             }
             if shown.life != life {
@@ -70,6 +71,10 @@ impl Reader {
                 self.load.lie(format!("{path}: {lie}"));
             }
         }
+    }
+
+    fn lives(&self) -> (u64, u64) {
+        (self.life.load(Ordering::SeqCst), self.load.begins_again.load(Ordering::SeqCst))
     }
 
     fn judge(&self, path: &str, course: &Course, answer: &Answer, shown: &mut Shown) -> Result<(), String> {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::harness::program::{Ended, Start};
 use super::harness::stream::{count, is_taken_up, lose_records, publish, publish_bytes, records};
+use super::harness::trackers::Trackers;
 use super::harness::{Broker, Client, Flight, Program, TestService, becomes, eventually, load};
 
 /// Rockets of the large bucket.
@@ -240,4 +241,37 @@ async fn outcomes_that_were_lost_are_told_again() {
     becomes("what became of them", right, statuses).await;
     assert_eq!(count(&jetstream, "ROCKETS_DLQ").await, 1);
     assert!(!runs(broker, &["--apply"]).await.says(0).contains("told again"));
+}
+
+#[tokio::test]
+async fn lost_outcomes_of_a_rocket_that_goes_on_are_told_again() {
+    let mut service = Trackers::start(1, "5s").await;
+    let (client, jetstream) = (service.ingest.clone(), service.broker.jetstream().await);
+    let flight = Flight::new();
+    let mut messages = flight.climb(7);
+    messages[3] = flight.launched(4);
+    let (last, late) = (messages.pop().unwrap(), messages.remove(4));
+    let mut events = Vec::new();
+    for message in &messages {
+        events.push(client.ingest(message).await);
+    }
+    let rocket = async || service.query.rocket(&flight.channel).await.unwrap_or_default();
+    becomes("what waits", json!(1), async || rocket().await["pendingMessages"].clone()).await;
+    service.query.skip(&flight.channel, &json!({"up_to": 5, "reason": "lost"})).await;
+    becomes("the last number", json!(6), async || rocket().await["lastMessageNumber"].clone()).await;
+    events.push(client.ingest(&late).await);
+    is_taken_up(&jetstream).await;
+
+    // Nobody takes up the last one, so that its record has not passed all that lies in the log.
+    service.trackers.clear();
+    events.push(client.ingest(&last).await);
+    jetstream.delete_stream("ROCKETS_OUTCOMES").await.unwrap();
+    Program::of(&["init"]).broker(&service.broker).ends().await.says(0);
+    let said = runs(&service.broker, &["--apply"]).await;
+    assert!(said.says(0).contains("outcomes: 6 messages had none, told again"), "{said:?}");
+    service.join().await;
+    let right = ["processed", "processed", "processed", "failed", "processed", "failed", "processed"];
+    for (event, status) in events.into_iter().zip(right) {
+        assert_eq!(service.query.settled(event).await["status"], status, "event {event}");
+    }
 }
