@@ -44,7 +44,8 @@ pub fn takes_turn(permit: &mut Option<OwnedSemaphorePermit>, readings: &Arc<Sema
 pub struct ChannelReplay<S> {
     /// How far it has come.
     pub replay: Replay<S>,
-    channel: Channel,
+    /// Which channel it is.
+    pub channel: Channel,
     read: fn(Stored) -> Option<Entry<S>>,
     /// What a replica that lags behind may still show though it was removed.
     forgotten: Option<Forgotten>,

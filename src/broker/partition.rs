@@ -124,12 +124,12 @@ pub trait TrackBroker: LogReader {
     ) -> impl Future<Output = Result<LetterPage, BrokerError>> + Send;
     /// Removes a dead letter, if it is there.
     fn remove_letter(&self, id: u64) -> impl Future<Output = Result<(), BrokerError>> + Send;
-    /// Stores a checkpoint of a channel. A lost one is no loss.
+    /// Stores a checkpoint of a channel, and gives its place. A lost one is no loss.
     fn store_checkpoint(
         &self,
         channel: &Channel,
         checkpoint: &Checkpoint,
-    ) -> impl Future<Output = Result<(), BrokerError>> + Send;
+    ) -> impl Future<Output = Result<u64, BrokerError>> + Send;
     /// Removes a checkpoint, if it is there.
     fn remove_checkpoint(&self, place: u64) -> impl Future<Output = Result<(), BrokerError>> + Send;
     /// Gives messages up for good: their effect is stored.
@@ -265,8 +265,8 @@ impl TrackBroker for NatsPartition {
         remove_letter(&self.broker, id).await.map(drop)
     }
 
-    async fn store_checkpoint(&self, channel: &Channel, checkpoint: &Checkpoint) -> Result<(), BrokerError> {
-        checkpoints::store(&self.broker, channel, checkpoint).await.map(drop)
+    async fn store_checkpoint(&self, channel: &Channel, checkpoint: &Checkpoint) -> Result<u64, BrokerError> {
+        checkpoints::store(&self.broker, channel, checkpoint).await
     }
 
     async fn remove_checkpoint(&self, place: u64) -> Result<(), BrokerError> {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::{Checkpoint, Entry, Event, MessageNumber, Sequence, Skip, StoredAt};
 
 /// Everything that a reading has found.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Survey {
     /// Ranges of the numbers that have arrived so far, first to last.
     arrived: BTreeMap<u64, u64>,
@@ -86,6 +86,11 @@ impl Survey {
         let is_new = |act: &Event| act.sequence <= place && at.is_some_and(|at| act.stored_at > at);
         let new = self.acts().filter(is_new).map(|act| act.sequence).min();
         new.map_or(place, |new| Sequence(new.0 - 1))
+    }
+
+    /// Whether a message of this number has arrived.
+    pub fn has_seen(&self, number: MessageNumber) -> bool {
+        self.has_seen_any(number.get(), number.get())
     }
 
     /// Whether a message of any of these numbers has arrived.

@@ -19,10 +19,9 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use time::OffsetDateTime;
 
 use crate::broker::read_back::read_partition;
-use crate::broker::store::Store;
 use crate::broker::topology::partition_of;
 use crate::broker::trim::{extent, remove_letters_before, remove_outcomes_before};
-use crate::broker::{Broker, BrokerError, NatsLog};
+use crate::broker::{Broker, BrokerError, NatsPartition};
 use crate::domain::{Channel, Sequence, StoredAt};
 use crate::fail_point;
 use plan::{Plan, plan};
@@ -127,13 +126,17 @@ async fn plans(
     cut: StoredAt,
     dry_run: bool,
 ) -> Result<HashMap<Channel, Plan>, BrokerError> {
-    let store = &Store::new(broker).await?;
+    let mut brokers = Vec::new();
+    for partition in 0..partitions {
+        brokers.push(NatsPartition::new(broker, partition, None).await?);
+    }
+    let brokers = &brokers;
     let plans: Vec<_> = channels
         .iter()
         .copied()
         .map(|channel| async move {
-            let log = NatsLog { broker, partition: partition_of(&channel, partitions) };
-            let plan = plan(&log, store, &channel, cut, dry_run).await?;
+            let broker = &brokers[usize::from(partition_of(&channel, partitions))];
+            let plan = plan(broker, &channel, cut, dry_run).await?;
             Ok(plan.map(|plan| (channel, plan)))
         })
         .collect();

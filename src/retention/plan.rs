@@ -3,9 +3,7 @@
 //! The checkpoint stands at the age that is kept, not at the last number: what is younger can still be looked at and
 //! corrected. It is made like any other, by a reading of the log that has everything of which the record knows.
 
-use crate::broker::checkpoints::{remove_checkpoint, store};
-use crate::broker::store::Store;
-use crate::broker::{BrokerError, LogReader as _, NatsLog};
+use crate::broker::{BrokerError, LogReader, TrackBroker};
 use crate::domain::checkpoint::trimmed_through;
 use crate::domain::{
     Acts, Channel, Checkpoint, Entry, Goal, MessageNumber, Placed, Record, Replay, Sequence, StoredAt, Turn,
@@ -32,29 +30,28 @@ struct AtCut {
 
 /// Stores the checkpoint that is needed, unless nothing is to be changed; none where nothing may go.
 pub async fn plan(
-    log: &NatsLog<'_>,
-    records: &Store,
+    broker: &impl TrackBroker,
     channel: &Channel,
     cut: StoredAt,
     dry_run: bool,
 ) -> Result<Option<Plan>, BrokerError> {
-    let held = records.load_latest(channel).await?;
+    let held = broker.load_latest(channel).await?;
     let written = held.record.and_then(|bytes| Record::from_bytes(&bytes).ok());
     // What overrides have changed must be told first: it is found out by reading.
     let Some(written) = written.filter(|_| held.owed.since.is_none()) else { return Ok(None) };
     let Some(last) = written.last.as_ref().map(|last| last.number) else { return Ok(None) };
-    let mut bases = log.checkpoints(channel).await?;
+    let mut bases = broker.checkpoints(channel).await?;
     let before = bases.first().filter(|base| base.is_trimmed).map(of_checkpoint);
     bases.retain(|base| base.is_trimmed || base.seen.stored_at < cut);
     let mut reading = ChannelReplay::of_what_they_say(*channel, Goal::State, bases.clone());
     let mut at_cut = AtCut::begin(&reading.replay, cut, last);
-    while let Some(read) = reading.step(log).await? {
+    while let Some(read) = reading.step(broker).await? {
         match read.turn {
             Turn::StartOver => at_cut = AtCut::begin(&reading.replay, cut, last),
             Turn::Placed(placed) => at_cut.take(placed.into_iter().flatten(), &reading.replay.acts()),
         }
     }
-    let Some(made) = reading.complete_checkpoint(log, &written).await? else { return Ok(before) };
+    let Some(made) = reading.complete_checkpoint(broker, &written).await? else { return Ok(before) };
     let through = at_cut.record.last.as_ref().map_or(0, |last| last.number.get());
     if through <= trimmed_through(&bases) {
         return Ok(before);
@@ -62,15 +59,18 @@ pub async fn plan(
     let record = Record { acts: made.record.acts, acts_at: made.record.acts_at, ..at_cut.record };
     let from = match through == made.through() {
         true => made.from,
-        false => first_behind(log, channel, &reading.replay, through).await?.unwrap_or(made.from),
+        false => match first_behind(broker, channel, through, &made, reading.replay.first_place()).await? {
+            Some(first) => first,
+            None => return Ok(before),
+        },
     };
     let checkpoint = Checkpoint { record, from, seen: made.seen, is_trimmed: true, place: 0 };
     if !dry_run {
-        let place = store(log.broker, channel, &checkpoint).await?;
+        let place = broker.store_checkpoint(channel, &checkpoint).await?;
         // Of a channel that was forgotten meanwhile it says nothing.
-        let now = records.load_latest(channel).await?;
+        let now = broker.load_latest(channel).await?;
         if now.record.is_none() || now.owed.forgotten != held.owed.forgotten {
-            remove_checkpoint(log.broker, place).await?;
+            broker.remove_checkpoint(place).await?;
             return Ok(None);
         }
     }
@@ -81,16 +81,19 @@ fn of_checkpoint(checkpoint: &Checkpoint) -> Plan {
     Plan { through: checkpoint.through(), acts: checkpoint.record.acts }
 }
 
-/// Where the first message lies whose number is higher.
+/// Where the first message lies whose number is higher, or what a reading begins with that needs none of them; none where a
+/// replica that lags behind did not show all that was read for the checkpoint.
 async fn first_behind(
-    log: &NatsLog<'_>,
+    log: &impl LogReader,
     channel: &Channel,
-    replay: &Replay<usize>,
     through: u64,
+    made: &Checkpoint,
+    begin: Sequence,
 ) -> Result<Option<Sequence>, BrokerError> {
-    let mut next = Some(replay.first_place());
+    let (mut next, mut seen) = (Some(begin), Sequence(begin.0 - 1));
     while let Some(from) = next {
         let page = log.read_back(channel, from).await?;
+        seen = page.messages.last().map_or(seen, |last| last.sequence);
         let entries = page.messages.iter().filter_map(|stored| stored.read_light());
         let is_behind = |entry: &Entry<usize>| entry.message().is_some_and(|it| it.message.number.get() > through);
         if let Some(first) = entries.into_iter().find(is_behind) {
@@ -98,7 +101,7 @@ async fn first_behind(
         }
         next = page.next;
     }
-    Ok(None)
+    Ok((seen >= made.seen.sequence).then_some(made.from))
 }
 
 impl AtCut {

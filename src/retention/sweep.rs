@@ -146,20 +146,25 @@ impl Sweep<'_> {
         messages.last().is_some_and(|last| StoredAt::from(last.time) < self.cut)
     }
 
-    /// Whether a message may go. What cannot be read is a dead letter, and has no number.
     fn goes(&self, stored: &Stored, whose: Whose<'_>) -> bool {
-        if StoredAt::from(stored.time) >= self.cut || stored.sequence > whose.floor {
-            return false;
+        goes(&self.plans, self.cut, whose.floor, stored)
+    }
+}
+
+/// Whether a message may go that was stored before the cut, and taken up as everything up to the floor. What cannot be read is
+/// a dead letter, and has no number.
+pub fn goes(plans: &HashMap<Channel, Plan>, cut: StoredAt, floor: Sequence, stored: &Stored) -> bool {
+    if StoredAt::from(stored.time) >= cut || stored.sequence > floor {
+        return false;
+    }
+    let Some(entry) = stored.read_light() else { return true };
+    let Some(plan) = plans.get(&entry.channel()) else { return false };
+    match &entry {
+        Entry::Message(arrival) => {
+            let is_known = !arrival.corrects || arrival.sequence <= plan.acts;
+            is_known && arrival.message.number.get() <= plan.through
         }
-        let Some(entry) = stored.read_light() else { return true };
-        let Some(plan) = self.plans.get(&entry.channel()) else { return false };
-        match &entry {
-            Entry::Message(arrival) => {
-                let is_known = !arrival.corrects || arrival.sequence <= plan.acts;
-                is_known && arrival.message.number.get() <= plan.through
-            }
-            Entry::Skip(arrived) => arrived.sequence <= plan.acts && arrived.skip.up_to.get() <= plan.through,
-        }
+        Entry::Skip(arrived) => arrived.sequence <= plan.acts && arrived.skip.up_to.get() <= plan.through,
     }
 }
 

@@ -74,6 +74,8 @@ struct Running {
     owed_since: Option<Since>,
     /// What had been forgotten of the channel when it began.
     forgotten: Option<Forgotten>,
+    /// Up to which number the log had been trimmed when it began.
+    trimmed_through: u64,
     changes: Changes,
     /// Messages that came after a skip of their number that was not followed before: some may have been let go since,
     /// as waiting.
@@ -133,7 +135,7 @@ impl ActJob {
             None => Goal::Onward { since: acts, passed: since.passed, record: Box::new(known.record.clone()), only },
         };
         let bases = self.bases(broker, since).await?;
-        let reading = ChannelReplay::of_whole_messages(self.channel, goal, bases).without(known.owed.forgotten);
+        let reading = ChannelReplay::of_whole_messages(self.channel, goal, bases.clone()).without(known.owed.forgotten);
         let reading = reading.since_at(known.owed.since.map_or(known.record.acts_at, |_| None));
         // What is owed is found out first, as it was then: some of it may have been told, and dead letters removed. What
         // was said since has its turn after that.
@@ -144,6 +146,7 @@ impl ActJob {
             begun_at: last_act(&known.record),
             owed_since: known.owed.since,
             forgotten: known.owed.forgotten,
+            trimmed_through: trimmed_through(&bases),
             changes: Changes::since(since),
             late: BTreeMap::new(),
             letters: BTreeMap::new(),
@@ -185,6 +188,10 @@ impl ActJob {
             true => running.lacks(broker, &known.record, &record, is_short).await?,
             false => Lacks::Reading,
         };
+        if running.was_trimmed(broker).await? {
+            self.running = None;
+            return Ok(Step::GoOn);
+        }
         match lacks {
             Lacks::Nothing => {}
             Lacks::Reading | Lacks::End => {
@@ -223,10 +230,6 @@ impl ActJob {
     /// log lacks even what waits, what operators asked for cannot be done.
     async fn fall_short(&mut self, broker: &impl TrackBroker, shortfall: Shortfall) -> Result<Step, BrokerError> {
         let Some(running) = self.running.take() else { return Ok(Step::GoOn) };
-        if trimmed_through(&broker.checkpoints(&self.channel).await?) > running.trimmed_through() {
-            // What it lacks was trimmed while it was read.
-            return Ok(Step::GoOn);
-        }
         if self.lacks.replace(shortfall).is_none() && !running.reading.replay.is_resumed() {
             return Ok(Step::GoOn);
         }
@@ -358,6 +361,13 @@ fn passed(record: &Record) -> u64 {
 }
 
 impl Running {
+    /// Whether some of what it was to read was trimmed meanwhile: what is not there any more looks like what never arrived. A
+    /// trim stores its checkpoint before.
+    async fn was_trimmed(&self, broker: &impl TrackBroker) -> Result<bool, BrokerError> {
+        let now = broker.checkpoints(&self.reading.channel).await?;
+        Ok(trimmed_through(&now) > self.trimmed_through)
+    }
+
     async fn read_letters(
         &mut self,
         broker: &impl TrackBroker,
@@ -407,6 +417,10 @@ impl Running {
             !arrival.corrects && skipped.is_some_and(|skipped| skipped.sequence > since)
         };
         let late: Vec<_> = entries.iter().filter_map(Entry::message).filter(is_late).collect();
+        if (!late.is_empty() || !dead.is_empty()) && self.was_trimmed(broker).await? {
+            // All of it is read again.
+            return Ok(true);
+        }
         bury_late(broker, late.iter().map(|arrival| &arrival.stored).collect()).await?;
         self.late.extend(late.iter().map(|arrival| (arrival.event(), arrival.message.number)));
         self.bury(broker, dead).await?;

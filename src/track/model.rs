@@ -248,7 +248,7 @@ impl Model {
     /// Delivers everything anew, and forgets the ids of dead letters whose messages were reported. Every replica has
     /// everything by then.
     pub fn make_durable_anew(&mut self) {
-        self.unacknowledged = (1..=self.stream.len() as u64).collect();
+        self.unacknowledged = self.places.values().flatten().map(|place| place.0).collect();
         self.replicated = self.versions.iter().map(|(channel, versions)| (*channel, versions.len())).collect();
         let failed = self.outcomes.values().filter(|outcome| matches!(outcome.became, Became::Failed(_)));
         let reported: Vec<_> = failed.map(|outcome| format!("{}-", outcome.event.sequence)).collect();
@@ -266,10 +266,11 @@ impl Model {
         self.letter_ids.clear();
     }
 
-    /// Stores a checkpoint.
-    pub fn store_checkpoint(&mut self, channel: &Channel, checkpoint: &Checkpoint) {
+    /// Stores a checkpoint, and gives its place.
+    pub fn store_checkpoint(&mut self, channel: &Channel, checkpoint: &Checkpoint) -> u64 {
         let place = self.checkpoints.len() as u64 + 1;
         self.checkpoints.push(Some((*channel, Checkpoint { place, ..checkpoint.clone() })));
+        place
     }
 
     /// Removes a checkpoint, if it is there.
@@ -280,7 +281,14 @@ impl Model {
     /// The checkpoints of a channel.
     pub fn checkpoints(&self, channel: &Channel) -> Vec<Checkpoint> {
         let of_channel = self.checkpoints.iter().flatten().filter(|(of, _)| of == channel);
-        usable(of_channel.map(|(_, checkpoint)| checkpoint.clone()).collect())
+        let mut all = usable(of_channel.map(|(_, checkpoint)| checkpoint.clone()).collect());
+        while let Some(last) = all.last()
+            && !last.is_trimmed
+            && !self.has(last.seen.sequence)
+        {
+            all.pop();
+        }
+        all
     }
 
     /// A page of a channel's messages.
@@ -295,9 +303,20 @@ impl Model {
         Page { messages, next }
     }
 
-    /// The messages at these places.
-    pub fn read_messages(&self, places: &[Sequence]) -> Vec<Stored> {
-        places.iter().map(|place| self.stored(*place)).collect()
+    /// The messages at these places, if all of them are there.
+    pub fn read_messages(&self, places: &[Sequence]) -> Result<Vec<Stored>, BrokerError> {
+        let gone = || BrokerError::Unavailable("a message that was read before is not there".into());
+        places.iter().map(|place| self.has(*place).then(|| self.stored(*place)).ok_or_else(gone)).collect()
+    }
+
+    /// All messages that lie in the stream.
+    pub fn log(&self) -> impl Iterator<Item = &Stored> {
+        self.stream.iter().filter(|stored| self.has(stored.sequence))
+    }
+
+    fn has(&self, place: Sequence) -> bool {
+        let token = self.stream.get(place.0 as usize - 1).map(|stored| &stored.channel_token);
+        token.is_some_and(|token| self.places[token].binary_search(&place).is_ok())
     }
 
     /// Whether nothing was ever removed from the stream.
@@ -305,7 +324,7 @@ impl Model {
         self.removed == 0
     }
 
-    /// Removes a message from the stream, as an operator would.
+    /// Removes a message from the stream, as a trim does and an operator may.
     #[cfg(test)]
     pub fn remove(&mut self, sequence: Sequence) {
         let token = self.stored(sequence).channel_token;

@@ -169,7 +169,7 @@ impl LogReader for ModelBroker {
     }
 
     async fn read_messages(&self, places: &[Sequence]) -> Result<Vec<Stored>, BrokerError> {
-        Ok(self.state().model.read_messages(places))
+        self.state().model.read_messages(places)
     }
 
     async fn is_whole(&self) -> Result<bool, BrokerError> {
@@ -237,9 +237,8 @@ impl TrackBroker for ModelBroker {
         Ok(())
     }
 
-    async fn store_checkpoint(&self, channel: &Channel, checkpoint: &Checkpoint) -> Result<(), BrokerError> {
-        self.state().model.store_checkpoint(channel, checkpoint);
-        Ok(())
+    async fn store_checkpoint(&self, channel: &Channel, checkpoint: &Checkpoint) -> Result<u64, BrokerError> {
+        Ok(self.state().model.store_checkpoint(channel, checkpoint))
     }
 
     async fn remove_checkpoint(&self, place: u64) -> Result<(), BrokerError> {

@@ -206,6 +206,13 @@ impl Load {
         self.finished.lock().unwrap().take();
     }
 
+    /// Sends the first message of what is to fill the store. Where it were refused for good, a rebuild from a trimmed log would
+    /// rightly name its rocket: nobody could tell whether that message was never sent or is lost.
+    pub async fn begin_filler(&self) {
+        let (number, _) = self.filler.next();
+        self.post_until_stored(&self.filler, number).await;
+    }
+
     /// Sends again what filled the store and was refused.
     pub async fn send_the_rest(&self) {
         for number in self.filler.numbers_not_stored() {

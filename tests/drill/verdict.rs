@@ -37,6 +37,7 @@ pub async fn drill(plan: Plan) {
     let mut site = Site::start(plan.brokers).await;
     let (finished, to_judge) = mpsc::unbounded_channel();
     let load = Arc::new(Load::new(site.clients(Role::Ingest), finished));
+    load.begin_filler().await;
     let (mut senders, mut judges, mut readers) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
     for sender in 0..SENDERS {
         let load = load.clone();

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::super::checkpoint::usable;
+use super::super::shortfall::{Base, shortfall};
 use super::super::testing::{channel, message};
-use super::super::{ArrivedSkip, Kind, MessageTime, Skip, StoredAt};
+use super::super::{Arrival, ArrivedSkip, Kind, MessageNumber, MessageTime, Skip, StoredAt};
 use super::*;
 
 /// What lies in the stream, in its order.
@@ -246,4 +247,28 @@ fn a_reading_is_not_complete_while_what_comes_next_is_known_and_was_not_shown_ag
     replay.take(&all, None);
     replay.take(&all[..5], None);
     assert!(!replay.is_complete(), "5 is known to wait, and all overrides were shown");
+}
+
+#[test]
+fn what_comes_after_the_reading_is_not_taken_for_lost() {
+    // Numbers 1 and 2 were applied and are gone.
+    let mut written = Record::default();
+    for number in 1..=2 {
+        let _ = written.place(&message(number, Kind::Exploded("R".into())));
+    }
+    [(4, 1), (5, 3)]
+        .into_iter()
+        .for_each(|(number, at)| written.parked.insert(MessageNumber::new(number).unwrap(), Sequence(at)));
+    let plain = |number| Lies::Message { number, kind: Kind::SpeedIncreased(1), corrects: false };
+    let entries = entries(&[plain(4), Lies::Skip(3), plain(5)]);
+    let (read, later) = entries.split_at(2);
+    let goal = Goal::Onward { since: Sequence(0), passed: 2, record: Box::new(written.clone()), only: true };
+    let mut replay = Replay::from_start(goal, Room::of_a_reading(1_000), |()| 1);
+    assert!(matches!(replay.take(read, None), Turn::StartOver));
+    replay.take(read, None);
+    replay.go_on();
+    replay.take(later, None);
+    let folded = replay.folds().last().unwrap().state();
+    assert_eq!(folded.next_number(), MessageNumber::new(6));
+    assert_eq!(shortfall(&written, &folded, &replay.acts(), Base::Record), None);
 }

@@ -1,6 +1,7 @@
 //! The contract's laws, checked at each thing that is stored, told or let go: against the oracle's truth of the channel,
 //! and against what is in the model of the broker at that moment.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::messages::{CHANNELS, NUMBER_MAX, number_of};
@@ -57,6 +58,8 @@ pub struct OfChannel {
     letters: [u32; NUMBER_MAX as usize + 1],
     /// Messages and acts that were not acknowledged.
     held: u32,
+    /// Up to which number the log was trimmed. Of these nobody knows any more which ones were skipped: a late one is a copy.
+    pub trimmed: u64,
 }
 
 /// Fails with these words where a law does not hold.
@@ -89,9 +92,10 @@ impl Laws {
         self.channels[line.channel].arrived(self.events.len() as u64, line.said);
     }
 
-    /// Everything is delivered anew.
-    pub fn delivers_anew(&mut self) {
-        for Event { line: Line { channel, said }, acknowledged, .. } in &mut self.events {
+    /// All these are delivered anew.
+    pub fn delivers_anew(&mut self, delivered: &BTreeSet<u64>) {
+        let events = (1..).zip(&mut self.events).filter(|(event, _)| delivered.contains(event));
+        for (_, Event { line: Line { channel, said }, acknowledged, .. }) in events {
             let held_again = std::mem::replace(acknowledged, false) && !matches!(said, Said::Malformed(_));
             self.channels[*channel].held += u32::from(held_again);
         }
@@ -170,6 +174,9 @@ impl Laws {
         for place in 0..self.channels[at].arrivals.len() {
             let (event, said) = self.channels[at].arrivals[place];
             let Said::Message(sent) = said else { continue };
+            if sent.number <= self.channels[at].trimmed {
+                continue;
+            }
             let late = self.truth(at, acts).skipped_by(sent.number).is_some_and(|skip| skip < event);
             let Event { acknowledged, skipped_letters, .. } = self.events[event as usize - 1];
             law!(!(late && acknowledged) || skipped_letters > 0, "{event} came too late and is no dead letter");
@@ -313,7 +320,7 @@ impl Laws {
                 if sent.number > last {
                     let waits = of.facts.parked_bits() & bit != 0 || of.facts.beyond;
                     law!(waits, "{event} is let go and nowhere: {:?}", of.facts);
-                } else if skipped.is_some_and(|skip| skip < event) {
+                } else if sent.number > of.trimmed && skipped.is_some_and(|skip| skip < event) {
                     let is_told = told || of.owes_since;
                     law!(
                         is_told && late_letters > 0,
@@ -358,6 +365,7 @@ impl OfChannel {
             highest: [0; NUMBER_MAX as usize + 1],
             letters: [0; NUMBER_MAX as usize + 1],
             held: 0,
+            trimmed: 0,
         }
     }
 

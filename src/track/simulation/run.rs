@@ -6,7 +6,7 @@
 //! arrived, the weather clears, and the workers must come to rest.
 
 use std::any::Any;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -14,12 +14,14 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use super::messages::{CHANNELS, channel_of};
 use super::random::Random;
 use super::tap::{Shared, Tap};
 use super::verdict;
 use super::world::World;
 use crate::domain::bounds;
 use crate::replay::readings;
+use crate::retention::plan::plan;
 use crate::track::Counters;
 use crate::track::worker::Worker;
 
@@ -41,9 +43,36 @@ pub struct Run {
     steps: u64,
 }
 
-/// One worker.
+/// What a worker does, and whoever trims, for as long as it lives.
+type Life = Pin<Box<dyn Future<Output = ()>>>;
+
+fn works(tap: Tap) -> Life {
+    Box::pin(async move {
+        let mut worker = Worker::new(tap.clone(), ACK_WAIT, Arc::new(Counters::default()), readings());
+        loop {
+            let batch = tap.next_batch(!worker.has_more_to_do()).await;
+            worker.turn(batch).await;
+        }
+    })
+}
+
+fn trims(tap: Tap) -> Life {
+    Box::pin(async move {
+        loop {
+            let (cut, mut plans) = (tap.next_trim().await, HashMap::new());
+            for channel in (0..CHANNELS).map(channel_of) {
+                // Whose plan fails is left alone.
+                let plan = plan(&tap, &channel, cut, false).await.ok().flatten();
+                plans.extend(plan.map(|plan| (channel, plan)));
+            }
+            tap.trim(&plans, cut).await;
+        }
+    })
+}
+
+/// One worker, or whoever trims.
 struct One {
-    life: Pin<Box<dyn Future<Output = ()>>>,
+    life: Life,
     /// It does not move before this step.
     frozen_until: u64,
 }
@@ -88,6 +117,9 @@ impl Run {
     fn play(&mut self) {
         let workers = self.shared.world().weather.workers;
         (0..workers).for_each(|at| self.begin(at));
+        if self.shared.world().weather.trims > 0 {
+            self.begin(workers);
+        }
         while !self.is_over() && self.shared.world().more_is_to_come() {
             self.step();
         }
@@ -112,17 +144,11 @@ impl Run {
         world.broken.is_some()
     }
 
-    /// A worker begins, in the place of one that dies if there is one.
+    /// A worker begins, or whoever trims, in the place of one that dies if there is one.
     fn begin(&mut self, at: usize) {
         let tap = Tap::new(self.shared.clone(), at);
-        let life = Box::pin(async move {
-            let mut worker = Worker::new(tap.clone(), ACK_WAIT, Arc::new(Counters::default()), readings());
-            loop {
-                let batch = tap.next_batch(!worker.has_more_to_do()).await;
-                worker.turn(batch).await;
-            }
-        });
-        let one = One { life, frozen_until: 0 };
+        let is_worker = at < self.shared.world().weather.workers;
+        let one = One { life: if is_worker { works(tap) } else { trims(tap) }, frozen_until: 0 };
         if at < self.workers.len() {
             self.shared.world().tell(|| format!("worker {at} dies"));
             self.workers[at] = one;

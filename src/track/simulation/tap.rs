@@ -15,7 +15,8 @@ use crate::broker::letter_box::LetterPage;
 use crate::broker::read_back::Page;
 use crate::broker::store::Versioned;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Delivery, LogReader, Stored, TrackBroker};
-use crate::domain::{Aside, Channel, Checkpoint, Event, Outcome, Owed, Sequence};
+use crate::domain::{Aside, Channel, Checkpoint, Event, Outcome, Owed, Sequence, StoredAt};
+use crate::retention::plan::Plan;
 use crate::track::model::{Model, Sight};
 
 /// The world, shared by the workers and by what drives them, one at a time.
@@ -94,6 +95,22 @@ impl Tap {
         self.shared.world().batch()
     }
 
+    /// Waits until the log may be trimmed, and tells before what time.
+    pub async fn next_trim(&self) -> StoredAt {
+        loop {
+            Turn { tap: self, idle: true, id: None }.await;
+            if let Some(cut) = self.shared.world().next_trim() {
+                return cut;
+            }
+        }
+    }
+
+    /// Takes out of the log what may go.
+    pub async fn trim(&self, plans: &HashMap<Channel, Plan>, cut: StoredAt) {
+        self.turn().await;
+        self.shared.world().trim(plans, cut);
+    }
+
     /// Reads something.
     async fn read<T>(&self, read: impl FnOnce(&mut World) -> T) -> Result<T, BrokerError> {
         self.turn().await;
@@ -162,7 +179,7 @@ impl LogReader for Tap {
             world.handed_out += places.len() as u64;
             world.model.read_messages(places)
         })
-        .await
+        .await?
     }
 
     async fn is_whole(&self) -> Result<bool, BrokerError> {
@@ -250,11 +267,8 @@ impl TrackBroker for Tap {
         self.change(remove, || UnderWay::Removal(id)).await
     }
 
-    async fn store_checkpoint(&self, channel: &Channel, checkpoint: &Checkpoint) -> Result<(), BrokerError> {
-        let store = |world: &mut World| {
-            world.model.store_checkpoint(channel, checkpoint);
-            Ok(())
-        };
+    async fn store_checkpoint(&self, channel: &Channel, checkpoint: &Checkpoint) -> Result<u64, BrokerError> {
+        let store = |world: &mut World| Ok(world.model.store_checkpoint(channel, checkpoint));
         self.change(store, || UnderWay::Checkpoint(*channel, Box::new(checkpoint.clone()))).await
     }
 

@@ -133,7 +133,8 @@ fn check_event(laws: &mut Laws, at: u64) -> Result<(), String> {
             }
             Said::Message(sent) => {
                 let skip = laws.truth(channel, acts).skipped_by(sent.number);
-                let late = sent.number <= last && skip.is_some_and(|skip| skip < at);
+                let is_known = sent.number > laws.channels[channel].trimmed && sent.number <= last;
+                let late = is_known && skip.is_some_and(|skip| skip < at);
                 !late || (told == Some(Became::Failed(LATE.into())) && late_letters >= 1)
             }
         };

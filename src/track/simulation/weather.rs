@@ -42,6 +42,9 @@ pub struct Weather {
     /// In 65,536 steps, how often a day passes: the durable is made anew, and dead letters that were told of are recognised
     /// no more.
     pub days: u64,
+    /// Of an idle turn of whoever trims, how often it does. Then nothing is corrected, and a record lists all that is skipped:
+    /// an override of what is gone fails, or not, as checkpoints have it and the record remembers.
+    pub trims: u64,
     /// By how many messages a replica may lag behind.
     pub lag: u64,
     /// What a record lists, and what is placed in one go.
@@ -55,6 +58,7 @@ impl Weather {
     pub fn draw(random: &mut Random) -> Self {
         let often = |random: &mut Random| if random.happens(128) { 0 } else { random.pick(&[2, 6, 16, 40]) };
         let rarely = |random: &mut Random| if random.happens(160) { 0 } else { random.pick(&[1, 2, 4, 8]) };
+        let trims = random.pick(&[0, 0, 0, 0, 40]);
         Self {
             workers: random.pick(&[1, 2, 2, 3, 3, 4]),
             channels: random.within(2, CHANNELS as u64),
@@ -63,7 +67,7 @@ impl Weather {
             copies: often(random),
             malformed: often(random),
             skips: often(random),
-            corrections: rarely(random),
+            corrections: if trims > 0 { 0 } else { rarely(random) },
             batch: random.pick(&[1, 4, 12, 12, 40, 40]),
             page: random.pick(&[3, 10, 30, 1_000]),
             redelivered: random.pick(&[0, 16, 60, 120]),
@@ -79,10 +83,11 @@ impl Weather {
             freezes: random.pick(&[0, 0, 8, 30]),
             seconds: random.pick(&[0, 0, 0, 60]),
             days: random.pick(&[0, 0, 40, 120, 120]),
+            trims,
             lag: random.pick(&[8, 32, 200]),
             bounds: Bounds {
                 parked_text: random.pick(&[FULL.parked_text, 60, 30, 30]),
-                skipped_text: random.pick(&[FULL.skipped_text, 12, 6]),
+                skipped_text: if trims > 0 { FULL.skipped_text } else { random.pick(&[FULL.skipped_text, 12, 6]) },
                 placed: random.pick(&[FULL.placed, 10, 3]),
             },
             arrivals: random.pick(&[2, 8, 24, 48]),

@@ -1,6 +1,7 @@
 //! The world of one schedule: the model of the broker, the calls that wait to be done, what is under way, and the chance
 //! that decides what goes wrong. Everything that is stored passes by the laws here.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -8,12 +9,15 @@ use bytes::Bytes;
 use time::{Duration, OffsetDateTime};
 
 use super::laws::Laws;
-use super::messages::{channel_of, skip_bytes};
+use super::messages::{channel_of, number_of, skip_bytes};
 use super::random::Random;
 use super::script::{Line, Said, Script};
 use super::weather::Weather;
 use crate::broker::{BrokerError, DeadLetter, Delivery, Reason, Stored};
-use crate::domain::{Channel, Checkpoint, Outcome, Owed, Sequence};
+use crate::domain::bounds;
+use crate::domain::{Channel, Checkpoint, Outcome, Owed, Sequence, StoredAt};
+use crate::retention::plan::Plan;
+use crate::retention::sweep::goes;
 use crate::track::model::{Model, Sight};
 
 /// Deliveries of a calm batch.
@@ -144,7 +148,29 @@ impl World {
         self.days_passed += 1;
         self.delivered = 0;
         self.model.make_durable_anew();
-        self.laws.delivers_anew();
+        self.laws.delivers_anew(&self.model.unacknowledged);
+    }
+
+    /// Whether it is time to trim the log, and of what is older than when.
+    pub fn next_trim(&mut self) -> Option<StoredAt> {
+        let is_due = !self.calm && self.random.below(256) < self.weather.trims;
+        is_due.then(|| StoredAt(self.random.within(1, self.model.stream.len() as u64 + 1) as i64))
+    }
+
+    /// Removes from the log what may go.
+    pub fn trim(&mut self, plans: &HashMap<Channel, Plan>, cut: StoredAt) {
+        let end = self.model.unacknowledged.first().map_or(u64::MAX, |first| first - 1).min(self.delivered);
+        let goes = |stored: &Stored| goes(plans, cut, Sequence(end), stored);
+        let gone: Vec<_> = self.model.log().filter(|stored| goes(stored)).map(|stored| stored.sequence).collect();
+        for (channel, Plan { through, .. }) in plans {
+            let trimmed = &mut self.laws.channels[number_of(channel)].trimmed;
+            *trimmed = (*trimmed).max(*through);
+        }
+        if !gone.is_empty() {
+            bounds::beyond("the log is trimmed");
+            self.tell(|| format!("trimmed: {gone:?}"));
+        }
+        gone.into_iter().for_each(|sequence| self.model.remove(sequence));
     }
 
     /// Lets a call wait for its turn.
@@ -251,7 +277,9 @@ impl World {
         }
         if sequences.is_empty() || self.random.happens(128) {
             let last = end.min(self.delivered + self.random.within(1, self.weather.batch));
-            sequences.extend(self.delivered + 1..=last);
+            // What was removed is not delivered any more.
+            let is_there = |sequence: &u64| self.model.unacknowledged.contains(sequence);
+            sequences.extend((self.delivered + 1..=last).filter(is_there));
             self.delivered = last;
         }
         sequences
@@ -316,7 +344,7 @@ impl World {
                 self.bury(&DeadLetter { stored: &stored, reason, error, after_acts });
             }
             UnderWay::Removal(id) => self.remove_letter(id),
-            UnderWay::Checkpoint(channel, checkpoint) => self.model.store_checkpoint(&channel, &checkpoint),
+            UnderWay::Checkpoint(channel, checkpoint) => drop(self.model.store_checkpoint(&channel, &checkpoint)),
             UnderWay::CheckpointRemoval(place) => self.model.remove_checkpoint(place),
         }
     }
