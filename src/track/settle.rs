@@ -77,8 +77,10 @@ pub async fn settle(
         let Judgement { record, verdicts, blocked, unkept } = judge(broker, desk, &before, arrivals).await?;
         // What is remembered may be old. A write would find out; where nothing is to be written, only a look does. One
         // of these messages may be the one that somebody held for a record that could move.
+        // A copy of what waits changes nothing, and is let go all the same: whoever writes what operators said must notice it.
         let changed = record != before;
-        let written = match changed {
+        let waits = verdicts.iter().any(|(_, verdict)| *verdict == Verdict::Parked);
+        let written = match changed || waits {
             true => desk.write(broker, record, placed(&verdicts)).await,
             false if reloaded => Ok(()),
             false => Err(BrokerError::Conflict),

@@ -10,7 +10,7 @@ const JUDGED_MIN: u64 = 1_000;
 const FLOORS: [(&str, u64); 11] = [
     ("ranges are not listed", 55),
     ("a drain lists what waits", 28),
-    ("skipped numbers are not listed", 15),
+    ("skipped numbers are not listed", 12),
     ("as much is applied at once as may be", 50),
     ("a record would owe more than it may", 43),
     ("only the place of a message is kept", 85),
