@@ -116,10 +116,17 @@ pub async fn look(
     let is_settled = last.is_none_or(|last| last <= floor);
     let is_right = damage.is_none() && reading.is_right(&should_be, is_settled);
     if is_right {
-        let unreported = reading.unreported(&record);
-        if !unreported.is_empty() && !record.has_followed_all_of(&should_be) {
-            // What became of them may be another thing in a moment.
+        let mut unreported = reading.unreported(&record);
+        if unreported.is_empty() {
+            return Ok(Finding::Right);
+        }
+        if !record.has_followed_all_of(&should_be) || was_trimmed(&log, &fold).await? {
+            // What became of them may be another thing in a moment, or is not what it looks like.
             return Ok(Finding::Incomplete);
+        }
+        if !log.is_whole().await? {
+            // A copy of a message that is gone looks as if it came too late.
+            unreported.late.clear();
         }
         return Ok(unreported.finding());
     }
@@ -127,12 +134,7 @@ pub async fn look(
         return Ok(stray(&held));
     }
     if let Some(why) = out_of_reach(&log, &fold, &held, &record, &should_be).await? {
-        let before = fold.replay.base().map_or(0, Checkpoint::through);
-        if trimmed_through(&log.checkpoints(channel).await?) > before {
-            // What it lacks was trimmed while it was read.
-            return Ok(Finding::Incomplete);
-        }
-        return Ok(Finding::NotOurs(why));
+        return Ok(if was_trimmed(&log, &fold).await? { Finding::Incomplete } else { Finding::NotOurs(why) });
     }
     let act_to_come = Some(should_be.acts).filter(|act| *act > floor && !record.has_followed_all_of(&should_be));
     let differences = in_lines(&held, &record, damage, &should_be);
@@ -142,6 +144,12 @@ pub async fn look(
     let wrong =
         Wrong { differences, should_be, revision, since, forgotten, act_to_come, is_settled, untold, untold_late };
     Ok(Finding::Wrong(Box::new(wrong)))
+}
+
+/// Whether some of the channel was trimmed while it was read: what is gone looks as if it had never arrived.
+async fn was_trimmed(log: &NatsLog<'_>, fold: &ChannelReplay<usize>) -> Result<bool, BrokerError> {
+    let before = fold.replay.base().map_or(0, Checkpoint::through);
+    Ok(trimmed_through(&log.checkpoints(&fold.channel).await?) > before)
 }
 
 /// Why the log cannot tell what the record should be, if messages are gone that it needs.
