@@ -3,7 +3,7 @@
 //! What operators said of the sequence is known only at the end of a reading ([`Survey`]), and the messages lie in the log
 //! in the order in which they came. So the log is read once where nothing was said, and a second time otherwise; messages
 //! that came before their turn, and for which memory has no room, are fetched one by one when it comes
-//! ([`ReorderBuffer`]). The cost of a message does not depend on the order of arrival, and memory is bounded whatever the
+//! ([`super::reorder`]). The cost of a message does not depend on the order of arrival, and memory is bounded whatever the
 //! channel's length; beside messages, ranges of numbers are remembered.
 //!
 //! A reading need not begin at the log's beginning where there are checkpoints ([`Checkpoint`]). It begins at the last one,
