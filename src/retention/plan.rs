@@ -131,3 +131,25 @@ impl AtCut {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::testing::channel;
+    use crate::track::testing::ModelBroker;
+
+    #[tokio::test]
+    async fn what_a_lagging_replica_hides_is_not_taken_for_absent() {
+        let broker = ModelBroker::default();
+        for number in 1..=5 {
+            broker.publish(channel(), number);
+        }
+        let seen = broker.state().model.deliver(5).stored.event();
+        let made = Checkpoint { record: Record::default(), from: Sequence(6), seen, is_trimmed: false, place: 0 };
+        let first_behind = async || first_behind(&broker, &channel(), 2, &made, Sequence(1)).await.unwrap();
+        broker.state().sight.newest_missing = 3;
+        assert_eq!(first_behind().await, None);
+        broker.state().sight.newest_missing = 0;
+        assert_eq!(first_behind().await, Some(Sequence(3)));
+    }
+}
