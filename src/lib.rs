@@ -40,6 +40,8 @@ pub mod rebuild;
 pub mod replay;
 pub mod retention;
 pub mod roles;
+#[cfg(test)]
+mod simulation;
 pub mod track;
 pub mod up;
 pub mod upkeep;

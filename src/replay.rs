@@ -199,7 +199,7 @@ fn nothing_before<S>(replay: &Replay<S>) -> Event {
 mod tests {
     use super::*;
     use crate::domain::testing::channel;
-    use crate::track::testing::ModelBroker;
+    use crate::simulation::testing::ModelBroker;
 
     #[tokio::test]
     async fn a_replica_that_lags_behind_is_given_time() {

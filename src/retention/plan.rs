@@ -136,7 +136,7 @@ impl AtCut {
 mod tests {
     use super::*;
     use crate::domain::testing::channel;
-    use crate::track::testing::ModelBroker;
+    use crate::simulation::testing::ModelBroker;
 
     #[tokio::test]
     async fn what_a_lagging_replica_hides_is_not_taken_for_absent() {

@@ -92,8 +92,8 @@ impl Cache {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::arrival;
     use super::*;
+    use crate::simulation::testing::arrival;
 
     fn desk(number: u8, messages: u64) -> Desk {
         let channel = Channel::parse(&format!("00000000-0000-4000-8000-0000000000{number:02x}")).unwrap();

@@ -34,16 +34,10 @@ mod drain;
 pub mod health;
 mod job;
 mod line;
-#[cfg(test)]
-mod model;
 mod reported;
 mod settle;
-#[cfg(test)]
-mod simulation;
 mod standing;
-#[cfg(test)]
-pub(crate) mod testing;
-mod worker;
+pub(crate) mod worker;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

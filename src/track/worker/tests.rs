@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::super::testing::{ModelBroker, payload};
 use super::*;
 use crate::domain::bounds::{self, Bounds};
 use crate::domain::outcome::Since;
 use crate::domain::{Channel, Checkpoint, Forgotten, MessageNumber, Owed, Record};
 use crate::replay::readings;
+use crate::simulation::testing::{ModelBroker, payload};
 
 fn channel(number: u8) -> Channel {
     Channel::parse(&format!("00000000-0000-4000-8000-0000000000{number:02x}")).unwrap()

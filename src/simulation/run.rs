@@ -229,7 +229,7 @@ impl Run {
 
     /// Time that holds tokio's timers up passes too.
     fn pass_a_second(&mut self) {
-        super::pass(Duration::from_secs(1));
+        super::search::pass(Duration::from_secs(1));
         (0..self.workers.len()).for_each(|at| self.poll(at));
     }
 

@@ -18,7 +18,7 @@ use crate::domain::bounds;
 use crate::domain::{Channel, Checkpoint, Outcome, Owed, Sequence, StoredAt};
 use crate::retention::plan::Plan;
 use crate::retention::sweep::goes;
-use crate::track::model::{Model, Sight};
+use crate::simulation::model::{Model, Sight};
 
 /// Deliveries of a calm batch.
 const CALM_BATCH_MAX: usize = 50;

@@ -7,7 +7,7 @@ use super::oracle::{LATE, Numbered, Place};
 use super::record_text::Facts;
 use super::script::{Line, Said};
 use crate::domain::Became;
-use crate::track::model::{Model, Sight};
+use crate::simulation::model::{Model, Sight};
 
 /// Fails with what is wrong at the end.
 pub fn judge(model: &Model, laws: &mut Laws) -> Result<(), String> {

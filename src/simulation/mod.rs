@@ -15,11 +15,12 @@
 //! schedules shorter.
 //!
 //! Not here: what async-nats and a real broker do. That the model answers as a real one does is checked in [`conformance`],
-//! and real processes are the end to end tests' to kill.
+//! and real processes are the end to end tests' to kill. [`testing`] is the same model for unit tests, in which nothing goes wrong.
 
 mod conformance;
 mod laws;
 mod messages;
+mod model;
 mod nats_server;
 mod oracle;
 mod random;
@@ -29,11 +30,12 @@ mod script;
 mod search;
 mod shares;
 mod tap;
+pub mod testing;
 mod verdict;
 mod weather;
 mod world;
 
-use search::{Search, pass};
+use search::Search;
 
 #[test]
 fn no_schedule_loses_doubles_or_disorders_a_message() {

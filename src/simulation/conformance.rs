@@ -22,7 +22,7 @@ use crate::broker::{
 };
 use crate::domain::outcome::Since;
 use crate::domain::{Became, Event, MessageNumber, Outcome, Owed, Refusal, Sequence, StoredAt};
-use crate::track::testing::ModelBroker;
+use crate::simulation::testing::ModelBroker;
 
 /// Operations of one script.
 const OPERATIONS: usize = 400;

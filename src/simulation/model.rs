@@ -1,7 +1,7 @@
 //! A model of the broker: one partition in memory, what is stored there and what is answered. It goes wrong in no way by
 //! itself; whoever drives it asks for older or incomplete answers ([`Sight`]) and decides what gets lost.
 //!
-//! That it answers as a real broker does is checked against one ([`super::simulation::conformance`]).
+//! That it answers as a real broker does is checked against one ([`super::conformance`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

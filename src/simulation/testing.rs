@@ -1,5 +1,5 @@
 //! The model of the broker as the tracker's own tests use it: nothing goes wrong, and each call is done at once. Schedules
-//! in which things go wrong are [`super::simulation`]'s.
+//! in which things go wrong are [`super`]'s.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -17,7 +17,7 @@ use crate::broker::store::Versioned;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Delivery, LogReader, Stored, TrackBroker};
 use crate::domain::{Aside, Channel, Checkpoint, Event, Outcome, Owed, Sequence, StoredAt};
 use crate::retention::plan::Plan;
-use crate::track::model::{Model, Sight};
+use crate::simulation::model::{Model, Sight};
 
 /// The world, shared by the workers and by what drives them, one at a time.
 #[derive(Clone)]
