@@ -17,7 +17,7 @@ use super::scan::Folded;
 use super::told::Told;
 use crate::broker::progress::acknowledged_through;
 use crate::broker::store::{Store, Versioned};
-use crate::broker::{Broker, BrokerError, LogReader as _, NatsLog};
+use crate::broker::{Broker, BrokerError, LogReader, NatsLog};
 use crate::domain::checkpoint::trimmed_through;
 use crate::domain::outcome::Since;
 use crate::domain::parked::{Range, Waiting};
@@ -88,9 +88,19 @@ pub async fn look(
 ) -> Result<Finding, BrokerError> {
     let floor = acknowledged_through(broker, partition).await?;
     let held = store.load_latest(channel).await?;
-    let log = NatsLog { broker, partition };
+    look_at(&NatsLog { broker, partition }, channel, floor, &held, told).await
+}
+
+/// Looks at the record that lay in the bucket when everything had been acknowledged up to the floor.
+pub async fn look_at(
+    log: &impl LogReader,
+    channel: &Channel,
+    floor: Sequence,
+    held: &Versioned,
+    told: Option<&Told>,
+) -> Result<Finding, BrokerError> {
     let last = log.last_of(channel).await?;
-    let (record, damage) = match read(&held) {
+    let (record, damage) = match read(held) {
         Ok(read) => read,
         Err(not_ours) => return Ok(not_ours),
     };
@@ -98,13 +108,13 @@ pub async fn look(
     let mut bases = log.checkpoints(channel).await?;
     bases.retain(|base| base.is_trimmed);
     if last.is_none() && bases.is_empty() {
-        return Ok(stray(&held));
+        return Ok(stray(held));
     }
     let as_trimmed = bases.first().map_or_else(Record::default, |base| base.record.clone());
     let mut reading = Reading::new(&record, as_trimmed, floor, told);
     let mut fold =
         ChannelReplay::of_what_they_say(*channel, Goal::Change { since: record.acts }, bases).since_at(record.acts_at);
-    let run = fold.run(&log, |replay, read| {
+    let run = fold.run(log, |replay, read| {
         reading.take(replay, &read.entries, read.turn);
         ControlFlow::Continue(())
     });
@@ -120,7 +130,7 @@ pub async fn look(
         if unreported.is_empty() {
             return Ok(Finding::Right);
         }
-        if !record.has_followed_all_of(&should_be) || was_trimmed(&log, &fold).await? {
+        if !record.has_followed_all_of(&should_be) || was_trimmed(log, &fold).await? {
             // What became of them may be another thing in a moment, or is not what it looks like.
             return Ok(Finding::Incomplete);
         }
@@ -131,13 +141,13 @@ pub async fn look(
         return Ok(unreported.finding());
     }
     if should_be == Record::default() && held.record.is_some() {
-        return Ok(stray(&held));
+        return Ok(stray(held));
     }
-    if let Some(why) = out_of_reach(&log, &fold, &held, &record, &should_be).await? {
-        return Ok(if was_trimmed(&log, &fold).await? { Finding::Incomplete } else { Finding::NotOurs(why) });
+    if let Some(why) = out_of_reach(log, &fold, held, &record, &should_be).await? {
+        return Ok(if was_trimmed(log, &fold).await? { Finding::Incomplete } else { Finding::NotOurs(why) });
     }
     let act_to_come = Some(should_be.acts).filter(|act| *act > floor && !record.has_followed_all_of(&should_be));
-    let differences = in_lines(&held, &record, damage, &should_be);
+    let differences = in_lines(held, &record, damage, &should_be);
     let untold = reading.untold.iter().map(|(_, placed)| *placed).collect();
     let untold_late = reading.untold_late.into_iter().map(|(_, event)| event).collect();
     let (revision, since, forgotten) = (held.revision, held.owed.since, held.owed.forgotten);
@@ -147,14 +157,14 @@ pub async fn look(
 }
 
 /// Whether some of the channel was trimmed while it was read: what is gone looks as if it had never arrived.
-async fn was_trimmed(log: &NatsLog<'_>, fold: &ChannelReplay<usize>) -> Result<bool, BrokerError> {
+async fn was_trimmed(log: &impl LogReader, fold: &ChannelReplay<usize>) -> Result<bool, BrokerError> {
     let before = fold.replay.base().map_or(0, Checkpoint::through);
     Ok(trimmed_through(&log.checkpoints(&fold.channel).await?) > before)
 }
 
 /// Why the log cannot tell what the record should be, if messages are gone that it needs.
 async fn out_of_reach(
-    log: &NatsLog<'_>,
+    log: &impl LogReader,
     fold: &ChannelReplay<usize>,
     held: &Versioned,
     record: &Record,

@@ -8,8 +8,8 @@
 //! that is merely late. Memory is bounded by the channels of one partition, whatever their messages; beside it, every
 //! channel's id is kept until the end, for finding records of which the stream has no message.
 
-mod difference;
-mod look;
+pub(crate) mod difference;
+pub(crate) mod look;
 mod progress;
 mod repair;
 mod scan;

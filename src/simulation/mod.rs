@@ -4,7 +4,7 @@
 //! In a schedule several workers share one partition. What arrives is in [`script`] (made of [`messages`]), how much goes
 //! wrong in [`weather`]; [`run`] gives the workers their turns, call by call ([`tap`]), in the [`world`] around the model.
 //! At everything that is stored, told or let go the [`laws`] of the contract are checked against an [`oracle`], which is
-//! written down apart from the code under test; [`verdict`] judges the end. There is no clock, no thread and no sleep in a
+//! written down apart from the code under test; [`verdict`] judges the end, [`asked`] what those are told who ask then. There is no clock, no thread and no sleep in a
 //! schedule.
 //!
 //! The bounds of what is kept and done at once are small in most schedules; [`shares`] counts how often the tracker comes
@@ -17,6 +17,7 @@
 //! Not here: what async-nats and a real broker do. That the model answers as a real one does is checked in [`conformance`],
 //! and real processes are the end to end tests' to kill. [`testing`] is the same model for unit tests, in which nothing goes wrong.
 
+mod asked;
 mod conformance;
 mod laws;
 mod messages;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use super::asked;
 use super::messages::{CHANNELS, channel_of};
 use super::random::Random;
 use super::tap::{Shared, Tap};
@@ -132,6 +133,11 @@ impl Run {
         let world = &mut *world;
         if world.broken.is_none() {
             let lawful = verdict::judge(&world.model, &mut world.laws);
+            world.judge(lawful);
+        }
+        if world.broken.is_none() {
+            let model = std::mem::take(&mut world.model);
+            let lawful = asked::judge(model, &world.laws);
             world.judge(lawful);
         }
     }

@@ -69,7 +69,12 @@ impl Default for ModelBroker {
 impl ModelBroker {
     /// One whose pages have so many messages.
     pub fn with_pages_of(page: usize) -> Self {
-        let (model, sight) = (Model::default(), Sight::clear(page));
+        Self::of(Model::default(), page)
+    }
+
+    /// This one, with pages of so many messages.
+    pub fn of(model: Model, page: usize) -> Self {
+        let sight = Sight::clear(page);
         Self(Arc::new(Mutex::new(State {
             model,
             sight,
@@ -137,8 +142,13 @@ impl ModelBroker {
 
     /// The revision of a channel's record.
     pub fn revision(&self, channel: Channel) -> u64 {
+        self.versioned(&channel).revision
+    }
+
+    /// What lies in the bucket of a channel.
+    pub fn versioned(&self, channel: &Channel) -> Versioned {
         let state = self.state();
-        state.model.load(&channel, state.sight).revision
+        state.model.load(channel, state.sight)
     }
 
     /// The dead letters: the reason of each, by event.
@@ -197,8 +207,7 @@ impl TrackBroker for ModelBroker {
     }
 
     async fn load_latest(&self, channel: &Channel) -> Result<Versioned, BrokerError> {
-        let state = self.state();
-        Ok(state.model.load(channel, state.sight))
+        Ok(self.versioned(channel))
     }
 
     async fn write(&self, channel: &Channel, record: Vec<u8>, owed: &Owed, expected: u64) -> Result<u64, BrokerError> {
