@@ -294,7 +294,7 @@ impl Model {
     /// A page of a channel's messages.
     pub fn read_back(&self, channel: &Channel, from: Sequence, sight: Sight) -> Page {
         let places = self.places.get(&channel.to_string()).map_or(&[][..], Vec::as_slice);
-        let shown = (self.stream.len() as u64).saturating_sub(sight.newest_missing);
+        let shown = self.shown(sight);
         let first = places.partition_point(|place| *place < from);
         let end = places.partition_point(|place| place.0 <= shown).max(first);
         let last = end.min(first + sight.page);
@@ -345,7 +345,18 @@ impl Model {
 
     /// Where the last message of a channel lies.
     pub fn last_of(&self, channel: &Channel) -> Option<Sequence> {
-        self.places.get(&channel.to_string())?.last().copied()
+        self.last_shown_of(channel, Sight::clear(1))
+    }
+
+    /// The same of what is shown.
+    pub fn last_shown_of(&self, channel: &Channel, sight: Sight) -> Option<Sequence> {
+        let (places, shown) = (self.places.get(&channel.to_string())?, self.shown(sight));
+        places[..places.partition_point(|place| place.0 <= shown)].last().copied()
+    }
+
+    /// The last place that is shown.
+    fn shown(&self, sight: Sight) -> u64 {
+        (self.stream.len() as u64).saturating_sub(sight.newest_missing)
     }
 
     fn stored(&self, place: Sequence) -> Stored {

@@ -187,7 +187,11 @@ impl LogReader for Tap {
     }
 
     async fn last_of(&self, channel: &Channel) -> Result<Option<Sequence>, BrokerError> {
-        self.read(|world| world.model.last_of(channel)).await
+        self.read(|world| {
+            let sight = world.sight_of_leader();
+            world.model.last_shown_of(channel, sight)
+        })
+        .await
     }
 
     async fn checkpoints(&self, channel: &Channel) -> Result<Vec<Checkpoint>, BrokerError> {
@@ -208,7 +212,11 @@ impl TrackBroker for Tap {
     }
 
     async fn load_latest(&self, channel: &Channel) -> Result<Versioned, BrokerError> {
-        self.read(|world| world.model.load(channel, Sight::clear(1))).await
+        self.read(|world| {
+            let sight = world.sight_of_leader();
+            world.model.load(channel, sight)
+        })
+        .await
     }
 
     async fn write(&self, channel: &Channel, record: Vec<u8>, owed: &Owed, expected: u64) -> Result<u64, BrokerError> {

@@ -31,6 +31,8 @@ pub struct Weather {
     pub answered_late: u8,
     pub conflicts: u8,
     pub stale: u8,
+    /// Answers of a leader that was cut off, and does not have the newest.
+    pub old_leader: u8,
     pub acknowledgements_lost: u8,
     pub acknowledgements_late: u8,
     /// In 4,096 steps.
@@ -77,6 +79,7 @@ impl Weather {
             answered_late: random.pick(&[0, 20, 80]),
             conflicts: rarely(random),
             stale: random.pick(&[0, 0, 0, 2, 16, 60, 120]),
+            old_leader: random.pick(&[0, 0, 0, 0, 4, 30]),
             acknowledgements_lost: often(random),
             acknowledgements_late: often(random),
             crashes: random.pick(&[0, 0, 8, 30, 90]),

@@ -311,6 +311,21 @@ impl World {
         Sight { revisions_late, newest_missing, ..clear }
     }
 
+    /// How much the next answer shows that comes from whoever takes itself for the leader.
+    pub fn sight_of_leader(&mut self) -> Sight {
+        let clear = Sight::clear(self.weather.page);
+        if self.calm || !self.random.happens(self.weather.old_leader) {
+            return clear;
+        }
+        bounds::beyond("a leader that was cut off answers");
+        self.tell(|| "a leader that was cut off answers".into());
+        Sight {
+            revisions_late: 1 + self.random.place(3),
+            newest_missing: 1 + self.random.below(self.weather.lag),
+            ..clear
+        }
+    }
+
     /// Whether a write is refused as if it came too late, though it does not.
     pub fn conflicts(&mut self) -> bool {
         !self.calm && self.random.happens(self.weather.conflicts)
