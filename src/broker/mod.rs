@@ -22,6 +22,7 @@ pub mod differences;
 mod direct;
 pub mod error;
 pub mod forgotten;
+mod leader;
 pub mod letter_box;
 pub mod letter_list;
 pub mod lost_end;

@@ -6,6 +6,7 @@ use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 
 use super::connection::{PUBLISH_TIMEOUT, within};
+use super::leader::log_of_followed_leader;
 use super::topology::{FORMAT, METADATA_FORMAT, METADATA_PARTITIONS, METADATA_RESTORING, STREAM, stored_subject};
 use super::{Broker, BrokerError};
 use crate::domain::{Channel, Sequence};
@@ -49,10 +50,8 @@ pub async fn overview(broker: &Broker) -> Result<Overview, BrokerError> {
 
 /// Whether nothing was ever removed from the stream: it begins with the first message, and has no holes.
 pub async fn is_whole(broker: &Broker) -> Result<bool, BrokerError> {
-    let look = broker.jetstream().get_stream(STREAM);
-    let found = within(PUBLISH_TIMEOUT, "looking at the stream", look).await?;
-    let state = &found.cached_info().state;
-    Ok(state.first_sequence <= 1 && state.deleted_count.unwrap_or(0) == 0)
+    let log = log_of_followed_leader(broker).await?;
+    Ok(log.first_sequence <= 1 && log.deleted_count.unwrap_or(0) == 0)
 }
 
 /// Where the last message of a channel lies, malformed bytes included; none if there is none.

@@ -41,7 +41,7 @@ pub trait LogReader: Send + Sync {
     ) -> impl Future<Output = Result<Page, BrokerError>> + Send;
     /// Reads the messages at these places, in their order.
     fn read_messages(&self, places: &[Sequence]) -> impl Future<Output = Result<Vec<Stored>, BrokerError>> + Send;
-    /// Whether nothing was ever removed from the log, as the leader has it.
+    /// Whether nothing was ever removed from the log, as a leader has it whom the others follow; an error where there is none.
     fn is_whole(&self) -> impl Future<Output = Result<bool, BrokerError>> + Send;
     /// Where the last message of a channel lies, as the leader has it; none if there is none.
     fn last_of(&self, channel: &Channel) -> impl Future<Output = Result<Option<Sequence>, BrokerError>> + Send;

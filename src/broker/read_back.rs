@@ -1,22 +1,16 @@
 //! Messages of the stream, read again: those of one channel or one partition page by page, or one by its place. The stream
 //! is the buffer in which messages wait behind a gap, and the log from which every state can be folded again.
 
-use std::time::Duration;
-
 use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::{ClusterInfo, RawMessageErrorKind};
+use async_nats::jetstream::stream::RawMessageErrorKind;
 use futures_util::future::try_join_all;
 
-use super::connection::{PUBLISH_TIMEOUT, within};
+use super::connection::PUBLISH_TIMEOUT;
 use super::direct::{Found, Question, ask, get};
-use super::provision::stream_info;
+use super::leader::log_of_followed_leader;
 use super::topology::{STREAM, partition_in, stored_subject, stored_subjects};
 use super::{Broker, BrokerError, Stored};
 use crate::domain::{Channel, Sequence};
-
-/// How long ago a replica was heard of that follows a leader: it says so every second, and none is elected in its place
-/// before 4 seconds are over.
-const HEARD_WITHIN: Duration = Duration::from_secs(3);
 
 /// Messages of one page.
 pub const PAGE_MESSAGES_MAX: usize = 1_000;
@@ -75,29 +69,17 @@ pub async fn locate(broker: &Broker, sequence: Sequence) -> Result<Option<(u16, 
     }
 }
 
-/// Asks the stream's leader. That there is no message, it knows only while the others follow it: one that was cut off answers
-/// for some seconds more, and does not have what was stored since.
+/// Asks the stream's leader. That there is no message, it knows only while the others follow it.
 async fn locate_at_leader(broker: &Broker, sequence: Sequence) -> Result<Option<(u16, Stored)>, BrokerError> {
     if let Some(found) = ask_leader(broker, sequence).await? {
         return Ok(Some(found));
     }
-    let info = within(PUBLISH_TIMEOUT, "asking for the stream's leader", stream_info(broker, STREAM)).await?;
-    let info = info.ok_or(BrokerError::NotThere)?;
-    if !is_followed(info.cluster.as_ref()) {
-        return Err(BrokerError::Unavailable("the stream's leader has not heard of the others for some time".into()));
-    }
-    match sequence.0 > info.state.last_sequence {
+    let log = log_of_followed_leader(broker).await?;
+    match sequence.0 > log.last_sequence {
         true => Ok(None),
         // Another one may have answered the first time.
         false => ask_leader(broker, sequence).await,
     }
-}
-
-/// Whether most of a stream's replicas, the leader among them, are known to have followed it just now.
-fn is_followed(cluster: Option<&ClusterInfo>) -> bool {
-    let others = cluster.map_or(&[][..], |cluster| &cluster.replicas);
-    let heard = others.iter().filter(|peer| peer.active <= HEARD_WITHIN && !peer.offline).count();
-    1 + heard > others.len().div_ceil(2)
 }
 
 async fn ask_leader(broker: &Broker, sequence: Sequence) -> Result<Option<(u16, Stored)>, BrokerError> {
@@ -135,34 +117,4 @@ async fn page(broker: &Broker, subjects: &str, from: Sequence, messages_max: usi
 
 fn stored(found: Found) -> Stored {
     Stored::of(Sequence(found.sequence), found.time, &found.subject, |name| found.header(name), &found.message.payload)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    #[test]
-    fn a_leader_is_followed_while_most_were_heard_of() {
-        let peer = |&(seconds, offline): &(u64, bool)| json!({"name": "peer", "current": true, "active": seconds * 1_000_000_000, "offline": offline});
-        let cluster = |peers: &[(u64, bool)]| -> ClusterInfo {
-            let peers: Vec<Value> = peers.iter().map(peer).collect();
-            serde_json::from_value(json!({ "replicas": peers })).unwrap()
-        };
-        let (here, gone, offline) = ((1, false), (4, false), (1, true));
-        let rows: [(&[_], bool); 7] = [
-            (&[], true),
-            (&[here, here], true),
-            (&[here, gone], true),
-            (&[here, offline], true),
-            (&[gone, gone], false),
-            (&[gone, offline], false),
-            (&[here, gone, gone, gone], false),
-        ];
-        for (peers, followed) in rows {
-            assert_eq!(is_followed(Some(&cluster(peers))), followed, "{peers:?}");
-        }
-        assert!(is_followed(None), "one that is alone");
-    }
 }

@@ -305,13 +305,20 @@ impl<S> Replay<S> {
         let before = Acts::through(&self.survey, since);
         self.folds = match &self.goal {
             Goal::State => vec![from_base(all)],
-            Goal::Onward { passed, record, only, .. } if *only || !all.touch(since, *passed) => {
+            Goal::Onward { passed, record, only, .. }
+                if !self.begins_behind(*passed) && (*only || !all.touch(since, *passed)) =>
+            {
                 self.resumed = true;
                 let resume = |acts| Fold::resume(record, acts, self.room, self.size);
                 vec![resume(before), resume(all)]
             }
             Goal::Change { .. } | Goal::Onward { .. } => vec![from_base(before), from_base(all)],
         };
+    }
+
+    /// Whether it begins behind numbers that a record has not passed: the record was damaged, and the log trimmed.
+    fn begins_behind(&self, passed: u64) -> bool {
+        self.base().is_some_and(|base| base.through() > passed)
     }
 
     fn fold(&mut self, entries: &[Entry<S>]) -> Vec<Vec<Placed<S>>> {

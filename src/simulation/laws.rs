@@ -51,6 +51,10 @@ pub struct OfChannel {
     /// What the record owes.
     owed: u128,
     owes_since: bool,
+    /// Whether its record was damaged once: then it takes corrections to wait until it was folded anew.
+    pub was_damaged: bool,
+    /// The last number that it had passed before it was damaged: what became of those may still be told.
+    passed_before: u64,
     /// The highest sequence of each number.
     highest: [u64; NUMBER_MAX as usize + 1],
     /// Dead letters of plain messages, by number. One that is refused may be one already, because it is seen to be too late
@@ -142,7 +146,8 @@ impl Laws {
         let corrections = of.arrivals.iter().filter(|(act, _)| *act <= facts.acts);
         let waits = |said: &Said| matches!(said, Said::Correction(sent) if sent.number > facts.last);
         let wait = { corrections }.any(|(_, said)| waits(said));
-        law!(wait == facts.corrections_wait, "record {at} is wrong on whether corrections wait: {facts:?}");
+        let knows = wait == facts.corrections_wait || (of.was_damaged && facts.beyond);
+        law!(knows, "record {at} is wrong on whether corrections wait: {facts:?}");
         let truth = self.truth(at, facts.acts);
         let all = truth.skipped_through(facts.last);
         let is_end = facts.unlisted == 0 || all.iter().any(|[_, last]| *last == facts.unlisted);
@@ -198,6 +203,10 @@ impl Laws {
     /// For a record that could move, or owes what has to be found out again, a message is held.
     fn check_held(&self, at: usize) -> Lawful {
         let of = &self.channels[at];
+        // What was let go before the record was damaged may come to the broker only then.
+        if of.was_damaged && of.facts.corrections_wait {
+            return Ok(());
+        }
         law!(of.held > 0 || !of.facts.could_move(), "{at} could move and nobody holds a message: {:?}", of.facts);
         law!(
             of.held > 0 || !of.owes_since,
@@ -230,6 +239,7 @@ impl Laws {
         let event = event.sequence;
         let (Said::Message(sent) | Said::Correction(sent)) = said else { return Ok(()) };
         let Facts { last, acts, .. } = self.channels[at].facts;
+        let last = last.max(self.channels[at].passed_before);
         let number = sent.number;
         let corrects = matches!(said, Said::Correction(_));
         match became {
@@ -362,6 +372,8 @@ impl OfChannel {
             told: 0,
             owed: 0,
             owes_since: false,
+            was_damaged: false,
+            passed_before: 0,
             highest: [0; NUMBER_MAX as usize + 1],
             letters: [0; NUMBER_MAX as usize + 1],
             held: 0,
@@ -381,6 +393,18 @@ impl OfChannel {
         }
         self.arrivals.push((sequence, said));
         self.held += 1;
+    }
+
+    /// Whether a message was not acknowledged.
+    pub fn is_held(&self) -> bool {
+        self.held > 0
+    }
+
+    /// Its record says nothing any more.
+    pub fn damaged(&mut self) {
+        (self.owed, self.owes_since, self.was_damaged) = (0, false, true);
+        self.passed_before = self.passed_before.max(self.facts.last);
+        self.facts = Facts { beyond: true, corrections_wait: true, ..Facts::default() };
     }
 
     fn note_owed(&mut self, owed: &Owed, events: &[Event]) {

@@ -194,6 +194,9 @@ impl Run {
             drop(world);
             return self.begin_all();
         }
+        if world.random.below(65_536) < world.weather.damages {
+            world.damage_a_record();
+        }
         if world.random.below(64) < world.weather.arrivals {
             for _ in 0..=world.random.below(ARRIVALS_MAX) {
                 if world.more_arrives() {
@@ -239,14 +242,18 @@ impl Run {
         (0..self.workers.len()).for_each(|at| self.poll(at));
     }
 
-    /// From now on nothing goes wrong; half of the time, all workers die before.
+    /// From now on nothing goes wrong; half of the time, all workers die before. Where records were damaged everything is
+    /// delivered once more: of some channels all was acknowledged, and nobody would look at them.
     fn calm_down(&mut self) {
         let mut world = self.shared.world();
         world.calm = true;
         while !world.under_way.is_empty() {
             world.come_one();
         }
-        let all_die = world.random.happens(128);
+        if world.weather.damages > 0 {
+            world.pass_a_day();
+        }
+        let all_die = world.random.happens(128) || world.weather.damages > 0;
         drop(world);
         if all_die {
             self.begin_all();

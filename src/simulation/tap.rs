@@ -183,7 +183,11 @@ impl LogReader for Tap {
     }
 
     async fn is_whole(&self) -> Result<bool, BrokerError> {
-        self.read(|world| world.model.is_whole()).await
+        self.read(|world| match world.is_cut_off() {
+            true => Err(BrokerError::Unavailable("nobody follows the leader".into())),
+            false => Ok(world.model.is_whole()),
+        })
+        .await?
     }
 
     async fn last_of(&self, channel: &Channel) -> Result<Option<Sequence>, BrokerError> {
@@ -212,11 +216,7 @@ impl TrackBroker for Tap {
     }
 
     async fn load_latest(&self, channel: &Channel) -> Result<Versioned, BrokerError> {
-        self.read(|world| {
-            let sight = world.sight_of_leader();
-            world.model.load(channel, sight)
-        })
-        .await
+        self.read(|world| world.model.load(channel, Sight::clear(1))).await
     }
 
     async fn write(&self, channel: &Channel, record: Vec<u8>, owed: &Owed, expected: u64) -> Result<u64, BrokerError> {
@@ -276,7 +276,7 @@ impl TrackBroker for Tap {
     }
 
     async fn store_checkpoint(&self, channel: &Channel, checkpoint: &Checkpoint) -> Result<u64, BrokerError> {
-        let store = |world: &mut World| Ok(world.model.store_checkpoint(channel, checkpoint));
+        let store = |world: &mut World| Ok(world.store_checkpoint(channel, checkpoint));
         self.change(store, || UnderWay::Checkpoint(*channel, Box::new(checkpoint.clone()))).await
     }
 

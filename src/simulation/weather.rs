@@ -31,8 +31,8 @@ pub struct Weather {
     pub answered_late: u8,
     pub conflicts: u8,
     pub stale: u8,
-    /// Answers of a leader that was cut off, and does not have the newest.
-    pub old_leader: u8,
+    /// In 4,096 answers of the leader, how often it is cut off, and goes on answering without what is stored from then on.
+    pub cut_off: u64,
     pub acknowledgements_lost: u8,
     pub acknowledgements_late: u8,
     /// In 4,096 steps.
@@ -47,6 +47,9 @@ pub struct Weather {
     /// Of an idle turn of whoever trims, how often it does. Then nothing is corrected, and a record lists all that is skipped:
     /// an override of what is gone fails, or not, as checkpoints have it and the record remembers.
     pub trims: u64,
+    /// In 65,536 steps, how often somebody writes something else in the place of a record, while messages of its channel are
+    /// held. Without overrides: which of them the new record has followed is found out when the next one comes.
+    pub damages: u64,
     /// By how many messages a replica may lag behind.
     pub lag: u64,
     /// What a record lists, and what is placed in one go.
@@ -61,6 +64,7 @@ impl Weather {
         let often = |random: &mut Random| if random.happens(128) { 0 } else { random.pick(&[2, 6, 16, 40]) };
         let rarely = |random: &mut Random| if random.happens(160) { 0 } else { random.pick(&[1, 2, 4, 8]) };
         let trims = random.pick(&[0, 0, 0, 0, 40]);
+        let damages = random.pick(&[0, 0, 0, 0, 0, 0, 120]);
         Self {
             workers: random.pick(&[1, 2, 2, 3, 3, 4]),
             channels: random.within(2, CHANNELS as u64),
@@ -68,8 +72,8 @@ impl Weather {
             lost: often(random),
             copies: often(random),
             malformed: often(random),
-            skips: often(random),
-            corrections: if trims > 0 { 0 } else { rarely(random) },
+            skips: if damages > 0 { 0 } else { often(random) },
+            corrections: if trims > 0 || damages > 0 { 0 } else { rarely(random) },
             batch: random.pick(&[1, 4, 12, 12, 40, 40]),
             page: random.pick(&[3, 10, 30, 1_000]),
             redelivered: random.pick(&[0, 16, 60, 120]),
@@ -79,7 +83,7 @@ impl Weather {
             answered_late: random.pick(&[0, 20, 80]),
             conflicts: rarely(random),
             stale: random.pick(&[0, 0, 0, 2, 16, 60, 120]),
-            old_leader: random.pick(&[0, 0, 0, 0, 4, 30]),
+            cut_off: random.pick(&[0, 0, 400, 2_000]),
             acknowledgements_lost: often(random),
             acknowledgements_late: often(random),
             crashes: random.pick(&[0, 0, 8, 30, 90]),
@@ -87,6 +91,7 @@ impl Weather {
             seconds: random.pick(&[0, 0, 0, 60]),
             days: random.pick(&[0, 0, 40, 120, 120]),
             trims,
+            damages,
             lag: random.pick(&[8, 32, 200]),
             bounds: Bounds {
                 parked_text: random.pick(&[FULL.parked_text, 60, 30, 30]),

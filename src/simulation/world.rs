@@ -22,6 +22,8 @@ use crate::simulation::model::{Model, Sight};
 
 /// Deliveries of a calm batch.
 const CALM_BATCH_MAX: usize = 50;
+/// Calls for which a leader that was cut off goes on answering, at most.
+const CUT_OFF_CALLS_MAX: u64 = 300;
 
 /// Everything of one schedule but the workers.
 pub struct World {
@@ -39,6 +41,7 @@ pub struct World {
     calls_made: u64,
     /// What was sent and has not come to the broker.
     pub under_way: Vec<UnderWay>,
+    cut_off: Option<CutOff>,
     /// Whether nothing goes wrong any more.
     pub calm: bool,
     seconds: i64,
@@ -52,6 +55,14 @@ pub struct World {
     pub story: Option<Vec<String>>,
     /// The first law that was broken.
     pub broken: Option<String>,
+}
+
+/// A leader of the log that was cut off from the others, and does not know it yet.
+pub struct CutOff {
+    /// The call with which it finds out.
+    until: u64,
+    /// The last place that it has.
+    end: u64,
 }
 
 /// A call that waits for its turn.
@@ -101,6 +112,7 @@ impl World {
             granted: None,
             calls_made: 0,
             under_way: Vec::new(),
+            cut_off: None,
             calm: false,
             seconds: 0,
             days_passed: 0,
@@ -149,6 +161,19 @@ impl World {
         self.delivered = 0;
         self.model.make_durable_anew();
         self.laws.delivers_anew(&self.model.unacknowledged);
+    }
+
+    /// Somebody writes something else in the place of a record.
+    pub fn damage_a_record(&mut self) {
+        let at = self.random.below(self.weather.channels) as usize;
+        let (channel, now) = (channel_of(at), self.now());
+        let revision = self.model.load(&channel, Sight::clear(1)).revision;
+        if revision > 0 && self.laws.channels[at].is_held() {
+            bounds::beyond("a record is damaged");
+            let _ = self.model.write(&channel, Bytes::from_static(b"garbage"), &Owed::default(), revision, now);
+            self.laws.channels[at].damaged();
+            self.tell(|| format!("the record of {at} is damaged"));
+        }
     }
 
     /// Whether it is time to trim the log, and of what is older than when.
@@ -311,19 +336,24 @@ impl World {
         Sight { revisions_late, newest_missing, ..clear }
     }
 
-    /// How much the next answer shows that comes from whoever takes itself for the leader.
+    /// Whether the log's leader answers that was cut off from the others; it may be at this moment.
+    pub fn is_cut_off(&mut self) -> bool {
+        self.cut_off.take_if(|cut_off| self.calm || cut_off.until < self.calls_made);
+        if self.cut_off.is_none() && !self.calm && self.random.below(4_096) < self.weather.cut_off {
+            bounds::beyond("a leader that was cut off answers");
+            self.tell(|| "the leader is cut off".into());
+            let until = self.calls_made + self.random.below(CUT_OFF_CALLS_MAX);
+            self.cut_off = Some(CutOff { until, end: self.model.stream.len() as u64 });
+        }
+        self.cut_off.is_some()
+    }
+
+    /// How much the next answer shows that comes from whoever takes itself for the log's leader.
     pub fn sight_of_leader(&mut self) -> Sight {
-        let clear = Sight::clear(self.weather.page);
-        if self.calm || !self.random.happens(self.weather.old_leader) {
-            return clear;
-        }
-        bounds::beyond("a leader that was cut off answers");
-        self.tell(|| "a leader that was cut off answers".into());
-        Sight {
-            revisions_late: 1 + self.random.place(3),
-            newest_missing: 1 + self.random.below(self.weather.lag),
-            ..clear
-        }
+        self.is_cut_off();
+        let end = self.model.stream.len() as u64;
+        let newest_missing = self.cut_off.as_ref().map_or(0, |cut_off| end - cut_off.end);
+        Sight { newest_missing, ..Sight::clear(self.weather.page) }
     }
 
     /// Whether a write is refused as if it came too late, though it does not.
@@ -359,7 +389,7 @@ impl World {
                 self.bury(&DeadLetter { stored: &stored, reason, error, after_acts });
             }
             UnderWay::Removal(id) => self.remove_letter(id),
-            UnderWay::Checkpoint(channel, checkpoint) => drop(self.model.store_checkpoint(&channel, &checkpoint)),
+            UnderWay::Checkpoint(channel, checkpoint) => drop(self.store_checkpoint(&channel, &checkpoint)),
             UnderWay::CheckpointRemoval(place) => self.model.remove_checkpoint(place),
         }
     }
@@ -411,6 +441,15 @@ impl World {
             let lawful = self.laws.buried(letter);
             self.judge(lawful);
         }
+    }
+
+    pub fn store_checkpoint(&mut self, channel: &Channel, checkpoint: &Checkpoint) -> u64 {
+        self.tell(|| {
+            let (through, Checkpoint { from, seen, is_trimmed, .. }) = (checkpoint.through(), checkpoint);
+            let of = number_of(channel);
+            format!("checkpoint of {of} after {through}, goes on from {from}, has seen {seen} (trimmed: {is_trimmed})")
+        });
+        self.model.store_checkpoint(channel, checkpoint)
     }
 
     pub fn remove_letter(&mut self, id: u64) {

@@ -104,6 +104,10 @@ impl Drain {
             let moves = desk.reload(broker).await?.record.could_move();
             return Ok(if moves { Step::GoOn } else { self.done() });
         };
+        // What is to be folded anew since then is no drain's: the deliveries come again, for whoever folds it.
+        if record.corrections_wait {
+            return Err(BrokerError::Conflict);
+        }
         let mut reading = self.reading_for(&record, forgotten);
         reading.take_over(desk, &record);
         reading.fetch(broker, next).await?;

@@ -42,9 +42,14 @@ impl Running {
             false => shortfall(written, folded, &acts, Base::Log { is_whole }),
         };
         let Some(lacks) = of(false) else { return Ok(Lacks::Nothing) };
-        match is_short || !broker.is_whole().await? {
-            true => Ok(Lacks::Log(lacks)),
-            false => Ok(of(true).map_or(Lacks::Nothing, |_| Lacks::End)),
+        if is_short {
+            return Ok(Lacks::Log(lacks));
+        }
+        match broker.is_whole().await? {
+            true => Ok(of(true).map_or(Lacks::Nothing, |_| Lacks::End)),
+            // It is a leader that the others follow who has said so; the one that was asked before for the end need not be.
+            false if self.reading.has_seen_all(broker).await? => Ok(Lacks::Log(lacks)),
+            false => Ok(Lacks::Reading),
         }
     }
 
