@@ -313,6 +313,21 @@ fn a_skip_goes_on_from_the_record_where_the_log_was_trimmed() {
 }
 
 #[test]
+fn a_damaged_record_is_folded_anew_from_where_the_log_was_trimmed() {
+    run(async {
+        let (broker, mut worker) = trimmed(&[3]).await;
+        let (of, seen) = (channel(0), broker.state().model.deliver(6).stored.event());
+        // 1 and 2 lie behind a message that must stay; they were applied all the same, and need not be read.
+        let base = Checkpoint { record: expected(4, of), from: Sequence(5), seen, is_trimmed: true, place: 0 };
+        broker.state().model.store_checkpoint(&of, &base);
+        broker.write(&of, b"garbage".to_vec(), &Owed::default(), broker.revision(of)).await.unwrap();
+        let fifth = broker.publish(of, 5);
+        work_until_idle(&mut worker, broker.deliver([fifth])).await;
+        assert_eq!((broker.record(of), broker.unacknowledged()), (expected(7, of), vec![]));
+    });
+}
+
+#[test]
 fn a_correction_of_what_the_log_does_not_have_fails_and_changes_nothing() {
     for (gone, corrected) in [(&[1, 2, 3, 4][..], 2), (&[1], 3), (&[3], 2), (&[4], 4)] {
         run(async {
