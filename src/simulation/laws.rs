@@ -195,7 +195,7 @@ impl Laws {
         let skipped = self.truth(at, acts).skipped_through(last);
         let skipped = skipped.iter().flat_map(|[first, last]| *first..=*last).fold(0, |bits, at| bits | 1 << at);
         let of = &self.channels[at];
-        let forgotten = through(last) & !skipped & !of.told & !of.owed;
+        let forgotten = through(last) & !skipped & !of.told & !of.owed & !through(of.lost_reports());
         law!(forgotten == 0 || of.owes_since, "record {at} owes {:?} and does not say so", list(forgotten));
         Ok(())
     }
@@ -398,6 +398,12 @@ impl OfChannel {
     /// Whether a message was not acknowledged.
     pub fn is_held(&self) -> bool {
         self.held > 0
+    }
+
+    /// Up to which number a damaged record took with it what was to be reported: a fold from where the log was trimmed does
+    /// not find it out again.
+    pub fn lost_reports(&self) -> u64 {
+        if self.was_damaged { self.trimmed } else { 0 }
     }
 
     /// Its record says nothing any more.

@@ -1,6 +1,7 @@
-//! A real broker for the conformance of the model: a nats-server with a store of its own, on a port that it picks itself,
-//! which ends with its owner.
+//! Real brokers for the conformance of the model: a nats-server with a store of its own, on a port that it picks itself, or
+//! three that agree. They end with their owner.
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -19,30 +20,40 @@ const POLL: Duration = Duration::from_millis(10);
 pub struct NatsServer {
     child: Child,
     folder: TempDir,
+    args: Vec<String>,
+}
+
+/// Three of them that agree before they answer.
+pub struct NatsCluster {
+    nodes: Vec<NatsServer>,
+    urls: Vec<String>,
 }
 
 impl NatsServer {
     /// Starts one.
     pub fn start() -> Self {
+        Self::with(vec!["--port".into(), "-1".into()])
+    }
+
+    fn with(args: Vec<String>) -> Self {
         let folder = TempDir::with_prefix("rockets-conformance-").unwrap();
-        let child = Command::new(program())
-            .args(["--jetstream", "--addr", "127.0.0.1", "--port", "-1", "--ports_file_dir"])
-            .arg(folder.path())
-            .arg("--store_dir")
-            .arg(folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        Self { child: child.expect("these tests need a nats-server: run `nats/get-nats-server`"), folder }
+        Self { child: process(&folder, &args), folder, args }
+    }
+
+    /// Kills it.
+    pub fn stop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again where it was stopped, with what it has stored.
+    pub fn start_again(&mut self) {
+        self.child = process(&self.folder, &self.args);
     }
 
     /// Connects to it, and makes its objects.
     pub async fn provisioned(&self, topology: &Topology) -> Broker {
-        let settings = ConnectionSettings { urls: vec![self.url().await], creds: None };
-        let broker = Broker::connect(&settings, "conformance").await.unwrap();
-        provision(&broker, topology).await.unwrap();
-        broker
+        provisioned(vec![self.url().await], topology).await
     }
 
     /// Where it answers, once it does: it writes that into a file.
@@ -63,6 +74,60 @@ impl NatsServer {
     }
 }
 
+impl NatsCluster {
+    /// Starts three.
+    pub fn start() -> Self {
+        let ports: Vec<_> = (0..6).map(|_| TcpListener::bind(("127.0.0.1", 0)).unwrap()).collect();
+        let ports: Vec<_> = ports.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+        let url = |port: &u16| format!("nats://127.0.0.1:{port}");
+        let routes = ports[3..].iter().map(url).collect::<Vec<_>>().join(",");
+        let node = |at: usize| {
+            let args = format!(
+                "--port {} --server_name n{at} --cluster_name conformance --cluster {} --routes {routes}",
+                ports[at],
+                url(&ports[3 + at])
+            );
+            NatsServer::with(args.split(' ').map(str::to_owned).collect())
+        };
+        Self { nodes: (0..3).map(node).collect(), urls: ports[..3].iter().map(url).collect() }
+    }
+
+    /// Connects to it, and makes its objects.
+    pub async fn provisioned(&self, topology: &Topology) -> Broker {
+        provisioned(self.urls.clone(), topology).await
+    }
+
+    /// One of its nodes, from 0.
+    pub fn node(&mut self, at: usize) -> &mut NatsServer {
+        &mut self.nodes[at]
+    }
+}
+
+/// Connects to a server that begins, and makes its objects as soon as it can.
+async fn provisioned(urls: Vec<String>, topology: &Topology) -> Broker {
+    let deadline = Instant::now() + PATIENCE;
+    let broker = Broker::connect(&ConnectionSettings { urls, creds: None }, "conformance").await.unwrap();
+    while let Err(error) = provision(&broker, topology).await {
+        assert!(Instant::now() < deadline, "{error}");
+        tokio::time::sleep(POLL).await;
+    }
+    broker
+}
+
+fn process(folder: &TempDir, args: &[String]) -> Child {
+    let child = Command::new(program())
+        .args(["--jetstream", "--addr", "127.0.0.1", "--ports_file_dir"])
+        .arg(folder.path())
+        .arg("--store_dir")
+        .arg(folder.path())
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    child.expect("these tests need a nats-server: run `nats/get-nats-server`")
+}
+
 fn url_in(ports_file: &Path) -> Option<String> {
     let text = std::fs::read_to_string(ports_file).ok()?;
     let ports: serde_json::Value = serde_json::from_str(&text).ok()?;
@@ -77,7 +142,6 @@ fn program() -> PathBuf {
 
 impl Drop for NatsServer {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.stop();
     }
 }
