@@ -42,7 +42,9 @@ pub async fn plan(
     let Some(last) = written.last.as_ref().map(|last| last.number) else { return Ok(None) };
     let mut bases = broker.checkpoints(channel).await?;
     let before = bases.first().filter(|base| base.is_trimmed).map(of_checkpoint);
-    bases.retain(|base| base.is_trimmed || base.seen.stored_at < cut);
+    // A checkpoint may be ahead of the record: what lies between is not applied, and nobody is told of it.
+    let is_applied = |base: &Checkpoint| base.through() <= last.get();
+    bases.retain(|base| base.is_trimmed || (base.seen.stored_at < cut && is_applied(base)));
     let mut reading = ChannelReplay::of_what_they_say(*channel, Goal::State, bases.clone());
     let mut at_cut = AtCut::begin(&reading.replay, cut, last);
     while let Some(read) = reading.step(broker).await? {
@@ -136,7 +138,8 @@ impl AtCut {
 mod tests {
     use super::*;
     use crate::domain::testing::channel;
-    use crate::simulation::testing::ModelBroker;
+    use crate::domain::{Owed, wire};
+    use crate::simulation::testing::{ModelBroker, payload};
 
     #[tokio::test]
     async fn what_a_lagging_replica_hides_is_not_taken_for_absent() {
@@ -151,5 +154,26 @@ mod tests {
         assert_eq!(first_behind().await, None);
         broker.state().sight.newest_missing = 0;
         assert_eq!(first_behind().await, Some(Sequence(3)));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_applied_is_not_planned_though_there_is_a_checkpoint_behind_it() {
+        let broker = ModelBroker::default();
+        for number in 1..=4 {
+            broker.publish(channel(), number);
+        }
+        let fold = |numbers| {
+            let mut record = Record::default();
+            (1..=numbers).for_each(|number| {
+                let _ = record.place(&wire::read(payload(channel(), number).as_bytes()).unwrap());
+            });
+            record
+        };
+        let seen = broker.state().model.deliver(4).stored.event();
+        let ahead = Checkpoint { record: fold(4), from: Sequence(5), seen, is_trimmed: false, place: 0 };
+        broker.state().model.store_checkpoint(&channel(), &ahead);
+        broker.write(&channel(), fold(2).to_bytes(), &Owed::default(), 0).await.unwrap();
+        let plan = plan(&broker, &channel(), StoredAt(100), false).await.unwrap();
+        assert_eq!(plan.map(|plan| plan.through), Some(2));
     }
 }

@@ -308,6 +308,17 @@ impl Laws {
         }
     }
 
+    /// A message was trimmed.
+    pub fn trimmed(&self, event: Sequence) -> Lawful {
+        let Event { line: Line { channel, said }, acknowledged, .. } = &self.events[event.0 as usize - 1];
+        let of = &self.channels[*channel];
+        law!(acknowledged, "{event} is trimmed and was not let go");
+        if let Said::Message(sent) | Said::Correction(sent) = said {
+            law!(sent.number <= of.facts.last || of.was_damaged, "{event} is trimmed and waits: {:?}", of.facts);
+        }
+        Ok(())
+    }
+
     /// A message was let go for good.
     pub fn acknowledged(&mut self, event: u64) -> Lawful {
         let Event { line, told, malformed_letters, skipped_letters, acknowledged, .. } =

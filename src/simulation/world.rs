@@ -195,7 +195,11 @@ impl World {
             bounds::beyond("the log is trimmed");
             self.tell(|| format!("trimmed: {gone:?}"));
         }
-        gone.into_iter().for_each(|sequence| self.model.remove(sequence));
+        for sequence in gone {
+            let lawful = self.laws.trimmed(sequence);
+            self.judge(lawful);
+            self.model.remove(sequence);
+        }
     }
 
     /// Lets a call wait for its turn.
