@@ -64,6 +64,8 @@ pub struct OfChannel {
     held: u32,
     /// Up to which number the log was trimmed. Of these nobody knows any more which ones were skipped: a late one is a copy.
     pub trimmed: u64,
+    /// Whether messages of it are gone that no checkpoint stands in for.
+    pub has_lost: bool,
 }
 
 /// Fails with these words where a law does not hold.
@@ -204,7 +206,7 @@ impl Laws {
     fn check_held(&self, at: usize) -> Lawful {
         let of = &self.channels[at];
         // What was let go before the record was damaged may come to the broker only then.
-        if of.was_damaged && of.facts.corrections_wait {
+        if of.was_damaged {
             return Ok(());
         }
         law!(of.held > 0 || !of.facts.could_move(), "{at} could move and nobody holds a message: {:?}", of.facts);
@@ -319,6 +321,12 @@ impl Laws {
         Ok(())
     }
 
+    /// A message was lost from the log.
+    pub fn lost(&mut self, event: Sequence) {
+        let Line { channel, .. } = self.events[event.0 as usize - 1].line;
+        self.channels[channel].has_lost = true;
+    }
+
     /// A message was let go for good.
     pub fn acknowledged(&mut self, event: u64) -> Lawful {
         let Event { line, told, malformed_letters, skipped_letters, acknowledged, .. } =
@@ -389,6 +397,7 @@ impl OfChannel {
             letters: [0; NUMBER_MAX as usize + 1],
             held: 0,
             trimmed: 0,
+            has_lost: false,
         }
     }
 

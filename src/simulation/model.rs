@@ -314,7 +314,8 @@ impl Model {
         self.stream.iter().filter(|stored| self.has(stored.sequence))
     }
 
-    fn has(&self, place: Sequence) -> bool {
+    /// Whether there is a message at a place.
+    pub fn has(&self, place: Sequence) -> bool {
         let token = self.stream.get(place.0 as usize - 1).map(|stored| &stored.channel_token);
         token.is_some_and(|token| self.places[token].binary_search(&place).is_ok())
     }

@@ -197,6 +197,9 @@ impl Run {
         if world.random.below(65_536) < world.weather.damages {
             world.damage_a_record();
         }
+        if world.random.below(65_536) < world.weather.losses {
+            world.lose_one();
+        }
         if world.random.below(64) < world.weather.arrivals {
             for _ in 0..=world.random.below(ARRIVALS_MAX) {
                 if world.more_arrives() {

@@ -50,6 +50,9 @@ pub struct Weather {
     /// In 65,536 steps, how often somebody writes something else in the place of a record, while messages of its channel are
     /// held. Without overrides: which of them the new record has followed is found out when the next one comes.
     pub damages: u64,
+    /// In 65,536 steps, how often a message that was applied is lost from the log, or deleted by hand. Without overrides: one
+    /// that needs it fails.
+    pub losses: u64,
     /// By how many messages a replica may lag behind.
     pub lag: u64,
     /// What a record lists, and what is placed in one go.
@@ -65,6 +68,9 @@ impl Weather {
         let rarely = |random: &mut Random| if random.happens(160) { 0 } else { random.pick(&[1, 2, 4, 8]) };
         let trims = random.pick(&[0, 0, 0, 0, 40]);
         let damages = random.pick(&[0, 0, 0, 0, 0, 0, 120]);
+        // A damaged record of which messages are lost cannot be folded anew.
+        let losses = if damages > 0 { 0 } else { random.pick(&[0, 0, 0, 0, 0, 0, 900]) };
+        let has_overrides = damages == 0 && losses == 0;
         Self {
             workers: random.pick(&[1, 2, 2, 3, 3, 4]),
             channels: random.within(2, CHANNELS as u64),
@@ -72,8 +78,8 @@ impl Weather {
             lost: often(random),
             copies: often(random),
             malformed: often(random),
-            skips: if damages > 0 { 0 } else { often(random) },
-            corrections: if trims > 0 || damages > 0 { 0 } else { rarely(random) },
+            skips: if has_overrides { often(random) } else { 0 },
+            corrections: if has_overrides && trims == 0 { rarely(random) } else { 0 },
             batch: random.pick(&[1, 4, 12, 12, 40, 40]),
             page: random.pick(&[3, 10, 30, 1_000]),
             redelivered: random.pick(&[0, 16, 60, 120]),
@@ -92,10 +98,11 @@ impl Weather {
             days: random.pick(&[0, 0, 40, 120, 120]),
             trims,
             damages,
+            losses,
             lag: random.pick(&[8, 32, 200]),
             bounds: Bounds {
                 parked_text: random.pick(&[FULL.parked_text, 60, 30, 30]),
-                skipped_text: if trims > 0 { FULL.skipped_text } else { random.pick(&[FULL.skipped_text, 12, 6]) },
+                skipped_text: if trims > 0 { FULL.skipped_text } else { random.pick(&[FULL.skipped_text, 12, 6, 6]) },
                 placed: random.pick(&[FULL.placed, 10, 3]),
             },
             arrivals: random.pick(&[2, 8, 24, 48]),

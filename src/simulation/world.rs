@@ -176,6 +176,18 @@ impl World {
         }
     }
 
+    /// A message that was applied and let go is lost from the log.
+    pub fn lose_one(&mut self) {
+        let all = self.model.stream.len();
+        let lost = Sequence(1 + self.random.place(all.max(1)) as u64);
+        if self.model.has(lost) && self.laws.trimmed(lost).is_ok() {
+            bounds::beyond("a message is lost from the log");
+            self.tell(|| format!("{lost} is lost from the log"));
+            self.laws.lost(lost);
+            self.model.remove(lost);
+        }
+    }
+
     /// Whether it is time to trim the log, and of what is older than when.
     pub fn next_trim(&mut self) -> Option<StoredAt> {
         let is_due = !self.calm && self.random.below(256) < self.weather.trims;
