@@ -10,6 +10,9 @@ const FUNCTION_LINES_MAX: usize = 75;
 /// Longest file, in lines without its tests.
 const FILE_LINES_MAX: usize = 400;
 
+/// Longest README, in words: what is more belongs into docs.
+const README_WORDS_MAX: usize = 900;
+
 /// A source file, by its path below `src`, without comments and without its tests.
 struct Source {
     path: String,
@@ -124,6 +127,63 @@ fn files_and_functions_stay_small() {
             assert!(lines <= FUNCTION_LINES_MAX, "{name} in src/{} has {lines} lines", source.path);
         }
     }
+}
+
+fn documents() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = [root.to_owned(), root.join("docs"), root.join("docs/decisions")];
+    let files = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path());
+    let documents: Vec<_> = files.filter(|file| file.extension().is_some_and(|extension| extension == "md")).collect();
+    assert!(documents.len() > 30, "the documents are not where they are looked for");
+    documents
+}
+
+/// What stands between two texts, each time.
+fn between<'a>(text: &'a str, begin: &'a str, end: &'a str) -> impl Iterator<Item = &'a str> {
+    text.split(begin).skip(1).filter_map(move |rest| Some(rest.split_once(end)?.0))
+}
+
+/// The name that a heading is linked to by.
+fn anchor(heading: &str) -> String {
+    let words = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+    words.chars().filter(|letter| letter.is_alphanumeric() || *letter == '-').collect()
+}
+
+#[test]
+fn every_link_of_the_documents_leads_somewhere() {
+    for document in documents() {
+        let text = fs::read_to_string(&document).unwrap();
+        let links = between(&text, "](", ")").filter(|link| !link.starts_with("http"));
+        for (file, heading) in links.map(|link| link.split_once('#').unwrap_or((link, ""))) {
+            let target = if file.is_empty() { document.clone() } else { document.parent().unwrap().join(file) };
+            assert!(target.exists(), "{} links to {file}, which is not there", document.display());
+            let known = heading.is_empty()
+                || fs::read_to_string(target)
+                    .unwrap()
+                    .lines()
+                    .any(|line| line.starts_with('#') && anchor(line) == heading);
+            assert!(known, "{} links to #{heading} of {file}, which is not there", document.display());
+        }
+    }
+}
+
+#[test]
+fn every_file_that_the_documents_name_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for document in documents() {
+        let text = fs::read_to_string(&document).unwrap();
+        let names =
+            between(&text, "`", "`").filter(|name| ["src/", "tests/", "docs/"].iter().any(|it| name.starts_with(it)));
+        for name in names.filter(|name| !name.contains(char::is_whitespace)) {
+            assert!(root.join(name).exists(), "{} names {name}, which is not there", document.display());
+        }
+    }
+}
+
+#[test]
+fn the_readme_is_short() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    assert!(readme.split_whitespace().count() <= README_WORDS_MAX, "README.md is longer than {README_WORDS_MAX} words");
 }
 
 /// Each function and its length: formatted code ends a function with a brace that stands as deep as its first line.

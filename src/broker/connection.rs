@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::BrokerError;
 use super::address::{logging_in, without_secrets};
 
-/// Oldest server that is known to keep what it acknowledged; see the README's decisions.
+/// Oldest server that is known to keep what it acknowledged; see docs/decisions.
 pub const SERVER_VERSION_FLOOR: [u64; 3] = [2, 14, 6];
 
 /// How often the connection is probed. A peer that died without a word is noticed when the third probe would be due while

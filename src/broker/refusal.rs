@@ -82,7 +82,7 @@ fn remedy(object: &str) -> String {
         ),
         STREAM => format!(
             "If nothing in it is needed, remove it (`nats stream rm {name}`), then run `rockets init`. It is the log of all \
-             messages: what is in it is lost then, unless it was backed up (README, \"Back up, and come back\")."
+             messages: what is in it is lost then, unless it was backed up (docs/operations.md, \"Back up, and come back\")."
         ),
         _ => format!(
             "If nothing in it is needed, remove it (`nats stream rm {name}`), then run `rockets init`; what is to be kept \

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::channel::OfChannel;
 use super::messages::{CHANNELS, NUMBER_MAX, number_of};
 use super::oracle::{LATE, Place, Truth};
 use super::record_text::Facts;
@@ -32,40 +33,6 @@ pub struct Event {
     pub malformed_letters: u32,
     /// Whether it became a dead letter when an act had arrived after which it is none.
     pub raced: bool,
-}
-
-/// One channel.
-pub struct OfChannel {
-    /// What arrived that can be read, with its sequence.
-    pub arrivals: Vec<(u64, Said)>,
-    /// Where the acts lie.
-    acts: Vec<u64>,
-    /// What its record says.
-    pub facts: Facts,
-    truths: Vec<Truth>,
-    /// Sets of numbers: of which a message arrived; a plain one; one that was acknowledged; of which a copy was told.
-    pub arrived: u128,
-    plain_arrived: u128,
-    acknowledged: u128,
-    pub told: u128,
-    /// What the record owes.
-    owed: u128,
-    owes_since: bool,
-    /// Whether its record was damaged once: then it takes corrections to wait until it was folded anew.
-    pub was_damaged: bool,
-    /// The last number that it had passed before it was damaged: what became of those may still be told.
-    passed_before: u64,
-    /// The highest sequence of each number.
-    highest: [u64; NUMBER_MAX as usize + 1],
-    /// Dead letters of plain messages, by number. One that is refused may be one already, because it is seen to be too late
-    /// by somebody who follows a skip at the same moment.
-    letters: [u32; NUMBER_MAX as usize + 1],
-    /// Messages and acts that were not acknowledged.
-    held: u32,
-    /// Up to which number the log was trimmed. Of these nobody knows any more which ones were skipped: a late one is a copy.
-    pub trimmed: u64,
-    /// Whether messages of it are gone that no checkpoint stands in for.
-    pub has_lost: bool,
 }
 
 /// Fails with these words where a law does not hold.
@@ -375,78 +342,6 @@ impl Laws {
             of.truths.len() - 1
         });
         &self.channels[at].truths[known]
-    }
-}
-
-impl OfChannel {
-    fn new() -> Self {
-        Self {
-            arrivals: Vec::new(),
-            acts: Vec::new(),
-            facts: Facts::default(),
-            truths: Vec::new(),
-            arrived: 0,
-            plain_arrived: 0,
-            acknowledged: 0,
-            told: 0,
-            owed: 0,
-            owes_since: false,
-            was_damaged: false,
-            passed_before: 0,
-            highest: [0; NUMBER_MAX as usize + 1],
-            letters: [0; NUMBER_MAX as usize + 1],
-            held: 0,
-            trimmed: 0,
-            has_lost: false,
-        }
-    }
-
-    fn arrived(&mut self, sequence: u64, said: Said) {
-        match said {
-            Said::Malformed(_) => return,
-            Said::Message(sent) => self.plain_arrived |= 1 << sent.number,
-            Said::Correction(_) | Said::Skip(_) => self.acts.push(sequence),
-        }
-        if let Said::Message(sent) | Said::Correction(sent) = said {
-            self.arrived |= 1 << sent.number;
-            self.highest[sent.number as usize] = sequence;
-        }
-        self.arrivals.push((sequence, said));
-        self.held += 1;
-    }
-
-    /// Whether a message was not acknowledged.
-    pub fn is_held(&self) -> bool {
-        self.held > 0
-    }
-
-    /// Up to which number a damaged record took with it what was to be reported: a fold from where the log was trimmed does
-    /// not find it out again.
-    pub fn lost_reports(&self) -> u64 {
-        if self.was_damaged { self.trimmed } else { 0 }
-    }
-
-    /// Its record says nothing any more.
-    pub fn damaged(&mut self) {
-        (self.owed, self.owes_since, self.was_damaged) = (0, false, true);
-        self.passed_before = self.passed_before.max(self.facts.last);
-        self.facts = Facts { beyond: true, corrections_wait: true, ..Facts::default() };
-    }
-
-    fn note_owed(&mut self, owed: &Owed, events: &[Event]) {
-        let number = |event: &Sequence| match events[event.0 as usize - 1].line.said {
-            Said::Message(sent) | Said::Correction(sent) => sent.number,
-            Said::Skip(_) | Said::Malformed(_) => 0,
-        };
-        self.owed = owed.placed.iter().fold(0, |bits, (event, _)| bits | 1 << number(&event.sequence));
-        // What has changed since the very state that it has is nothing.
-        let (acts, last) = (self.facts.acts, self.facts.last);
-        self.owes_since = owed.since.is_some_and(|since| (since.acts.0, since.passed) != (acts, last));
-    }
-
-    /// The last act that arrived; 0 before any.
-    pub fn last_act(&self) -> u64 {
-        self.acts.last().copied().unwrap_or(0)
     }
 }
 

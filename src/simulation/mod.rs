@@ -2,7 +2,7 @@
 //! every machine.
 //!
 //! In a schedule several workers share one partition. What arrives is in [`script`] (made of [`messages`]), how much goes
-//! wrong in [`weather`]; [`run`] gives the workers their turns, call by call ([`tap`]), in the [`world`] around the model.
+//! wrong in [`weather`], and what in [`faults`]; [`run`] gives the workers their turns, call by call ([`tap`]), in the [`world`] around the model.
 //! At everything that is stored, told or let go the [`laws`] of the contract are checked against an [`oracle`], which is
 //! written down apart from the code under test; [`verdict`] judges the end, [`asked`] what those are told who ask then. There is no clock, no thread and no sleep in a
 //! schedule.
@@ -18,7 +18,9 @@
 //! and real processes are the end to end tests' to kill. [`testing`] is the same model for unit tests, in which nothing goes wrong.
 
 mod asked;
+mod channel;
 mod conformance;
+mod faults;
 mod laws;
 mod messages;
 mod model;

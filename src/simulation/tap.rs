@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::world::{Fault, UnderWay, World};
+use super::faults::Fault;
+use super::world::{UnderWay, World};
 use crate::broker::letter_box::LetterPage;
 use crate::broker::read_back::Page;
 use crate::broker::store::Versioned;

@@ -1,0 +1,155 @@
+//! What goes wrong in a schedule: with one call, with a leader, with what is stored, and what operators do.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use super::messages::{channel_of, number_of};
+use super::model::Sight;
+use super::world::World;
+use crate::broker::{BrokerError, Stored};
+use crate::domain::bounds;
+use crate::domain::{Channel, Owed, Sequence, StoredAt};
+use crate::retention::plan::Plan;
+use crate::retention::sweep::goes;
+
+/// Calls for which a leader that was cut off goes on answering, at most.
+const CUT_OFF_CALLS_MAX: u64 = 300;
+
+/// A leader of the log that was cut off from the others, and does not know it yet.
+pub struct CutOff {
+    /// The call with which it finds out.
+    until: u64,
+    /// The last place that it has.
+    end: u64,
+}
+
+/// What goes wrong with one call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    None,
+    /// It is not done.
+    Refused(BrokerError),
+    /// It is done, and the answer gets lost.
+    AnswerLost,
+    /// It is given up, and done some time later.
+    DoneLate,
+}
+
+impl World {
+    /// Somebody writes something else in the place of a record.
+    pub fn damage_a_record(&mut self) {
+        let at = self.random.below(self.weather.channels) as usize;
+        let (channel, now) = (channel_of(at), self.now());
+        let revision = self.model.load(&channel, Sight::clear(1)).revision;
+        if revision > 0 && self.laws.channels[at].is_held() {
+            bounds::beyond("a record is damaged");
+            let _ = self.model.write(&channel, Bytes::from_static(b"garbage"), &Owed::default(), revision, now);
+            self.laws.channels[at].damaged();
+            self.tell(|| format!("the record of {at} is damaged"));
+        }
+    }
+
+    /// A message that was applied and let go is lost from the log.
+    pub fn lose_one(&mut self) {
+        let all = self.model.stream.len();
+        let lost = Sequence(1 + self.random.place(all.max(1)) as u64);
+        if self.model.has(lost) && self.laws.trimmed(lost).is_ok() {
+            bounds::beyond("a message is lost from the log");
+            self.tell(|| format!("{lost} is lost from the log"));
+            self.laws.lost(lost);
+            self.model.remove(lost);
+        }
+    }
+
+    /// Whether it is time to trim the log, and of what is older than when.
+    pub fn next_trim(&mut self) -> Option<StoredAt> {
+        let is_due = !self.calm && self.random.below(256) < self.weather.trims;
+        is_due.then(|| StoredAt(self.random.within(1, self.model.stream.len() as u64 + 1) as i64))
+    }
+
+    /// Removes from the log what may go.
+    pub fn trim(&mut self, plans: &HashMap<Channel, Plan>, cut: StoredAt) {
+        let end = self.model.unacknowledged.first().map_or(u64::MAX, |first| first - 1).min(self.delivered);
+        let goes = |stored: &Stored| goes(plans, cut, Sequence(end), stored);
+        let gone: Vec<_> = self.model.log().filter(|stored| goes(stored)).map(|stored| stored.sequence).collect();
+        for (channel, Plan { through, .. }) in plans {
+            let trimmed = &mut self.laws.channels[number_of(channel)].trimmed;
+            *trimmed = (*trimmed).max(*through);
+        }
+        if !gone.is_empty() {
+            bounds::beyond("the log is trimmed");
+            self.tell(|| format!("trimmed: {gone:?}"));
+        }
+        for sequence in gone {
+            let lawful = self.laws.trimmed(sequence);
+            self.judge(lawful);
+            self.model.remove(sequence);
+        }
+    }
+
+    /// What goes wrong with the next call that changes something.
+    pub fn fault(&mut self) -> Fault {
+        if self.calm {
+            return Fault::None;
+        }
+        let (random, weather) = (&mut self.random, &self.weather);
+        if random.happens(weather.refused) {
+            return Fault::Refused(refusal(random.below(8)));
+        }
+        match (random.happens(weather.answers_lost), random.happens(weather.done_late)) {
+            (true, _) => Fault::AnswerLost,
+            (_, true) => Fault::DoneLate,
+            _ => Fault::None,
+        }
+    }
+
+    /// How much the next answer shows that may come from a replica that lags behind.
+    pub fn sight(&mut self) -> Sight {
+        let clear = Sight::clear(self.weather.page);
+        if self.calm || !self.random.happens(self.weather.stale) {
+            return clear;
+        }
+        let (revisions_late, newest_missing) = (self.random.place(4), self.random.below(self.weather.lag));
+        Sight { revisions_late, newest_missing, ..clear }
+    }
+
+    /// Whether the log's leader answers that was cut off from the others; it may be at this moment.
+    pub fn is_cut_off(&mut self) -> bool {
+        self.cut_off.take_if(|cut_off| self.calm || cut_off.until < self.calls_made);
+        if self.cut_off.is_none() && !self.calm && self.random.below(4_096) < self.weather.cut_off {
+            bounds::beyond("a leader that was cut off answers");
+            self.tell(|| "the leader is cut off".into());
+            let until = self.calls_made + self.random.below(CUT_OFF_CALLS_MAX);
+            self.cut_off = Some(CutOff { until, end: self.model.stream.len() as u64 });
+        }
+        self.cut_off.is_some()
+    }
+
+    /// How much the next answer shows that comes from whoever takes itself for the log's leader.
+    pub fn sight_of_leader(&mut self) -> Sight {
+        self.is_cut_off();
+        let end = self.model.stream.len() as u64;
+        let newest_missing = self.cut_off.as_ref().map_or(0, |cut_off| end - cut_off.end);
+        Sight { newest_missing, ..Sight::clear(self.weather.page) }
+    }
+
+    /// Whether a write is refused as if it came too late, though it does not.
+    pub fn conflicts(&mut self) -> bool {
+        !self.calm && self.random.happens(self.weather.conflicts)
+    }
+
+    /// Whether the next answer takes its time.
+    pub fn answers_late(&mut self) -> bool {
+        self.random.happens(self.weather.answered_late)
+    }
+}
+
+/// An error of a call that is not done.
+fn refusal(kind: u64) -> BrokerError {
+    match kind {
+        0 => BrokerError::Full("refused".into()),
+        1 => BrokerError::InFlight,
+        _ => BrokerError::Unavailable("refused".into()),
+    }
+}
