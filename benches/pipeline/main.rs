@@ -1,6 +1,6 @@
 //! The benchmark of the whole way of a message: `make bench`, or `cargo bench --bench pipeline -- --quick` for a try with
 //! a tenth of the numbers, `--telling` for what telling outcomes costs alone, `--trackers` for what several trackers cost.
-//! Prints one table, ready for the README; what it is doing meanwhile goes to standard error.
+//! Prints one table, ready for docs/benchmarks.md; what it is doing meanwhile goes to standard error.
 //!
 //! Every figure is compared with a bare one from the same run, because the machine, its disk and its other users are no
 //! two days the same: POSTs with a POST that does nothing, draining the stream with consuming it and nothing else.

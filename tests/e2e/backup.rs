@@ -1,5 +1,5 @@
 //! A machine is lost with its store, and the service comes back from a backup of its streams: with `rockets backup` and
-//! `rockets restore`, and the README's other way, with the `nats` tool.
+//! `rockets restore`, and the other way of docs/operations.md, with the `nats` tool.
 
 use futures_util::StreamExt as _;
 use serde_json::Value;
