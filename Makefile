@@ -2,7 +2,7 @@
 # Written for GNU make 3.81 too, which is what macOS has.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test simulate mutants ci bench drill drill-cluster nats-server nats-server-floor .venv
+.PHONY: help run check test simulate mutants ci bench drill drill-cluster nats-server nats-server-floor .venv
 
 # The pinned broker, where it had to be fetched, stands before an older one of the machine.
 export PATH := $(CURDIR)/nats/.bin:$(PATH)
@@ -20,6 +20,12 @@ run: $(if $(ROCKETS_NATS__URL),,nats-server) ## Start everything: all roles in o
 # A failure in one test binary says nothing about the next: one run shows all of them.
 test: nats-server nats-server-floor .venv ## Run all tests.
 	cargo test --locked $(features) --no-fail-fast
+
+# Under two minutes where it was built before: for every commit.
+check: nats-server ## Check format, lints and the tests without processes.
+	cargo fmt --all --check
+	cargo clippy --locked --all-targets $(features) -- -D warnings
+	SIMULATION_SCHEDULES=200 cargo test --locked $(features) --lib --test tidy
 
 # How long to look; seeds are those of the day, or from SIMULATION_FIRST_SEED on.
 simulate: ## Run the tracker through simulated schedules in which everything goes wrong, for SIMULATION_SECONDS (60).

@@ -181,6 +181,45 @@ fn every_file_that_the_documents_name_is_there() {
 }
 
 #[test]
+fn every_warning_and_error_of_the_log_is_explained() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
+    let explained = fs::read_to_string(path).unwrap();
+    let mut seen = 0;
+    for source in sources().iter().filter(|source| !source.path.starts_with("simulation/")) {
+        let logged = ["tracing::warn!(", "tracing::error!("].map(|begin| source.code.split(begin).skip(1));
+        let messages = logged.into_iter().flatten().filter_map(last_text);
+        // What begins with a brace passes another program's text on.
+        for message in messages.filter(|message| !message.starts_with('{')) {
+            seen += 1;
+            assert!(
+                explained.contains(message),
+                "docs/operations.md does not explain {message:?}, of src/{}",
+                source.path
+            );
+        }
+    }
+    assert!(seen > 30, "the messages are not where they are looked for");
+}
+
+/// The last text among the arguments that this begins with.
+fn last_text(arguments: &str) -> Option<&str> {
+    let (mut depth, mut text, mut last) = (1, None, None);
+    for (at, letter) in arguments.char_indices() {
+        match (letter, text) {
+            ('"', None) => text = Some(at + 1),
+            ('"', Some(begin)) => (text, last) = (None, Some(&arguments[begin..at])),
+            ('(', None) => depth += 1,
+            (')', None) => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    last
+}
+
+#[test]
 fn the_readme_is_short() {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     assert!(readme.split_whitespace().count() <= README_WORDS_MAX, "README.md is longer than {README_WORDS_MAX} words");
