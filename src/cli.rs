@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::lost_end::lost_end;
 use crate::broker::objects::Object;
-use crate::broker::provision::{Means, provision_as, verify_patiently};
+use crate::broker::objects::provision::{Means, provision_as, verify_patiently};
 use crate::broker::{Broker, ConnectionSettings, Monitor};
 use crate::config::{self, Config};
 use crate::roles::{self, Role};

@@ -1,7 +1,7 @@
 //! A channel of the log, folded from its beginning or from a checkpoint: what a rocket's history, a rebuild, a skip and a
 //! correction are made of.
 //!
-//! `[stream] ▸ broker/read_back ▸ domain/replay`, a step at a time, until the channel ends or whoever listens has heard
+//! `[stream] ▸ broker/log_reader ▸ domain/replay`, a step at a time, until the channel ends or whoever listens has heard
 //! enough. What is malformed was a dead letter when it was delivered, and is passed over.
 
 use std::ops::ControlFlow;

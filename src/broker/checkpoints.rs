@@ -8,12 +8,12 @@ use async_nats::HeaderValue;
 use async_nats::jetstream::message::PublishMessage;
 
 use super::connection::{PUBLISH_TIMEOUT, within};
-use super::direct::{Found, Question, ask, get};
-use super::removal::{purge, remove};
+use super::log_reader::direct::{Found, Question, ask, get};
 use super::topology::{
     CHECKPOINT_STREAM, HEADER_FROM, HEADER_SEEN, HEADER_SEEN_AT, HEADER_THROUGH, STREAM, TRIMMED_CHECKPOINTS,
     checkpoint_of, checkpoint_subject, checkpoint_subjects,
 };
+use super::trim::removal::{purge, remove};
 use super::{Broker, BrokerError};
 use crate::domain::checkpoint::usable;
 use crate::domain::{Channel, Checkpoint, Event, Record, Sequence, StoredAt};

@@ -7,10 +7,10 @@
 use futures_util::future::try_join_all;
 use time::OffsetDateTime;
 
-use super::direct::{Found, Question, ask, get, get_last};
+use super::log_reader::direct::{Found, Question, ask, get, get_last};
+use super::objects::provision::stream_info;
 use super::objects::{Object, StreamFinding};
 use super::outcomes::last_event;
-use super::provision::stream_info;
 use super::topology::{
     BUCKET_STREAM, CHECKPOINT_STREAM, HEADER_OWED, OUTCOME_STREAM, SEGMENT_EVENTS, STREAM, WIDE_SEGMENT_EVENTS,
     outcome_subject, wide_outcome_subject,

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::connection::PUBLISH_TIMEOUT;
-use super::direct::{Found, LAG_PAUSE, Question, ask};
+use super::log_reader::direct::{Found, LAG_PAUSE, Question, ask};
 use super::topology::{
     OUTCOME_STREAM, OUTCOME_SUBJECTS, SEGMENT_EVENTS, WIDE_SEGMENT_EVENTS, outcome_subject, wide_outcome_subject,
 };

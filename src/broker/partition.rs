@@ -10,12 +10,12 @@ use tokio::time::sleep;
 
 use super::checkpoints;
 use super::consumer::answer;
+use super::dead_letters::reader::{LetterPage, letters_of, remove_letter};
 use super::dead_letters::{DeadLetter, DeadLetters, Reason};
-use super::direct::LAG_PAUSE;
-use super::letter_box::{LetterPage, letters_of, remove_letter};
+use super::inspect::{is_whole, last_of};
+use super::log_reader::direct::LAG_PAUSE;
+use super::log_reader::{PAGE_MESSAGES_MAX, Page, read_messages, read_some};
 use super::outcomes::{OutcomeWriter, outcomes_of};
-use super::overview::{is_whole, last_of};
-use super::read_back::{PAGE_MESSAGES_MAX, Page, read_messages, read_some};
 use super::store::{Store, Versioned};
 use super::storing::Storing;
 use super::{AckHandle, Broker, BrokerError, Stored};

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use time::OffsetDateTime;
 
 use super::connection::PUBLISH_TIMEOUT;
-use super::direct::{Found, Question, ask};
+use super::log_reader::direct::{Found, Question, ask};
 use super::topology::{BUCKET_STREAM, BUCKET_SUBJECTS, HEADER_ASIDE, HEADER_OWED, channel_of_record, record_subject};
 use super::{Broker, BrokerError};
 use crate::domain::record::Unreadable;

@@ -1,6 +1,6 @@
 //! Whether what is to be stored in one stream is stored: what the last attempts came to, and what was found since.
 //!
-//! Whoever stores notes each attempt; the monitor ([`super::monitor`]) inspects the stream while the last one has
+//! Whoever stores notes each attempt; the monitor ([`super::objects::monitor`]) inspects the stream while the last one has
 //! failed, because nobody may try again: nothing is sent to a process that is not ready. Nothing here talks to the
 //! broker.
 

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::Settings;
 use super::tool::{can_ask, cell, is_confirmed, run as run_tool, say, say_json, table};
 use crate::broker::Reason;
-use crate::broker::letter_list::LetterFilter;
+use crate::broker::dead_letters::list::LetterFilter;
 use crate::dlq::Operations;
 use crate::dlq::letter::{LetterDetail, LetterRow};
 use crate::dlq::list::{LIMIT_DEFAULT, ListRequest};

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::tool::{self, at_broker, cell, say, say_json};
 use super::{Settings, shutdown_signal};
 use crate::broker::Broker;
-use crate::broker::backlog::{Backlog, backlog};
+use crate::broker::inspect::{Backlog, backlog};
 use crate::broker::membership::{Word, roll_call};
 use crate::broker::topology::partition_of;
 use crate::query::feed::{self, FedView, Freshness};

@@ -8,7 +8,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::{Settings, failed, loaded, tell, wrong_usage};
-use crate::broker::overview::overview;
+use crate::broker::inspect::overview;
 use crate::broker::{Broker, ConnectionSettings};
 use crate::config::Config;
 use crate::dlq::{Operations, Trouble};

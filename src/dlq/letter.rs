@@ -6,7 +6,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::broker::letter_box::Letter;
+use crate::broker::dead_letters::reader::Letter;
 use crate::domain::MessageNumber;
 use crate::domain::wire;
 

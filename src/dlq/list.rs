@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::letter::LetterRow;
 use super::{Operations, Trouble};
 use crate::broker::Reason;
-use crate::broker::letter_list::{LetterFilter, letters_from, newest_letters};
+use crate::broker::dead_letters::list::{LetterFilter, letters_from, newest_letters};
 use crate::http::cursor;
 use crate::http::params::{BadQuery, Named, Params};
 

@@ -2,8 +2,8 @@
 //! not come.
 //!
 //! ```text
-//! HTTP ▸ routes ─┐             ┌▸ list, letter ▸ broker/letter_list
-//!                ├▸ Operations ┼▸ replay ▸ broker/publisher ▸ [stream], then broker/replays, broker/letter_box
+//! HTTP ▸ routes ─┐             ┌▸ list, letter ▸ broker/dead_letters/list
+//!                ├▸ Operations ┼▸ replay ▸ broker/publisher ▸ [stream], then broker/dead_letters
 //! cli ───────────┘             └▸ skip ▸ broker/publisher ▸ [stream]
 //! ```
 //!
@@ -25,8 +25,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use crate::broker::letter_box::{read_letter, remove_letter};
-use crate::broker::replays::ReplayNotes;
+use crate::broker::dead_letters::reader::{read_letter, remove_letter};
+use crate::broker::dead_letters::replays::ReplayNotes;
 use crate::broker::store::Store;
 use crate::broker::{Broker, BrokerError, Publisher};
 use letter::LetterDetail;

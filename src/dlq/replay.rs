@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{NO_LETTER, Operations, Said, Trouble};
 use crate::broker::checkpoints::checkpoints;
-use crate::broker::letter_box::{Letter, read_letter, remove_letter};
+use crate::broker::dead_letters::reader::{Letter, read_letter, remove_letter};
 use crate::broker::publisher::Identity;
 use crate::broker::{BrokerError, Outgoing, Reason, Receipt};
 use crate::domain::checkpoint::trimmed_through;

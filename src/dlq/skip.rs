@@ -7,9 +7,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{Operations, Said, Trouble};
-use crate::broker::progress::acknowledged_through;
+use crate::broker::inspect::acknowledged_through;
+use crate::broker::log_reader::read_back;
 use crate::broker::publisher::Identity;
-use crate::broker::read_back::read_back;
 use crate::broker::topology::partition_of;
 use crate::broker::{BrokerError, Outgoing, Receipt, Stored};
 use crate::domain::wire::{self, SkipRequest};

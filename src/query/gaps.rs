@@ -16,7 +16,7 @@ use super::feed::{FedView, Freshness};
 use super::gap_list::{self, GapRequest};
 use super::routes::{loading, methods, query};
 use super::view::Gap;
-use crate::broker::read_back::read_one;
+use crate::broker::log_reader::read_one;
 use crate::broker::{Broker, BrokerError};
 use crate::http::{Answer, Routes, is_read};
 use crate::logging::Limit;

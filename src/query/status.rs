@@ -7,7 +7,7 @@
 use time::OffsetDateTime;
 
 use crate::broker::Stored;
-use crate::broker::progress::Progress;
+use crate::broker::inspect::Progress;
 use crate::domain::{Became, Entry, Event, MessageNumber, Outcome, Owed, Record};
 
 /// What an event is, as far as its status depends on it.

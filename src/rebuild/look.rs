@@ -15,7 +15,7 @@ use std::ops::ControlFlow;
 use super::difference::{agree, differences, in_words};
 use super::scan::Folded;
 use super::told::Told;
-use crate::broker::progress::acknowledged_through;
+use crate::broker::inspect::acknowledged_through;
 use crate::broker::store::{Store, Versioned};
 use crate::broker::{Broker, BrokerError, LogReader, NatsLog};
 use crate::domain::checkpoint::trimmed_through;

@@ -22,10 +22,10 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
+use crate::broker::inspect::overview;
 use crate::broker::lost_end::lost_end;
 use crate::broker::objects::Object;
 use crate::broker::outcomes::OutcomeWriter;
-use crate::broker::overview::overview;
 use crate::broker::store::{Store, channels_with_records};
 use crate::broker::topology::partition_of;
 use crate::broker::{Broker, BrokerError, NatsPartition, checkpoints};

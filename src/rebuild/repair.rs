@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 use time::OffsetDateTime;
 
 use super::look::{Unreported, Wrong};
-use crate::broker::read_back::read_one;
+use crate::broker::log_reader::read_one;
 use crate::broker::{Broker, BrokerError, DeadLetter, NatsPartition, Reason, TrackBroker as _};
 use crate::domain::outcome::{LATE, OWED_MAX};
 use crate::domain::{Became, Channel, Event, Outcome, Owed, Record, Refusal, Sequence};

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::told::Told;
-use crate::broker::read_back::read_partition;
+use crate::broker::log_reader::read_partition;
 use crate::broker::{Broker, BrokerError};
 use crate::domain::outcome::OWED_MAX;
 use crate::domain::{Arrival, Channel, Entry, Event, Hand, Record, Refusal, Sequence, Verdict, take_up};

@@ -9,13 +9,13 @@
 use tokio::time::sleep;
 
 use crate::broker::checkpoints::remove_checkpoints;
-use crate::broker::forgotten::note_forgotten;
-use crate::broker::letter_box::remove_letter;
-use crate::broker::letter_list::{LetterFilter, letters_from};
-use crate::broker::overview::last_of;
-use crate::broker::read_back::read_back;
+use crate::broker::dead_letters::list::{LetterFilter, letters_from};
+use crate::broker::dead_letters::reader::remove_letter;
+use crate::broker::inspect::last_of;
+use crate::broker::log_reader::read_back;
 use crate::broker::store::Store;
 use crate::broker::topology::partition_of;
+use crate::broker::trim::forgotten::note_forgotten;
 use crate::broker::trim::remove_head_of;
 use crate::broker::{Broker, BrokerError, LAG_PAUSE};
 use crate::domain::{Channel, Event, Forgotten, Sequence};

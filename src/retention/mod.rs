@@ -18,7 +18,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use time::OffsetDateTime;
 
-use crate::broker::read_back::read_partition;
+use crate::broker::log_reader::read_partition;
 use crate::broker::topology::partition_of;
 use crate::broker::trim::{extent, remove_letters_before, remove_outcomes_before};
 use crate::broker::{Broker, BrokerError, NatsPartition};

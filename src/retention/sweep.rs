@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 
 use super::plan::Plan;
 use super::{Amount, Trimmed};
-use crate::broker::progress::acknowledged_through;
-use crate::broker::read_back::{Page, read_back, read_partition};
+use crate::broker::inspect::acknowledged_through;
+use crate::broker::log_reader::{Page, read_back, read_partition};
 use crate::broker::trim::{extent, remove_head, remove_head_of, remove_messages};
 use crate::broker::{Broker, BrokerError, Stored};
 use crate::domain::{Channel, Entry, Sequence, StoredAt};

@@ -10,7 +10,7 @@ use super::messages::{CHANNELS, channel_of};
 use super::model::Model;
 use super::script::{Line, Said};
 use super::testing::ModelBroker;
-use crate::broker::progress::Progress;
+use crate::broker::inspect::Progress;
 use crate::broker::store::Versioned;
 use crate::broker::{LogReader as _, Stored};
 use crate::domain::{Became, Channel, Checkpoint, Entry, Goal, Record, Sequence};

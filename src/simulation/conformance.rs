@@ -14,10 +14,10 @@ use super::nats_server::{NatsCluster, NatsServer};
 use super::random::Random;
 use crate::broker::LAG_PAUSE;
 use crate::broker::consumer::Deliveries;
-use crate::broker::letter_box::LetterPage;
+use crate::broker::dead_letters::reader::LetterPage;
+use crate::broker::log_reader::{PAGE_MESSAGES_MAX, Page};
 use crate::broker::outcomes::{OutcomeWriter, outcome_of};
 use crate::broker::publisher::Identity;
-use crate::broker::read_back::{PAGE_MESSAGES_MAX, Page};
 use crate::broker::store::Versioned;
 use crate::broker::topology::Topology;
 use crate::broker::{

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use bytes::Bytes;
 use time::{Duration, OffsetDateTime};
 
-use crate::broker::letter_box::{Letter, LetterPage};
-use crate::broker::read_back::Page;
+use crate::broker::dead_letters::reader::{Letter, LetterPage};
+use crate::broker::log_reader::Page;
 use crate::broker::store::Versioned;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Delivery, Reason, Stored};
 use crate::domain::bounds;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::broker::provision::provision;
+use crate::broker::objects::provision::provision;
 use crate::broker::topology::Topology;
 use crate::broker::{Broker, ConnectionSettings};
 

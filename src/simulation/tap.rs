@@ -12,8 +12,8 @@ use time::OffsetDateTime;
 
 use super::faults::Fault;
 use super::world::{UnderWay, World};
-use crate::broker::letter_box::LetterPage;
-use crate::broker::read_back::Page;
+use crate::broker::dead_letters::reader::LetterPage;
+use crate::broker::log_reader::Page;
 use crate::broker::store::Versioned;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Delivery, LogReader, Stored, TrackBroker};
 use crate::domain::{Aside, Channel, Checkpoint, Event, Outcome, Owed, Sequence, StoredAt};

@@ -8,8 +8,8 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use super::model::{Model, Sight};
-use crate::broker::letter_box::LetterPage;
-use crate::broker::read_back::Page;
+use crate::broker::dead_letters::reader::LetterPage;
+use crate::broker::log_reader::Page;
 use crate::broker::store::Versioned;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Delivery, LogReader, Stored, TrackBroker};
 use crate::domain::{

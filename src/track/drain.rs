@@ -12,7 +12,7 @@ use super::Counters;
 use super::desk::Desk;
 use super::job::{Job, Step};
 use super::settle::settle;
-use crate::broker::read_back::{PAGE_MESSAGES_MAX, Page};
+use crate::broker::log_reader::{PAGE_MESSAGES_MAX, Page};
 use crate::broker::{AckHandle, BrokerError, Stored, TrackBroker};
 use crate::domain::bounds::bounds;
 use crate::domain::parked::Waiting;

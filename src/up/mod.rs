@@ -12,8 +12,8 @@ pub mod store_lock;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::provision::{Means, Step};
-use crate::broker::{Broker, ConnectionSettings, Monitor, provision};
+use crate::broker::objects::provision::{self, Means, Step};
+use crate::broker::{Broker, ConnectionSettings, Monitor};
 use crate::config::Config;
 use crate::roles::{self, Role};
 use repair::{is_bucket_to_be_filled, repair};

@@ -12,8 +12,8 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::time::sleep;
 
+use crate::broker::objects::provision::{Means, Outcome, ProvisionError, Step, provision_as};
 use crate::broker::objects::{Object, Problem, Wrong};
-use crate::broker::provision::{Means, Outcome, ProvisionError, Step, provision_as};
 use crate::broker::topology::{BUCKET_STREAM, STREAM, Topology};
 use crate::broker::{Broker, Objects};
 use crate::rebuild::{self, Mode, Summary};

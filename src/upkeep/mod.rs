@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::read_back::read_one;
+use crate::broker::log_reader::read_one;
 use crate::broker::store::records;
 use crate::broker::topology::partition_of;
 use crate::broker::{Broker, BrokerError};

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::super::tool::{is_confirmed, say, table};
 use super::request_id;
-use crate::broker::letter_list::LetterFilter;
+use crate::broker::dead_letters::list::LetterFilter;
 use crate::dlq::{Operations, Trouble};
 use crate::launch::printable;
 

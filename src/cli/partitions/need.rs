@@ -4,7 +4,7 @@ use std::fmt;
 
 use time::OffsetDateTime;
 
-use crate::broker::backlog::Backlog;
+use crate::broker::inspect::Backlog;
 use crate::broker::membership::Word;
 
 /// With no more than so many seconds of work before them the trackers keep up.

@@ -1,4 +1,4 @@
-//! Makes the broker's objects, or verifies that they are as [`super::topology`] has them.
+//! Makes the broker's objects, or verifies that they are as [`crate::broker::topology`] has them.
 //!
 //! What is there already is changed only by whoever was asked to ([`Means`]), and gets fewer copies only where just that
 //! was asked for. An object that cannot become what is needed is named, with what to do about it.
@@ -17,13 +17,15 @@ use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind};
 use async_nats::jetstream::{ErrorCode, stream};
 use tokio::time::{Instant, sleep};
 
-use super::differences::{
+pub use super::refusal::ProvisionError;
+use crate::broker::objects::differences::{
     Difference, differences, keeping_the_operators_fields, keeping_the_operators_fields_of_a_durable,
 };
-pub use super::refusal::ProvisionError;
-use super::refusal::{cannot_change, cannot_make, refusal_of_durable, refusal_of_stream};
-use super::topology::{METADATA_FORMAT, METADATA_PARTITIONS, METADATA_RESTORING, STREAM, Topology, durable_name};
-use super::{Broker, BrokerError};
+use crate::broker::objects::refusal::{cannot_change, cannot_make, refusal_of_durable, refusal_of_stream};
+use crate::broker::topology::{
+    METADATA_FORMAT, METADATA_PARTITIONS, METADATA_RESTORING, STREAM, Topology, durable_name,
+};
+use crate::broker::{Broker, BrokerError};
 
 /// For how long a program that has just been started asks a broker that does not answer: longer than an election lasts.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -299,7 +301,7 @@ async fn found_stream(broker: &Broker, name: &str) -> Result<Option<stream::Conf
 }
 
 /// What the broker says of a stream; none where there is none.
-pub(super) async fn stream_info(broker: &Broker, name: &str) -> Result<Option<stream::Info>, BrokerError> {
+pub(in crate::broker) async fn stream_info(broker: &Broker, name: &str) -> Result<Option<stream::Info>, BrokerError> {
     match broker.jetstream().get_stream(name).await {
         Ok(stream) => Ok(Some(stream.cached_info().clone())),
         Err(error) => match error.kind() {
@@ -329,7 +331,7 @@ async fn found_durable(broker: &Broker, name: &str) -> Result<Option<consumer::C
     }
 }
 
-pub(super) fn consumer_config(config: pull::Config) -> consumer::Config {
+pub(in crate::broker) fn consumer_config(config: pull::Config) -> consumer::Config {
     use async_nats::jetstream::consumer::IntoConsumerConfig as _;
     config.into_consumer_config()
 }
@@ -352,7 +354,7 @@ fn refuse_other_partitions(found: &stream::Config, topology: &Topology) -> Resul
     if partitions != topology.partitions.to_string() {
         return Err(ProvisionError::Partitions { stream: partitions, configured: topology.partitions });
     }
-    if format != super::topology::FORMAT {
+    if format != crate::broker::topology::FORMAT {
         return Err(ProvisionError::Format(format));
     }
     Ok(())

@@ -1,20 +1,20 @@
 //! The dead letters, read and removed: what trackers and operators do with them once they are stored. An operator's lists
-//! of them are in [`super::letter_list`].
+//! of them are in [`crate::broker::dead_letters::list`].
 
 use async_nats::jetstream::stream::RawMessageErrorKind;
 use bytes::Bytes;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::connection::{PUBLISH_TIMEOUT, within};
-use super::dead_letters::Reason;
-use super::direct::{Found, Question, ask};
-use super::removal::remove;
-use super::topology::{
+use crate::broker::connection::{PUBLISH_TIMEOUT, within};
+use crate::broker::dead_letters::Reason;
+use crate::broker::log_reader::direct::{Found, Question, ask};
+use crate::broker::topology::{
     DEAD_LETTER_STREAM, HEADER_ATTEMPTS, HEADER_ERROR, HEADER_MESSAGE_ID, HEADER_REQUEST_ID, HEADER_SEQUENCE,
     HEADER_STORED_AT, dead_letter_filter, reason_of_letter, token_of_letter,
 };
-use super::{Broker, BrokerError};
+use crate::broker::trim::removal::remove;
+use crate::broker::{Broker, BrokerError};
 use crate::domain::{Channel, Event, Sequence};
 
 /// Letters of one page.
@@ -109,12 +109,12 @@ pub async fn remove_letter(broker: &Broker, id: u64) -> Result<bool, BrokerError
     remove(broker, DEAD_LETTER_STREAM, id).await
 }
 
-pub(super) fn letter(found: Found) -> Letter {
+pub(in crate::broker) fn letter(found: Found) -> Letter {
     let payload = found.message.payload.clone();
     letter_of(found.sequence, found.time, &found.subject, |name| found.header(name), payload)
 }
 
-/// The act in what a dead letter is recognised by ([`super::DeadLetter`]), if there is one.
+/// The act in what a dead letter is recognised by ([`crate::broker::DeadLetter`]), if there is one.
 fn acts_of_id(id: &str) -> Sequence {
     id.split('-').nth(2).and_then(|acts| acts.parse().ok()).map_or(Sequence(0), Sequence)
 }

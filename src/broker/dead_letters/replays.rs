@@ -7,10 +7,10 @@ use async_nats::jetstream::{self, message::PublishMessage};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::connection::PUBLISH_TIMEOUT;
-use super::direct::{Question, ask};
-use super::topology::{OUTCOME_STREAM, SEGMENT_EVENTS, replay_subject};
-use super::{Broker, BrokerError};
+use crate::broker::connection::PUBLISH_TIMEOUT;
+use crate::broker::log_reader::direct::{Question, ask};
+use crate::broker::topology::{OUTCOME_STREAM, SEGMENT_EVENTS, replay_subject};
+use crate::broker::{Broker, BrokerError};
 use crate::domain::Sequence;
 
 /// Notes under way at once; further ones wait for their turn.

@@ -3,8 +3,8 @@
 use async_nats::jetstream::response::Response;
 use serde::Deserialize;
 
-use super::connection::{PUBLISH_TIMEOUT, within};
-use super::{Broker, BrokerError};
+use crate::broker::connection::{PUBLISH_TIMEOUT, within};
+use crate::broker::{Broker, BrokerError};
 
 /// What the server says of a removal.
 #[derive(Deserialize)]
@@ -19,7 +19,7 @@ struct Purged {
 }
 
 /// Removes the message at a place; tells whether it was there.
-pub(super) async fn remove(broker: &Broker, stream: &str, place: u64) -> Result<bool, BrokerError> {
+pub(in crate::broker) async fn remove(broker: &Broker, stream: &str, place: u64) -> Result<bool, BrokerError> {
     // What the client's own call asks for is to overwrite the bytes as well, which takes the server many times as long.
     let question = serde_json::json!({ "seq": place, "no_erase": true });
     let asked = broker.jetstream().request(format!("STREAM.MSG.DELETE.{stream}"), &question);
@@ -33,7 +33,7 @@ pub(super) async fn remove(broker: &Broker, stream: &str, place: u64) -> Result<
 }
 
 /// Removes the messages before a place, or wherever they lie, those of some subjects or all; tells how many there were.
-pub(super) async fn purge(
+pub(in crate::broker) async fn purge(
     broker: &Broker,
     stream: &str,
     subjects: Option<&str>,

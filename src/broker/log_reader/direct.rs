@@ -11,11 +11,11 @@ use futures_util::StreamExt as _;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::connection::{PUBLISH_TIMEOUT, within};
-use super::{Broker, BrokerError};
+use crate::broker::connection::{PUBLISH_TIMEOUT, within};
+use crate::broker::{Broker, BrokerError};
 
 /// Bytes of one page: a message of the largest size always fits.
-pub(super) const PAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
+pub(in crate::broker) const PAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Status of the answer after the last message.
 const END_OF_BATCH: u16 = 204;
 
@@ -23,45 +23,49 @@ const END_OF_BATCH: u16 = 204;
 pub const LAG_PAUSE: Duration = Duration::from_millis(20);
 
 /// What is asked for.
-pub(super) struct Question<'a> {
-    pub(super) stream: &'a str,
+pub(in crate::broker) struct Question<'a> {
+    pub(in crate::broker) stream: &'a str,
     /// The subjects, with wildcards.
-    pub(super) subjects: &'a str,
+    pub(in crate::broker) subjects: &'a str,
     /// From this place of the stream on.
-    pub(super) from: u64,
+    pub(in crate::broker) from: u64,
     /// At most so many.
-    pub(super) messages_max: usize,
+    pub(in crate::broker) messages_max: usize,
 }
 
 /// A message, and what the server says of it.
-pub(super) struct Found {
-    pub(super) sequence: u64,
-    pub(super) time: OffsetDateTime,
-    pub(super) subject: String,
-    pub(super) message: Message,
+pub(in crate::broker) struct Found {
+    pub(in crate::broker) sequence: u64,
+    pub(in crate::broker) time: OffsetDateTime,
+    pub(in crate::broker) subject: String,
+    pub(in crate::broker) message: Message,
 }
 
 /// Some messages, in the order of the stream.
-pub(super) struct Page {
-    pub(super) found: Vec<Found>,
+pub(in crate::broker) struct Page {
+    pub(in crate::broker) found: Vec<Found>,
     /// Where the next page begins, if this one did not reach the end.
-    pub(super) next: Option<u64>,
+    pub(in crate::broker) next: Option<u64>,
 }
 
 impl Found {
     /// A header; where a publisher has forged one of the server's own, the server's comes after it.
-    pub(super) fn header(&self, name: &'static str) -> Option<&str> {
+    pub(in crate::broker) fn header(&self, name: &'static str) -> Option<&str> {
         header(&self.message, name)
     }
 }
 
 /// Asks for the message at one place; nothing where the replica that answers has none.
-pub(super) async fn get(broker: &Broker, stream: &str, sequence: u64) -> Result<Option<Found>, BrokerError> {
+pub(in crate::broker) async fn get(broker: &Broker, stream: &str, sequence: u64) -> Result<Option<Found>, BrokerError> {
     get_one(broker, stream, &serde_json::json!({ "seq": sequence })).await
 }
 
 /// The same for the last message of a subject.
-pub(super) async fn get_last(broker: &Broker, stream: &str, subject: String) -> Result<Option<Found>, BrokerError> {
+pub(in crate::broker) async fn get_last(
+    broker: &Broker,
+    stream: &str,
+    subject: String,
+) -> Result<Option<Found>, BrokerError> {
     get_one(broker, stream, &serde_json::json!({ "last_by_subj": subject })).await
 }
 
@@ -77,12 +81,16 @@ async fn get_one(broker: &Broker, stream: &str, question: &serde_json::Value) ->
 }
 
 /// Asks, and waits for all answers.
-pub(super) async fn ask(broker: &Broker, question: Question<'_>) -> Result<Page, BrokerError> {
+pub(in crate::broker) async fn ask(broker: &Broker, question: Question<'_>) -> Result<Page, BrokerError> {
     ask_until(broker, question, u64::MAX).await
 }
 
 /// The same for the places before this one: what is behind it is not waited for.
-pub(super) async fn ask_until(broker: &Broker, question: Question<'_>, end: u64) -> Result<Page, BrokerError> {
+pub(in crate::broker) async fn ask_until(
+    broker: &Broker,
+    question: Question<'_>,
+    end: u64,
+) -> Result<Page, BrokerError> {
     within(PUBLISH_TIMEOUT, "reading messages back", collect(broker, question, end)).await
 }
 

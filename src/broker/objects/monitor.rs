@@ -11,13 +11,13 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::Broker;
-use super::lost_end::EndWatch;
-use super::objects::{Findings, Object, Problem, Wrong, inspect};
-use super::partition::TrackStores;
-use super::publisher::Publisher;
-use super::storing::{Proof, Room, Storing};
-use super::topology::Topology;
+use crate::broker::Broker;
+use crate::broker::lost_end::EndWatch;
+use crate::broker::objects::{Findings, Object, Problem, Wrong, inspect};
+use crate::broker::partition::TrackStores;
+use crate::broker::publisher::Publisher;
+use crate::broker::storing::{Proof, Room, Storing};
+use crate::broker::topology::Topology;
 
 /// Time between two inspections while something is wrong: nothing is sent to a process that is not ready, so that it
 /// has to find out itself when that is over.

@@ -1,15 +1,19 @@
 //! Where a message goes that could not be applied: kept with the reason, so that nothing is silently dropped. What an
-//! operator does with it is in [`super::letter_box`].
+//! operator does with it is in [`crate::broker::dead_letters::reader`].
+
+pub mod list;
+pub mod reader;
+pub mod replays;
 
 use async_nats::jetstream::{self, message::PublishMessage};
 use async_nats::{HeaderMap, HeaderValue};
 use time::format_description::well_known::Rfc3339;
 
-use super::topology::{
+use crate::broker::topology::{
     DEAD_LETTER_STREAM, HEADER_ATTEMPTS, HEADER_ERROR, HEADER_REASON, HEADER_REQUEST_ID, HEADER_SEQUENCE,
     HEADER_STORED_AT, dead_letter_subject,
 };
-use super::{Broker, BrokerError, Stored};
+use crate::broker::{Broker, BrokerError, Stored};
 use crate::domain::Sequence;
 
 /// Dead letters under way at once on one connection; further ones wait for their turn.
@@ -76,18 +80,18 @@ impl DeadLetter<'_> {
 
 /// The stream of dead letters, as a tracker of one partition writes it.
 #[derive(Clone)]
-pub(super) struct DeadLetters {
+pub(in crate::broker) struct DeadLetters {
     context: jetstream::Context,
     partition: u16,
 }
 
 impl DeadLetters {
-    pub(super) fn new(broker: &Broker, partition: u16) -> Self {
+    pub(in crate::broker) fn new(broker: &Broker, partition: u16) -> Self {
         Self { context: broker.publishing(LETTERS_IN_FLIGHT_MAX), partition }
     }
 
     /// Stores a dead letter once, however often it is told.
-    pub(super) async fn bury(&self, letter: &DeadLetter<'_>) -> Result<(), BrokerError> {
+    pub(in crate::broker) async fn bury(&self, letter: &DeadLetter<'_>) -> Result<(), BrokerError> {
         let subject = dead_letter_subject(self.partition, letter.reason.name(), &letter.stored.channel_token);
         let message = PublishMessage::build()
             .payload(letter.stored.payload.clone())
@@ -95,7 +99,7 @@ impl DeadLetters {
             .message_id(letter.id())
             .expected_stream(DEAD_LETTER_STREAM);
         let bury = async { Ok::<_, BrokerError>(self.context.send_publish(subject, message).await?.await?) };
-        match tokio::time::timeout(2 * super::connection::PUBLISH_TIMEOUT, bury).await {
+        match tokio::time::timeout(2 * crate::broker::connection::PUBLISH_TIMEOUT, bury).await {
             Ok(result) => result.map(drop),
             Err(_) => Err(BrokerError::timed_out("storing a dead letter")),
         }

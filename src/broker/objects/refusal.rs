@@ -6,9 +6,9 @@ use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind};
 use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind};
 use async_nats::jetstream::{self, ErrorCode};
 
-use super::BrokerError;
-use super::differences::Difference;
-use super::topology::{BUCKET_STREAM, STREAM};
+use crate::broker::BrokerError;
+use crate::broker::objects::differences::Difference;
+use crate::broker::topology::{BUCKET_STREAM, STREAM};
 
 /// Why the objects cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +102,7 @@ fn refusal(answer: Option<jetstream::Error>, error: &dyn fmt::Display) -> Result
 }
 
 /// The same, of a stream.
-pub(super) fn refusal_of_stream(error: &CreateStreamError) -> Result<jetstream::Error, BrokerError> {
+pub(in crate::broker) fn refusal_of_stream(error: &CreateStreamError) -> Result<jetstream::Error, BrokerError> {
     let answer = match error.kind() {
         CreateStreamErrorKind::JetStream(answer) => Some(answer),
         _ => None,
@@ -111,7 +111,7 @@ pub(super) fn refusal_of_stream(error: &CreateStreamError) -> Result<jetstream::
 }
 
 /// The same, of a durable.
-pub(super) fn refusal_of_durable(error: &ConsumerError) -> Result<jetstream::Error, BrokerError> {
+pub(in crate::broker) fn refusal_of_durable(error: &ConsumerError) -> Result<jetstream::Error, BrokerError> {
     let answer = match error.kind() {
         ConsumerErrorKind::JetStream(answer) => Some(answer),
         _ => None,
@@ -119,7 +119,7 @@ pub(super) fn refusal_of_durable(error: &ConsumerError) -> Result<jetstream::Err
     refusal(answer, error)
 }
 
-pub(super) fn cannot_make(object: &str, refusal: Result<jetstream::Error, BrokerError>) -> BrokerError {
+pub(in crate::broker) fn cannot_make(object: &str, refusal: Result<jetstream::Error, BrokerError>) -> BrokerError {
     let answer = match refusal {
         Ok(answer) => answer,
         Err(error) => return error,
@@ -134,7 +134,7 @@ pub(super) fn cannot_make(object: &str, refusal: Result<jetstream::Error, Broker
     BrokerError::Misconfigured(format!("{object}: {answer}{advice}"))
 }
 
-pub(super) fn cannot_change(
+pub(in crate::broker) fn cannot_change(
     object: &str,
     differences: &[Difference],
     refusal: Result<jetstream::Error, BrokerError>,

@@ -6,7 +6,9 @@
 //! while: one partition is worked on by one tracker, and a long queue is not spread over all of them, each in the other's way.
 //! If the first is gone, the ranks change, which ends the rest.
 //!
-//! What is delivered stays the broker's until it is acknowledged ([`super::partition`]).
+//! What is delivered stays the broker's until it is acknowledged ([`crate::broker::partition`]).
+
+mod pull;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +18,9 @@ use async_nats::{Message, Subject, jetstream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::connection::PUBLISH_TIMEOUT;
-use super::pull::{Ask, Pull};
-use super::{Broker, BrokerError, Stored};
+use crate::broker::connection::PUBLISH_TIMEOUT;
+use crate::broker::consumer::pull::{Ask, Pull};
+use crate::broker::{Broker, BrokerError, Stored};
 use crate::domain::Sequence;
 
 /// Messages that the first in line asks for at once, where it keeps up. It asks again at half of it, and before a request
@@ -188,7 +190,7 @@ fn messages_after(messages: usize, took: Duration) -> usize {
 }
 
 /// Sends one kind of answer for each delivery. If the broker is away they are lost, and the messages come again.
-pub(super) async fn answer(broker: &Broker, handles: &[AckHandle], kind: AckKind) {
+pub(in crate::broker) async fn answer(broker: &Broker, handles: &[AckHandle], kind: AckKind) {
     let payload: bytes::Bytes = kind.into();
     let all = async {
         for AckHandle { reply, .. } in handles {

@@ -8,11 +8,11 @@
 
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 
-use super::connection::{PUBLISH_TIMEOUT, within};
-use super::direct::{PAGE_BYTES_MAX, Question, ask, ask_until};
-use super::letter_box::{Letter, LetterPage, letter};
-use super::topology::{DEAD_LETTER_STREAM, dead_letter_filter, letter_token};
-use super::{Broker, BrokerError, Reason};
+use crate::broker::connection::{PUBLISH_TIMEOUT, within};
+use crate::broker::dead_letters::reader::{Letter, LetterPage, letter};
+use crate::broker::log_reader::direct::{PAGE_BYTES_MAX, Question, ask, ask_until};
+use crate::broker::topology::{DEAD_LETTER_STREAM, dead_letter_filter, letter_token};
+use crate::broker::{Broker, BrokerError, Reason};
 
 /// Letters of one answer of the server.
 const ANSWER_LETTERS_MAX: usize = 1_000;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use async_nats::jetstream::stream::{ClusterInfo, State};
 
-use super::connection::{PUBLISH_TIMEOUT, within};
-use super::provision::stream_info;
-use super::topology::STREAM;
-use super::{Broker, BrokerError};
+use crate::broker::connection::{PUBLISH_TIMEOUT, within};
+use crate::broker::objects::provision::stream_info;
+use crate::broker::topology::STREAM;
+use crate::broker::{Broker, BrokerError};
 
 /// How long ago a replica was heard of that follows a leader: it says so every second, and none is elected in its place
 /// before 4 seconds are over.

@@ -2,8 +2,13 @@
 //!
 //! One inspection asks for every stream and for all durables at once. What is not answered is not known, and so no
 //! finding: nothing is missing because nobody answers. (In a cluster, a durable whose leader is being elected may keep
-//! the answer about all of them from coming in time.) Comparing is [`super::differences`]'s, making is
-//! [`super::provision`]'s.
+//! the answer about all of them from coming in time.) Comparing is [`mod@differences`]'s, making is
+//! [`crate::broker::objects::provision`]'s.
+
+pub mod differences;
+pub mod monitor;
+pub mod provision;
+mod refusal;
 
 use std::fmt;
 use std::mem::discriminant;
@@ -15,15 +20,15 @@ use futures_util::future::join_all;
 use serde::Deserialize;
 use time::OffsetDateTime;
 
-use super::connection::{PUBLISH_TIMEOUT, within};
-use super::differences::{Difference, differences};
-use super::provision::{consumer_config, stream_info};
-use super::storing::Room;
-use super::topology::{
+use crate::broker::connection::{PUBLISH_TIMEOUT, within};
+use crate::broker::objects::differences::{Difference, differences};
+use crate::broker::objects::provision::{consumer_config, stream_info};
+use crate::broker::storing::Room;
+use crate::broker::topology::{
     BUCKET, BUCKET_STREAM, CHECKPOINT_STREAM, DEAD_LETTER_STREAM, METADATA_RESTORING, OUTCOME_STREAM, STREAM, Topology,
     durable_name,
 };
-use super::{Broker, BrokerError};
+use crate::broker::{Broker, BrokerError};
 use crate::domain::lost_end::LostEnd;
 
 /// Pages of durables that are asked for: the server gives 256 at once, and others may have some of their own.
@@ -71,30 +76,30 @@ pub struct Problem {
 }
 
 /// What one inspection has found.
-pub(super) struct Findings {
+pub(in crate::broker) struct Findings {
     /// Of each stream that was answered for.
-    pub(super) streams: Vec<StreamFinding>,
+    pub(in crate::broker) streams: Vec<StreamFinding>,
     /// Of all durables, if they were answered for.
-    pub(super) durables: Option<Vec<Problem>>,
+    pub(in crate::broker) durables: Option<Vec<Problem>>,
 }
 
 /// What was found of one stream.
-pub(super) struct StreamFinding {
-    pub(super) object: Object,
-    pub(super) problems: Vec<Problem>,
+pub(in crate::broker) struct StreamFinding {
+    pub(in crate::broker) object: Object,
+    pub(in crate::broker) problems: Vec<Problem>,
     /// Its room; none where it is missing or being restored.
-    pub(super) room: Option<Room>,
+    pub(in crate::broker) room: Option<Room>,
     /// How far it has come; none likewise.
-    pub(super) state: Option<StreamState>,
+    pub(in crate::broker) state: Option<StreamState>,
 }
 
 /// How far a stream has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct StreamState {
+pub(in crate::broker) struct StreamState {
     /// When it was made.
-    pub(super) made: OffsetDateTime,
+    pub(in crate::broker) made: OffsetDateTime,
     /// The place of the last message that was ever stored.
-    pub(super) last: u64,
+    pub(in crate::broker) last: u64,
 }
 
 /// A page of the durables of a stream.
@@ -152,12 +157,12 @@ impl fmt::Display for Object {
 }
 
 impl Problem {
-    pub(super) fn new(object: Object, wrong: Wrong) -> Self {
+    pub(in crate::broker) fn new(object: Object, wrong: Wrong) -> Self {
         Self { object, wrong }
     }
 
     /// Whether it is the same problem, as a person sees it: a count may have risen meanwhile.
-    pub(super) fn is_like(&self, other: &Self) -> bool {
+    pub(in crate::broker) fn is_like(&self, other: &Self) -> bool {
         let (wrong, others) = (discriminant(&self.wrong), discriminant(&other.wrong));
         self.object == other.object && wrong == others
     }
@@ -197,7 +202,7 @@ impl fmt::Display for Problem {
 }
 
 /// Asks for everything once, all at the same time.
-pub(super) async fn inspect(broker: &Broker, topology: &Topology) -> Findings {
+pub(in crate::broker) async fn inspect(broker: &Broker, topology: &Topology) -> Findings {
     let desired = topology.streams();
     let streams = join_all(desired.iter().map(|desired| inspect_stream(broker, desired)));
     let (streams, durables) = tokio::join!(streams, inspect_durables(broker, topology));

@@ -12,8 +12,8 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::topology::{PRIORITY_GROUP, pull_subject};
-use super::{Broker, BrokerError};
+use crate::broker::topology::{PRIORITY_GROUP, pull_subject};
+use crate::broker::{Broker, BrokerError};
 use crate::memory;
 
 /// How long a request waits at the broker: a tracker that froze is still served for so long, and one that is not first any
@@ -37,15 +37,15 @@ const _: () = assert!(SILENCE_MAX.as_millis() > REQUEST_EXPIRES.as_millis());
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ask {
+pub(in crate::broker) struct Ask {
     /// At most so many messages.
-    pub(super) messages: usize,
+    pub(in crate::broker) messages: usize,
     /// Place in the line of those who ask, 0 first.
-    pub(super) priority: usize,
+    pub(in crate::broker) priority: usize,
 }
 
 /// Requests of one tracker to one durable, and what they bring.
-pub(super) struct Pull {
+pub(in crate::broker) struct Pull {
     broker: Broker,
     subject: String,
     inbox: Subject,
@@ -68,7 +68,7 @@ pub(super) struct Pull {
 
 impl Pull {
     /// A pull that has asked for nothing yet.
-    pub(super) async fn open(broker: &Broker, partition: u16) -> Result<Self, BrokerError> {
+    pub(in crate::broker) async fn open(broker: &Broker, partition: u16) -> Result<Self, BrokerError> {
         let inbox = Subject::from(broker.client().new_inbox());
         let (connection, connections) = (broker.times_connected(), broker.connections());
         let answers = broker.client().subscribe(inbox.clone()).await.map_err(BrokerError::unavailable)?;
@@ -113,18 +113,18 @@ impl Pull {
     }
 
     /// Whether the broker has answered as it should, since it was opened.
-    pub(super) fn was_answered(&self) -> bool {
+    pub(in crate::broker) fn was_answered(&self) -> bool {
         self.answered
     }
 
     /// Has the next request made at once, whatever is outstanding: it asks for something else.
-    pub(super) fn renew(&mut self) {
+    pub(in crate::broker) fn renew(&mut self) {
         self.renew_at = Instant::now();
     }
 
     /// Waits until a message comes, asking for more whenever it is time to, but not before some time. Nothing is lost when
     /// the wait is given up.
-    pub(super) async fn next(&mut self, ask: Ask, not_before: Instant) -> Result<Message, BrokerError> {
+    pub(in crate::broker) async fn next(&mut self, ask: Ask, not_before: Instant) -> Result<Message, BrokerError> {
         loop {
             let now = Instant::now();
             let ask_at = if self.outstanding <= ask.messages / 2 { now } else { self.renew_at }.max(not_before);
@@ -153,7 +153,7 @@ impl Pull {
     }
 
     /// A message that has come already.
-    pub(super) fn try_next(&mut self) -> Option<Message> {
+    pub(in crate::broker) fn try_next(&mut self) -> Option<Message> {
         while let Some(Some(answer)) = self.answers.next().now_or_never() {
             // An error is one of the requests: without them the pull falls silent, and that ends it.
             if let Ok(Some(message)) = self.take(answer) {
@@ -193,7 +193,7 @@ impl Pull {
     /// The client forgets a subscription before the broker has heard that it ends, and with it what is on its way. Only a
     /// subscription with a bound ends for both at the same message: so it gets a bound that cannot have been passed yet,
     /// and is filled up to it.
-    pub(super) async fn close(mut self) -> Vec<Message> {
+    pub(in crate::broker) async fn close(mut self) -> Vec<Message> {
         let mut left: Vec<_> = std::iter::from_fn(|| self.try_next()).collect();
         if self.stands() {
             let filled =

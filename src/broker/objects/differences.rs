@@ -1,4 +1,4 @@
-//! In which fields an object at the broker differs from what [`super::topology`] has, and what of it is an operator's.
+//! In which fields an object at the broker differs from what [`crate::broker::topology`] has, and what of it is an operator's.
 //!
 //! Nothing here talks to the broker.
 
@@ -42,7 +42,7 @@ impl Difference {
     }
 
     /// Where there are to be fewer copies than there are: how many there are, and how many there should be.
-    pub(super) fn fewer_replicas(&self) -> Option<(u64, u64)> {
+    pub(in crate::broker) fn fewer_replicas(&self) -> Option<(u64, u64)> {
         let (is, should_be) = (self.is.as_u64()?, self.should_be.as_u64()?);
         (self.is_of_replicas() && should_be < is).then_some((is, should_be))
     }
@@ -55,7 +55,10 @@ impl fmt::Display for Difference {
 }
 
 /// What is to be set where what is there differs.
-pub(super) fn keeping_the_operators_fields(desired: stream::Config, found: stream::Config) -> stream::Config {
+pub(in crate::broker) fn keeping_the_operators_fields(
+    desired: stream::Config,
+    found: stream::Config,
+) -> stream::Config {
     stream::Config {
         description: found.description,
         max_bytes: found.max_bytes,
@@ -71,7 +74,7 @@ pub(super) fn keeping_the_operators_fields(desired: stream::Config, found: strea
 }
 
 /// The same of a durable.
-pub(super) fn keeping_the_operators_fields_of_a_durable(
+pub(in crate::broker) fn keeping_the_operators_fields_of_a_durable(
     desired: pull::Config,
     found: consumer::Config,
 ) -> pull::Config {
@@ -94,7 +97,10 @@ fn keeping_others_metadata(
 }
 
 /// The fields in which an object differs, but for those that are an operator's.
-pub(super) fn differences(desired: &impl serde::Serialize, found: &impl serde::Serialize) -> Vec<Difference> {
+pub(in crate::broker) fn differences(
+    desired: &impl serde::Serialize,
+    found: &impl serde::Serialize,
+) -> Vec<Difference> {
     let (desired, found) = (fields(desired), fields(found));
     let mut names: Vec<_> = desired.keys().chain(found.keys()).collect();
     names.sort_unstable();

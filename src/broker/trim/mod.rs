@@ -2,15 +2,18 @@
 //!
 //! What may go is decided elsewhere ([`crate::retention`]).
 
+pub mod forgotten;
+pub mod removal;
+
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::forgotten::was_forgotten;
-use super::letter_list::{LetterFilter, letters_from};
-use super::provision::stream_info;
-use super::removal::{purge, remove};
-use super::snapshot::missed::subjects;
-use super::topology::{DEAD_LETTER_STREAM, OUTCOME_STREAM, STREAM, last_event_of_segment, stored_subject};
-use super::{Broker, BrokerError};
+use crate::broker::dead_letters::list::{LetterFilter, letters_from};
+use crate::broker::objects::provision::stream_info;
+use crate::broker::snapshot::missed::subjects;
+use crate::broker::topology::{DEAD_LETTER_STREAM, OUTCOME_STREAM, STREAM, last_event_of_segment, stored_subject};
+use crate::broker::trim::forgotten::was_forgotten;
+use crate::broker::trim::removal::{purge, remove};
+use crate::broker::{Broker, BrokerError};
 use crate::domain::{Channel, Sequence, StoredAt};
 
 /// Messages that are removed one by one, at once.

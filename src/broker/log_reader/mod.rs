@@ -1,15 +1,18 @@
 //! Messages of the stream, read again: those of one channel or one partition page by page, or one by its place. The stream
 //! is the buffer in which messages wait behind a gap, and the log from which every state can be folded again.
 
+pub mod direct;
+pub mod leader;
+
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::RawMessageErrorKind;
 use futures_util::future::try_join_all;
 
-use super::connection::PUBLISH_TIMEOUT;
-use super::direct::{Found, Question, ask, get};
-use super::leader::log_of_followed_leader;
-use super::topology::{STREAM, partition_in, stored_subject, stored_subjects};
-use super::{Broker, BrokerError, Stored};
+use crate::broker::connection::PUBLISH_TIMEOUT;
+use crate::broker::log_reader::direct::{Found, Question, ask, get};
+use crate::broker::log_reader::leader::log_of_followed_leader;
+use crate::broker::topology::{STREAM, partition_in, stored_subject, stored_subjects};
+use crate::broker::{Broker, BrokerError, Stored};
 use crate::domain::{Channel, Sequence};
 
 /// Messages of one page.

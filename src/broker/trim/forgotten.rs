@@ -3,10 +3,10 @@
 
 use async_nats::jetstream::message::PublishMessage;
 
-use super::connection::PUBLISH_TIMEOUT;
-use super::direct::{Question, ask};
-use super::topology::{OUTCOME_STREAM, WIDE_SEGMENT_EVENTS, forgotten_subject};
-use super::{Broker, BrokerError};
+use crate::broker::connection::PUBLISH_TIMEOUT;
+use crate::broker::log_reader::direct::{Question, ask};
+use crate::broker::topology::{OUTCOME_STREAM, WIDE_SEGMENT_EVENTS, forgotten_subject};
+use crate::broker::{Broker, BrokerError};
 use crate::domain::Sequence;
 
 /// Notes under way at once; further ones wait for their turn.
@@ -34,7 +34,7 @@ pub async fn note_forgotten(broker: &Broker, places: &[Sequence]) -> Result<(), 
 }
 
 /// Whether the event at a place was forgotten.
-pub(super) async fn was_forgotten(broker: &Broker, place: Sequence) -> Result<bool, BrokerError> {
+pub(in crate::broker) async fn was_forgotten(broker: &Broker, place: Sequence) -> Result<bool, BrokerError> {
     let (subject, mut next) = (forgotten_subject(place.0), Some(1));
     while let Some(from) = next {
         let question = Question { stream: OUTCOME_STREAM, subjects: &subject, from, messages_max: PAGE_NOTES_MAX };
