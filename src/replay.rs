@@ -113,6 +113,10 @@ impl<S> ChannelReplay<S> {
             }
             Wanted::Messages(places) => (log.read_messages(places).await?, None),
         };
+        // Nobody can tell what it does before a newer program does, nor go on from behind it.
+        if let Some(format) = messages.iter().filter_map(Stored::newer_format).max() {
+            return Err(BrokerError::Newer(format));
+        }
         let last = messages.last().map_or(self.seen, Stored::event);
         let next = match &wanted {
             Wanted::Page(_) if next.is_none() && !self.replay.is_surveyed() => self.not_shown(log, last).await?,
@@ -200,6 +204,18 @@ mod tests {
     use super::*;
     use crate::domain::testing::channel;
     use crate::simulation::testing::ModelBroker;
+
+    #[tokio::test]
+    async fn nothing_is_folded_past_a_message_that_takes_a_newer_program() {
+        let broker = ModelBroker::default();
+        for number in 1..=3 {
+            broker.publish(channel(), number);
+        }
+        broker.state().model.set_format(Some(2), 2);
+        let mut replay = ChannelReplay::of_what_they_say(channel(), Goal::State, Vec::new());
+        let run = replay.run(&broker, |_, _| ControlFlow::Continue(())).await;
+        assert_eq!((run, replay.checkpoint()), (Err(BrokerError::Newer(2)), None));
+    }
 
     #[tokio::test]
     async fn a_replica_that_lags_behind_is_given_time() {

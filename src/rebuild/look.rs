@@ -118,7 +118,12 @@ pub async fn look_at(
         reading.take(replay, &read.entries, read.turn);
         ControlFlow::Continue(())
     });
-    run.await?;
+    match run.await {
+        Err(BrokerError::Newer(format)) => {
+            return Ok(Finding::NotOurs(format!("record: is left as it is, {}", BrokerError::Newer(format))));
+        }
+        run => run?,
+    }
     let Some(should_be) = fold.replay.folds().last().map(|fold| fold.state()) else { return Ok(Finding::Incomplete) };
     if !fold.has_seen_through(last) || should_be.could_move() {
         return Ok(Finding::Incomplete);

@@ -136,7 +136,11 @@ async fn plans(
         .copied()
         .map(|channel| async move {
             let broker = &brokers[usize::from(partition_of(&channel, partitions))];
-            let plan = plan(broker, &channel, cut, dry_run).await?;
+            let plan = match plan(broker, &channel, cut, dry_run).await {
+                // Only a newer program can judge what waits there.
+                Err(BrokerError::Newer(_)) => None,
+                plan => plan?,
+            };
             Ok(plan.map(|plan| (channel, plan)))
         })
         .collect();

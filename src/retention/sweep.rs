@@ -154,7 +154,8 @@ impl Sweep<'_> {
 /// Whether a message may go that was stored before the cut, and taken up as everything up to the floor. What cannot be read is
 /// a dead letter, and has no number.
 pub fn goes(plans: &HashMap<Channel, Plan>, cut: StoredAt, floor: Sequence, stored: &Stored) -> bool {
-    if StoredAt::from(stored.time) >= cut || stored.sequence > floor {
+    // What takes a newer program is set aside for it.
+    if StoredAt::from(stored.time) >= cut || stored.sequence > floor || stored.newer_format().is_some() {
         return false;
     }
     let Some(entry) = stored.read_light() else { return true };

@@ -1,10 +1,9 @@
 //! What is known of one channel of a schedule, beside the model: what arrived, what its record says, what was told of it.
 
-use super::laws::Event;
 use super::messages::NUMBER_MAX;
 use super::oracle::Truth;
 use super::record_text::Facts;
-use super::script::Said;
+use super::script::{Line, Said};
 use crate::domain::{Owed, Sequence};
 
 /// One channel.
@@ -26,6 +25,9 @@ pub struct OfChannel {
     pub owes_since: bool,
     /// Whether its record was damaged once: then it takes corrections to wait until it was folded anew.
     pub was_damaged: bool,
+    /// Whether it is set aside for a newer program: what was let go since, that one finds in the log.
+    pub is_aside: bool,
+    pub was_aside: bool,
     /// The last number that it had passed before it was damaged: what became of those may still be told.
     pub passed_before: u64,
     /// The highest sequence of each number.
@@ -39,6 +41,8 @@ pub struct OfChannel {
     pub trimmed: u64,
     /// Whether messages of it are gone that no checkpoint stands in for.
     pub has_lost: bool,
+    /// Whether the log lost its end: what was told of it counts for no message that came in its place, and those are copies.
+    pub has_lost_end: bool,
 }
 
 impl OfChannel {
@@ -55,12 +59,15 @@ impl OfChannel {
             owed: 0,
             owes_since: false,
             was_damaged: false,
+            is_aside: false,
+            was_aside: false,
             passed_before: 0,
             highest: [0; NUMBER_MAX as usize + 1],
             letters: [0; NUMBER_MAX as usize + 1],
             held: 0,
             trimmed: 0,
             has_lost: false,
+            has_lost_end: false,
         }
     }
 
@@ -96,8 +103,8 @@ impl OfChannel {
         self.facts = Facts { beyond: true, corrections_wait: true, ..Facts::default() };
     }
 
-    pub fn note_owed(&mut self, owed: &Owed, events: &[Event]) {
-        let number = |event: &Sequence| match events[event.0 as usize - 1].line.said {
+    pub fn note_owed(&mut self, owed: &Owed, lines: &[Line]) {
+        let number = |event: &Sequence| match lines[event.0 as usize - 1].said {
             Said::Message(sent) | Said::Correction(sent) => sent.number,
             Said::Skip(_) | Said::Malformed(_) => 0,
         };

@@ -50,6 +50,20 @@ impl World {
         }
     }
 
+    /// The log loses its end, as after a power cut; what was sent comes once more.
+    pub fn lose_end(&mut self) {
+        while !self.under_way.is_empty() {
+            self.come_one();
+        }
+        let last = self.random.below(self.model.stream.len() as u64 + 1);
+        bounds::beyond("the log loses its end");
+        self.tell(|| format!("the log loses everything behind {last}"));
+        (self.has_lost_end, self.cut_off) = (true, None);
+        self.delivered = self.delivered.min(last);
+        self.model.lose_end(last);
+        self.laws.lost_end(last);
+    }
+
     /// A message that was applied and let go is lost from the log.
     pub fn lose_one(&mut self) {
         let all = self.model.stream.len();

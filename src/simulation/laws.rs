@@ -80,6 +80,7 @@ impl Laws {
         let facts = Facts::of(text);
         let of = &mut self.channels[at];
         let before = std::mem::replace(&mut of.facts, facts.clone());
+        of.was_aside |= std::mem::take(&mut of.is_aside);
         if before.beyond && before.parked.is_empty() && !facts.parked.is_empty() {
             bounds::beyond("a drain lists what waits");
         }
@@ -87,7 +88,7 @@ impl Laws {
         law!(facts.acts >= before.acts, "record {at} forgets an act: {before:?}, {facts:?}");
         law!(facts.last >= before.last, "record {at} goes back: {before:?}, {facts:?}");
         law!(facts.last <= NUMBER_MAX, "record {at} has passed what was never sent: {facts:?}");
-        of.note_owed(owed, &self.events);
+        of.note_owed(owed, &self.script.lines);
         let truth = self.truth(at, facts.acts);
         let expected = truth.text_through(facts.last);
         law!(text.starts_with(&expected), "record {at} is no fold: {text}, and should be {expected}");
@@ -115,7 +116,7 @@ impl Laws {
         let corrections = of.arrivals.iter().filter(|(act, _)| *act <= facts.acts);
         let waits = |said: &Said| matches!(said, Said::Correction(sent) if sent.number > facts.last);
         let wait = { corrections }.any(|(_, said)| waits(said));
-        let knows = wait == facts.corrections_wait || (of.was_damaged && facts.beyond);
+        let knows = wait == facts.corrections_wait || ((of.was_damaged || of.was_aside) && facts.beyond);
         law!(knows, "record {at} is wrong on whether corrections wait: {facts:?}");
         let truth = self.truth(at, facts.acts);
         let all = truth.skipped_through(facts.last);
@@ -172,8 +173,8 @@ impl Laws {
     /// For a record that could move, or owes what has to be found out again, a message is held.
     fn check_held(&self, at: usize) -> Lawful {
         let of = &self.channels[at];
-        // What was let go before the record was damaged may come to the broker only then.
-        if of.was_damaged {
+        // What was let go before the record was damaged, or the channel set aside, may come to the broker only then.
+        if of.was_damaged || of.is_aside {
             return Ok(());
         }
         law!(of.held > 0 || !of.facts.could_move(), "{at} could move and nobody holds a message: {:?}", of.facts);
@@ -201,6 +202,15 @@ impl Laws {
             Said::Message(_) | Said::Correction(_) => self.check_told(channel, said, outcome)?,
         }
         self.events[event as usize - 1].told = Some(counts.became.clone());
+        Ok(())
+    }
+
+    /// It was told what became of an event that the log lost with its end.
+    pub fn told_of_lost(&mut self, event: crate::domain::Event) -> Lawful {
+        let Line { channel, said } = self.script.lines[event.sequence.0 as usize - 1];
+        if let Said::Message(sent) = said {
+            self.channels[channel].told |= 1 << sent.number;
+        }
         Ok(())
     }
 
@@ -288,6 +298,17 @@ impl Laws {
         Ok(())
     }
 
+    /// The log lost its end, and goes on from this place.
+    pub fn lost_end(&mut self, last: u64) {
+        self.events.truncate(last as usize);
+        for of in &mut self.channels {
+            of.arrivals.retain(|(event, _)| *event <= last);
+            let is_held = |(event, _): &&(u64, Said)| !self.events[*event as usize - 1].acknowledged;
+            of.held = of.arrivals.iter().filter(is_held).count() as u32;
+            of.has_lost_end = true;
+        }
+    }
+
     /// A message was lost from the log.
     pub fn lost(&mut self, event: Sequence) {
         let Line { channel, .. } = self.events[event.0 as usize - 1].line;
@@ -301,10 +322,15 @@ impl Laws {
         let (Line { channel, said }, first) = (*line, !std::mem::replace(acknowledged, true));
         let (told, letters, late_letters) = (told.is_some(), *malformed_letters, *skipped_letters);
         let Facts { last, acts, .. } = self.channels[channel].facts;
+        let is_aside = self.channels[channel].is_aside;
         match said {
             Said::Malformed(_) => {
                 law!(told && letters > 0, "{event} is let go and no dead letter, or nobody is told");
                 return Ok(());
+            }
+            Said::Skip(_) if is_aside => {}
+            Said::Message(sent) | Said::Correction(sent) if is_aside => {
+                self.channels[channel].acknowledged |= 1 << sent.number;
             }
             Said::Skip(_) => law!(told && acts >= event, "skip {event} is let go and not followed, or nobody is told"),
             Said::Message(sent) | Said::Correction(sent) => {

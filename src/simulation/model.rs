@@ -251,7 +251,9 @@ impl Model {
         self.unacknowledged = self.places.values().flatten().map(|place| place.0).collect();
         self.replicated = self.versions.iter().map(|(channel, versions)| (*channel, versions.len())).collect();
         let failed = self.outcomes.values().filter(|outcome| matches!(outcome.became, Became::Failed(_)));
-        let reported: Vec<_> = failed.map(|outcome| format!("{}-", outcome.event.sequence)).collect();
+        let reported: Vec<_> = failed
+            .map(|Outcome { event, .. }| format!("{}-{}", event.sequence, event.stored_at.0 * 1_000_000))
+            .collect();
         let known = self.letter_ids.len();
         self.letter_ids.retain(|id| !reported.iter().any(|event| id.starts_with(event)));
         if self.letter_ids.len() < known {
@@ -284,7 +286,7 @@ impl Model {
         let mut all = usable(of_channel.map(|(_, checkpoint)| checkpoint.clone()).collect());
         while let Some(last) = all.last()
             && !last.is_trimmed
-            && !self.has(last.seen.sequence)
+            && !(self.has(last.seen.sequence) && self.stored(last.seen.sequence).event() == last.seen)
         {
             all.pop();
         }

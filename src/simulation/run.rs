@@ -19,7 +19,7 @@ use super::messages::{CHANNELS, channel_of};
 use super::random::Random;
 use super::tap::{Shared, Tap};
 use super::verdict;
-use super::world::World;
+use super::world::{KNOWN, World};
 use crate::domain::bounds;
 use crate::replay::readings;
 use crate::retention::plan::plan;
@@ -200,6 +200,11 @@ impl Run {
         if world.random.below(65_536) < world.weather.losses {
             world.lose_one();
         }
+        if world.random.below(65_536) < world.weather.lost_ends && !world.has_lost_end {
+            world.lose_end();
+            drop(world);
+            return self.begin_all();
+        }
         if world.random.below(64) < world.weather.arrivals {
             for _ in 0..=world.random.below(ARRIVALS_MAX) {
                 if world.more_arrives() {
@@ -245,18 +250,20 @@ impl Run {
         (0..self.workers.len()).for_each(|at| self.poll(at));
     }
 
-    /// From now on nothing goes wrong; half of the time, all workers die before. Where records were damaged everything is
-    /// delivered once more: of some channels all was acknowledged, and nobody would look at them.
+    /// From now on nothing goes wrong; half of the time, all workers die before. Where records were damaged or channels set aside everything is
+    /// delivered once more: of some channels all was acknowledged, and nobody would look at them. What takes a newer program gets it.
     fn calm_down(&mut self) {
         let mut world = self.shared.world();
         world.calm = true;
         while !world.under_way.is_empty() {
             world.come_one();
         }
-        if world.weather.damages > 0 {
+        let is_anew = world.weather.damages > 0 || world.weather.newer > 0;
+        if is_anew {
+            world.model.set_format(None, KNOWN);
             world.pass_a_day();
         }
-        let all_die = world.random.happens(128) || world.weather.damages > 0;
+        let all_die = world.random.happens(128) || is_anew;
         drop(world);
         if all_die {
             self.begin_all();

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const JUDGED_MIN: u64 = 1_000;
 
 /// What is to happen, and in how many of a hundred schedules at least.
-const FLOORS: [(&str, u64); 14] = [
+const FLOORS: [(&str, u64); 16] = [
     ("ranges are not listed", 55),
     ("a drain lists what waits", 28),
     ("skipped numbers are not listed", 10),
@@ -20,7 +20,9 @@ const FLOORS: [(&str, u64); 14] = [
     ("the id of a dead letter is forgotten", 18),
     ("the log is trimmed", 7),
     ("a record is damaged", 6),
-    ("a message is lost from the log", 5),
+    ("a message is lost from the log", 4),
+    ("a message takes a newer program", 7),
+    ("the log loses its end", 2),
     ("a leader that was cut off answers", 15),
 ];
 

@@ -231,7 +231,7 @@ impl TrackBroker for Tap {
     }
 
     async fn set_aside(&self, channel: &Channel, as_read: &Versioned, aside: Aside) -> Result<u64, BrokerError> {
-        self.read(|world| world.model.set_aside(channel, as_read, aside)).await?
+        self.read(|world| world.set_aside(channel, as_read, aside)).await?
     }
 
     async fn tell(&self, outcomes: Vec<Outcome>) -> Result<(), BrokerError> {

@@ -90,7 +90,8 @@ fn check_numbers(laws: &mut Laws, channel: usize) -> Result<(), String> {
         let right = told.iter().filter(|told| told.as_ref() == Some(&expected)).count();
         // What is folded anew names the first copy in the log, which may not be the one that was told before.
         let anew = acts > 0 || laws.channels[channel].was_damaged;
-        let once = right == 1 || (right > 1 && anew) || number <= laws.channels[channel].lost_reports();
+        let of = &laws.channels[channel];
+        let once = right == 1 || (right > 1 && anew) || number <= of.lost_reports() || of.has_lost_end;
         if !once {
             return Err(format!("{number} of {channel} should be told once to be {expected:?}: {told:?}"));
         }
@@ -98,7 +99,7 @@ fn check_numbers(laws: &mut Laws, channel: usize) -> Result<(), String> {
         // Of copies, one may have been refused before an act, or by one who lost a race, and another one have the place.
         // Who judges a message while somebody else follows an act may be too late with its dead letter to have it removed.
         let excused = holders.len() > 1 || holders.iter().any(|event| event.raced);
-        let fits = if refused.is_some() { letters > 0 } else { letters == 0 || excused };
+        let fits = if refused.is_some() { letters > 0 || of.has_lost_end } else { letters == 0 || excused };
         if !fits || (!anew && holders.iter().any(|event| event.refused_letters > 1)) {
             return Err(format!("{number} of {channel} ({refused:?}) has {letters} dead letters"));
         }

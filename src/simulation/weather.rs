@@ -53,6 +53,10 @@ pub struct Weather {
     /// In 65,536 steps, how often a message that was applied is lost from the log, or deleted by hand. Without overrides: one
     /// that needs it fails.
     pub losses: u64,
+    /// In 65,536 steps, how often the log loses its end, once at most. Without overrides, and nothing else is lost.
+    pub lost_ends: u64,
+    /// Messages that take a newer program, which comes when the weather clears.
+    pub newer: u8,
     /// By how many messages a replica may lag behind.
     pub lag: u64,
     /// What a record lists, and what is placed in one go.
@@ -70,7 +74,9 @@ impl Weather {
         let damages = random.pick(&[0, 0, 0, 0, 0, 0, 120]);
         // A damaged record of which messages are lost cannot be folded anew.
         let losses = if damages > 0 { 0 } else { random.pick(&[0, 0, 0, 0, 0, 0, 900]) };
-        let has_overrides = damages == 0 && losses == 0;
+        let lost_ends = if trims + damages + losses > 0 { 0 } else { random.pick(&[0, 0, 0, 0, 0, 0, 120]) };
+        let has_overrides = damages + losses + lost_ends == 0;
+        let newer = if has_overrides { random.pick(&[0, 0, 0, 0, 0, 0, 0, 2, 12]) } else { 0 };
         Self {
             workers: random.pick(&[1, 2, 2, 3, 3, 4]),
             channels: random.within(2, CHANNELS as u64),
@@ -99,6 +105,8 @@ impl Weather {
             trims,
             damages,
             losses,
+            lost_ends,
+            newer,
             lag: random.pick(&[8, 32, 200]),
             bounds: Bounds {
                 parked_text: random.pick(&[FULL.parked_text, 60, 30, 30]),

@@ -14,11 +14,17 @@ use super::model::Model;
 use super::random::Random;
 use super::script::{Line, Said, Script};
 use super::weather::Weather;
+use crate::broker::store::Versioned;
 use crate::broker::{BrokerError, DeadLetter, Delivery, Reason, Stored};
-use crate::domain::{Channel, Checkpoint, Outcome, Owed, Sequence};
+use crate::domain::bounds;
+use crate::domain::{Aside, Channel, Checkpoint, Outcome, Owed, Sequence};
 
 /// Deliveries of a calm batch.
 const CALM_BATCH_MAX: usize = 50;
+
+/// A format that no program knows before the weather clears, and the one that all know.
+const NEWER: u32 = 2;
+pub const KNOWN: u32 = 1;
 
 /// Everything of one schedule but the workers.
 pub struct World {
@@ -40,6 +46,8 @@ pub struct World {
     /// Whether nothing goes wrong any more.
     pub calm: bool,
     seconds: i64,
+    /// Whether the log has lost its end.
+    pub has_lost_end: bool,
     /// How many days have passed.
     pub days_passed: u32,
     /// Messages that were delivered or read back, each time anew.
@@ -90,6 +98,7 @@ impl World {
             cut_off: None,
             calm: false,
             seconds: 0,
+            has_lost_end: false,
             days_passed: 0,
             handed_out: 0,
             acting: None,
@@ -185,6 +194,11 @@ impl World {
             Said::Malformed(kind) => self.arrive_malformed(kind, channel, &token),
         };
         self.tell(|| format!("{sequence} arrives on {channel}: {said:?}"));
+        if !matches!(said, Said::Malformed(_)) && self.random.happens(self.weather.newer) {
+            bounds::beyond("a message takes a newer program");
+            self.tell(|| format!("{sequence} takes a newer program"));
+            self.model.set_format(Some(sequence.0), NEWER);
+        }
     }
 
     fn arrive_malformed(&mut self, kind: u64, channel: usize, token: &str) -> Sequence {
@@ -307,8 +321,10 @@ impl World {
         for outcome in outcomes {
             let event = outcome.event;
             self.model.tell(vec![outcome.clone()]);
-            let lawful = match self.model.deliver(event.sequence.0).stored.event() == event {
+            let there = self.model.stream.get(event.sequence.0 as usize - 1).map(Stored::event);
+            let lawful = match there == Some(event) {
                 true => self.laws.told(&outcome, &self.model.outcomes[&event]),
+                false if self.has_lost_end => self.laws.told_of_lost(event),
                 false => Err(format!("{event} is told with another message's time")),
             };
             self.judge(lawful);
@@ -334,6 +350,13 @@ impl World {
             format!("checkpoint of {of} after {through}, goes on from {from}, has seen {seen} (trimmed: {is_trimmed})")
         });
         self.model.store_checkpoint(channel, checkpoint)
+    }
+
+    pub fn set_aside(&mut self, channel: &Channel, as_read: &Versioned, aside: Aside) -> Result<u64, BrokerError> {
+        let revision = self.model.set_aside(channel, as_read, aside)?;
+        self.tell(|| format!("{} is set aside: {aside:?}", number_of(channel)));
+        self.laws.channels[number_of(channel)].is_aside = true;
+        Ok(revision)
     }
 
     pub fn remove_letter(&mut self, id: u64) {
