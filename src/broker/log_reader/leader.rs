@@ -39,7 +39,10 @@ mod tests {
 
     #[test]
     fn a_leader_is_followed_while_most_were_heard_of() {
-        let peer = |&(seconds, offline): &(u64, bool)| json!({"name": "peer", "current": true, "active": seconds * 1_000_000_000, "offline": offline});
+        let peer = |&(seconds, offline): &(u64, bool)| {
+            let active = seconds * 1_000_000_000;
+            json!({ "name": "peer", "current": true, "active": active, "offline": offline })
+        };
         let cluster = |peers: &[(u64, bool)]| -> ClusterInfo {
             let peers: Vec<Value> = peers.iter().map(peer).collect();
             serde_json::from_value(json!({ "replicas": peers })).unwrap()

@@ -1,8 +1,8 @@
 //! Messages of the stream, read again: those of one channel or one partition page by page, or one by its place. The stream
 //! is the buffer in which messages wait behind a gap, and the log from which every state can be folded again.
 
-pub mod direct;
-pub mod leader;
+pub(super) mod direct;
+pub(super) mod leader;
 
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::RawMessageErrorKind;

@@ -3,7 +3,7 @@
 //! What may go is decided elsewhere ([`crate::retention`]).
 
 pub mod forgotten;
-pub mod removal;
+pub(super) mod removal;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
