@@ -1,6 +1,7 @@
 //! The command line: what can be said, and where it leads. What an operator's tools do is in the modules below.
 
 mod backup;
+mod common;
 mod dlq;
 mod forget;
 mod gaps;
@@ -9,7 +10,6 @@ mod history;
 mod partitions;
 mod rebuild;
 mod skip;
-mod tool;
 mod trim;
 
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::lost_end::lost_end;
 use crate::broker::objects::Object;
-use crate::broker::objects::provision::{Means, provision_as, verify_patiently};
+use crate::broker::objects::provision::{Means, provision, verify_patiently};
 use crate::broker::{Broker, ConnectionSettings, Monitor};
 use crate::config::{self, Config};
 use crate::roles::{self, Role};
@@ -65,7 +65,7 @@ enum Command {
         #[command(flatten)]
         settings: Settings,
     },
-    /// Show who works on what, what waits to be taken up, and whether more trackers would help
+    /// Show who works on what, what is waiting to be applied, and whether more trackers would help
     Partitions(partitions::Options),
     /// Ask a running role whether it is ready
     Health(health::Options),
@@ -174,7 +174,7 @@ impl Settings {
     }
 }
 
-/// Parses the command line, runs what it says, and tells how the process ends.
+/// Parses the command line, runs what it says, and returns how the process ends.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     fail_point::choose_version();
@@ -248,7 +248,7 @@ async fn init(config: Config, means: Means) -> anyhow::Result<()> {
     use std::io::Write as _;
     let broker = Broker::connect(&connection(&config), "init").await?;
     let mut output = std::io::stdout();
-    for step in provision_as(&broker, &roles::topology(&config), means).await? {
+    for step in provision(&broker, &roles::topology(&config), means).await? {
         writeln!(output, "{step}")?;
     }
     // Where nobody tells, the roles will.
@@ -319,7 +319,7 @@ fn distinct(mut roles: Vec<Role>) -> Vec<Role> {
     roles
 }
 
-/// Says what is wrong with how the program was called, and tells how it ends.
+/// Says what is wrong with how the program was called, and returns how it ends.
 fn wrong_usage(problem: &str) -> ExitCode {
     tell(&format!("error: {problem}"));
     ExitCode::from(WRONG_USAGE)

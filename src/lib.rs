@@ -3,13 +3,13 @@
 //! ```text
 //! HTTP ▸ ingest ▸ domain/wire ▸ broker/publisher ▸ [stream] ▸ broker/consumer ▸ track ▸ domain/sequencer
 //!      ▸ domain/rocket ▸ broker/store ▸ [bucket] ▸ broker/watch ▸ query/view ▸ query ▸ HTTP
-//!                                    (what cannot be applied: track ▸ broker/dead_letters ▸ [stream] ▸ dlq)
+//!                                    (what cannot be applied: track ▸ broker/dead_letters ▸ [stream] ▸ admin)
 //! ```
 //!
 //! - [`domain`] is pure: channels, messages, rockets, and the order of one channel.
 //! - [`broker`] is the only one that speaks NATS. [`http`] is the only one that knows what a connection is.
 //! - [`ingest`], [`track`], [`query`] are the roles. They never import each other: they meet through the broker.
-//! - [`dlq`] is what an operator does about what went wrong, over HTTP beside the roles, and from the command line.
+//! - [`admin`] is what an operator does about what went wrong, over HTTP beside the roles, and from the command line.
 //! - [`roles`] runs some of them in one process, [`up`] runs all of them and a broker of its own.
 //! - [`upkeep`] is what trackers do from time to time: trim the log, skip what will not come.
 //! - [`rebuild`] compares the bucket with the stream, and repairs it.
@@ -23,25 +23,40 @@
 //!
 //! `tests/tidy.rs` keeps these directions true.
 
-pub mod backup;
-pub mod broker;
-pub mod cli;
-pub mod config;
-pub mod dlq;
-pub mod domain;
-pub mod fail_point;
-pub mod http;
-pub mod ingest;
-pub mod launch;
-pub mod logging;
-pub mod memory;
-pub mod query;
-pub mod rebuild;
-pub mod replay;
-pub mod retention;
-pub mod roles;
+mod admin;
+mod backup;
+mod broker;
+mod cli;
+mod config;
+mod domain;
+mod fail_point;
+mod http;
+mod ingest;
+mod launch;
+mod logging;
+mod memory;
+mod query;
+mod rebuild;
+mod replay;
+mod retention;
+mod roles;
 #[cfg(test)]
 mod simulation;
-pub mod track;
-pub mod up;
-pub mod upkeep;
+mod track;
+mod up;
+mod upkeep;
+
+pub use cli::main;
+
+/// What this project's own tests and benchmarks build on. Nobody else should: it changes with the code.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::broker::consumer::PULL_MESSAGES_MAX;
+    pub use crate::broker::membership::roll_call;
+    pub use crate::broker::topology;
+    pub use crate::broker::{Broker, ConnectionSettings};
+    pub use crate::domain::{Channel, MessageNumber, Record, wire};
+    pub use crate::replay::readings;
+    pub use crate::track::health::Signs;
+    pub use crate::track::{TrackSettings, run as track};
+}

@@ -1,5 +1,5 @@
-//! The program `rockets`; what it can do is in [`rockets::cli`].
+//! The program `rockets`; what it can do is in `src/cli.rs`.
 
 fn main() -> std::process::ExitCode {
-    rockets::cli::main()
+    rockets::main()
 }

@@ -1,8 +1,8 @@
 //! How much of messages a process keeps in memory: one budget for all of it, a setting, shared out here.
 //!
-//! A quarter is for what was delivered and not taken up yet, a quarter for what trackers remember of messages that are pending,
-//! half for channels that are being read. What is kept beside messages (records, places, the view of rockets) is bounded by
-//! its count where it is kept.
+//! A quarter is for what was delivered and not applied yet, a quarter for what trackers remember of messages that are
+//! pending, half for channels that are being read. What is kept beside messages (records, places, the view of rockets) is
+//! bounded by its count where it is kept.
 
 use std::sync::OnceLock;
 

@@ -2,7 +2,7 @@
 //! correction are made of.
 //!
 //! `[stream] ▸ broker/log_reader ▸ domain/replay`, a step at a time, until the channel ends or whoever listens has heard
-//! enough. What is malformed was a dead letter when it was delivered, and is passed over.
+//! enough. What is malformed was a dead letter when it was delivered, and is left out.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -84,7 +84,7 @@ impl<S> ChannelReplay<S> {
         Self { replay, channel, read, forgotten: None, seen }
     }
 
-    /// As it was when operators had said no more than up to this place, where one is given.
+    /// As it was when operators had said no more than up to this sequence, where one is given.
     pub fn through(self, last: Option<Sequence>) -> Self {
         let replay = match last {
             Some(last) => self.replay.through(last),
@@ -108,7 +108,7 @@ impl<S> ChannelReplay<S> {
         let Some(wanted) = self.replay.wanted() else { return Ok(None) };
         let (messages, next) = match &wanted {
             Wanted::Page(from) => {
-                let page = log.read_back(&self.channel, *from).await?;
+                let page = log.read_page(&self.channel, *from).await?;
                 (page.messages, page.next)
             }
             Wanted::Messages(places) => (log.read_messages(places).await?, None),
@@ -119,7 +119,7 @@ impl<S> ChannelReplay<S> {
         }
         let last = messages.last().map_or(self.seen, Stored::event);
         let next = match &wanted {
-            Wanted::Page(_) if next.is_none() && !self.replay.is_surveyed() => self.not_shown(log, last).await?,
+            Wanted::Page(_) if next.is_none() && !self.replay.is_read_once() => self.not_shown(log, last).await?,
             _ => next,
         };
         if messages.is_empty() && next.is_some() {
@@ -135,7 +135,7 @@ impl<S> ChannelReplay<S> {
         Ok(Some(Read { entries, turn }))
     }
 
-    /// From where on the leader has messages that were not shown, because a replica lags behind. What operators have said is
+    /// From where on the leader has messages that were not shown, because a replica lags behind. An override is
     /// judged by what has arrived before and after it, so all of that is seen first.
     async fn not_shown(&self, log: &impl LogReader, shown: Event) -> Result<Option<Sequence>, BrokerError> {
         let shown = self.seen.max(shown).sequence;
@@ -168,7 +168,7 @@ impl<S> ChannelReplay<S> {
         last.is_none_or(|last| self.seen.sequence >= last) && self.replay.is_complete()
     }
 
-    /// A checkpoint after the last number that has taken its place. It need not have seen the newest messages: whatever it
+    /// A checkpoint after the last number that is applied. It need not have seen the newest messages: whatever it
     /// has not seen lies behind what it has.
     pub fn checkpoint(&self) -> Option<Checkpoint> {
         self.replay.checkpoint(self.seen)
@@ -184,8 +184,8 @@ impl<S> ChannelReplay<S> {
         let Some(made) = self.checkpoint().filter(|made| written.has_followed_all_of(&made.record)) else {
             return Ok(None);
         };
-        let (folded, acts) = (self.replay.folds().last().map(|fold| fold.state()), self.replay.acts());
-        let lacks = |is_whole| shortfall(written, folded.as_ref()?, &acts, Base::Log { is_whole });
+        let (folded, overrides) = (self.replay.folds().last().map(|fold| fold.state()), self.replay.overrides());
+        let lacks = |is_whole| shortfall(written, folded.as_ref()?, &overrides, Base::Log { is_whole });
         let is_complete = lacks(false).is_none() || (log.is_whole().await? && lacks(true).is_none());
         Ok(Some(made).filter(|_| is_complete))
     }
@@ -194,7 +194,7 @@ impl<S> ChannelReplay<S> {
 /// What was seen before the first message is read: everything that lies before the place where the reading begins.
 fn nothing_before<S>(replay: &Replay<S>) -> Event {
     let (before, base) = (Sequence(replay.first_place().0 - 1), replay.base());
-    // What the checkpoint has seen behind that place is seen again; where nothing lies there any more, that was the last.
+    // What the checkpoint has seen behind that sequence is seen again; where nothing lies there any more, that was the last.
     let seen = base.map(|base| base.seen).filter(|seen| seen.sequence == before);
     seen.unwrap_or(Event { sequence: before, ..Event::default() })
 }

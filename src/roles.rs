@@ -13,20 +13,20 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::Operations;
 use crate::broker::topology::Topology;
 use crate::broker::{Broker, ConnectionSettings, Monitor, Objects};
 use crate::config::Config;
-use crate::dlq::Operations;
 use crate::http::health::{self, Check, Checks};
 use crate::http::{Routes, either};
 use crate::ingest::Ingest;
 use crate::query::Events;
-use crate::query::feed::{self, FedView};
+use crate::query::feed::{self, LiveView};
 use crate::replay::readings;
 use crate::track::TrackSettings;
 use crate::track::health::Signs;
 use crate::upkeep::{self, Upkeep};
-use crate::{dlq, http, memory, query, track};
+use crate::{admin, http, memory, query, track};
 
 /// Something that a process can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -144,7 +144,7 @@ impl Process {
     async fn start_operations(&mut self, config: &Config, connection: &ConnectionSettings) -> anyhow::Result<()> {
         let broker = Broker::connect(connection, "dlq").await?;
         let operations = Operations::new(broker, config.stream.partitions).await?;
-        self.routes.push(dlq::routes::routes(&operations));
+        self.routes.push(admin::routes::routes(&operations));
         self.operations = Some(operations);
         Ok(())
     }
@@ -191,7 +191,7 @@ impl Process {
     }
 
     async fn start_query(&mut self, broker: Broker, partitions: u16, objects: &Objects) -> anyhow::Result<Check> {
-        let fed = Arc::new(FedView::default());
+        let fed = Arc::new(LiveView::default());
         let events = Events::new(&broker, &fed, self.closing.clone()).await?;
         self.routes.push(query::routes::routes(&fed, &broker, &events));
         self.routes.push(query::history::routes::routes(&broker, partitions, readings()));

@@ -13,6 +13,26 @@ const FILE_LINES_MAX: usize = 400;
 /// Longest README, in words: what is more belongs into docs.
 const README_WORDS_MAX: usize = 900;
 
+/// Words that once meant what the glossary has another word for, as names in the code and in any text.
+const OLD_NAMES: [&str; 19] = [
+    "act", "acts", "buried", "bury", "desk", "glance", "letter", "letters", "owed", "owes", "owing", "parked",
+    "refold", "survey", "tap", "told", "untold", "vain", "weather",
+];
+const OLD_PHRASES: [&str; 12] = [
+    "are let go",
+    "could move",
+    "first in line",
+    "fold anew",
+    "folded anew",
+    "folds anew",
+    "is let go",
+    "operator's word",
+    "take up",
+    "taken up",
+    "takes up",
+    "took its place",
+];
+
 /// A source file, by its path below `src`, without comments and without its tests.
 struct Source {
     path: String,
@@ -70,7 +90,7 @@ fn only_the_broker_speaks_nats() {
     for source in sources().iter().filter(|source| !source.path.starts_with("broker/")) {
         assert!(!source.code.contains("async_nats::"), "src/{} must leave NATS to src/broker", source.path);
     }
-    let roles = ["crate::ingest", "crate::track", "crate::query", "crate::dlq"];
+    let roles = ["crate::ingest", "crate::track", "crate::query", "crate::admin"];
     forbid("broker/", &[&["crate::http", "crate::up", "crate::config"][..], &roles].concat());
 }
 
@@ -92,12 +112,12 @@ fn names_at_the_broker_are_spelled_in_one_file() {
 #[test]
 fn http_knows_neither_broker_nor_rockets() {
     forbid("http/", &["crate::broker", "crate::domain", "crate::ingest", "crate::track", "crate::query"]);
-    forbid("http/", &["crate::dlq"]);
+    forbid("http/", &["crate::admin"]);
 }
 
 #[test]
 fn roles_meet_only_through_the_broker() {
-    let roles = ["ingest", "track", "query", "dlq"];
+    let roles = ["ingest", "track", "query", "admin"];
     for role in roles {
         let others = roles.iter().filter(|other| **other != role).map(|other| format!("crate::{other}"));
         let others: Vec<_> = others.collect();
@@ -146,7 +166,7 @@ fn between<'a>(text: &'a str, begin: &'a str, end: &'a str) -> impl Iterator<Ite
 /// The name that a heading is linked to by.
 fn anchor(heading: &str) -> String {
     let words = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
-    words.chars().filter(|letter| letter.is_alphanumeric() || *letter == '-').collect()
+    words.chars().filter(|dead_letter| dead_letter.is_alphanumeric() || *dead_letter == '-').collect()
 }
 
 #[test]
@@ -204,8 +224,8 @@ fn every_warning_and_error_of_the_log_is_explained() {
 /// The last text among the arguments that this begins with.
 fn last_text(arguments: &str) -> Option<&str> {
     let (mut depth, mut text, mut last) = (1, None, None);
-    for (at, letter) in arguments.char_indices() {
-        match (letter, text) {
+    for (at, dead_letter) in arguments.char_indices() {
+        match (dead_letter, text) {
             ('"', None) => text = Some(at + 1),
             ('"', Some(begin)) => (text, last) = (None, Some(&arguments[begin..at])),
             ('(', None) => depth += 1,
@@ -217,6 +237,56 @@ fn last_text(arguments: &str) -> Option<&str> {
         }
     }
     last
+}
+
+/// The parts of a name: `last_act` and `LastAct` have the same two.
+fn parts(name: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    for letter in name.chars() {
+        let last = parts.last_mut().unwrap();
+        match letter {
+            '_' => parts.push(String::new()),
+            _ if letter.is_uppercase() && last.ends_with(char::is_lowercase) => {
+                parts.push(letter.to_lowercase().collect())
+            }
+            _ => last.extend(letter.to_lowercase()),
+        }
+    }
+    parts
+}
+
+/// Names of code, without what stands in quotes: texts may quote what is stored.
+fn names(code: &str) -> Vec<String> {
+    let plain = code.split("r#\"").enumerate().map(|(at, text)| match at {
+        0 => text,
+        _ => text.split_once("\"#").map_or("", |(_, behind)| behind),
+    });
+    let plain = plain.collect::<String>().replace("\\\"", "");
+    let outside = plain.split('"').step_by(2);
+    let names = outside.flat_map(|text| text.split(|letter: char| !letter.is_alphanumeric() && letter != '_'));
+    names.map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn the_glossary_s_words_are_used() {
+    // What a dead letter is has two words, and a letter of a text is one.
+    let is_old = |parts: &[String], at: usize| {
+        OLD_NAMES.contains(&&*parts[at]) && !(parts[at].starts_with("letter") && at > 0 && parts[at - 1] == "dead")
+    };
+    for source in sources().iter().filter(|source| !source.path.starts_with("launch/")) {
+        for name in names(&source.code) {
+            let parts = parts(&name);
+            let old = (0..parts.len()).find(|at| is_old(&parts, *at));
+            assert!(old.is_none(), "src/{} has {name}: docs/glossary.md has another word for it", source.path);
+        }
+    }
+    let sources = sources().into_iter().map(|source| (source.path, source.text));
+    let documents = documents().into_iter().map(|file| (file.display().to_string(), fs::read_to_string(file).unwrap()));
+    for (path, text) in sources.chain(documents) {
+        for phrase in OLD_PHRASES {
+            assert!(!text.contains(phrase), "{path} says \"{phrase}\": docs/glossary.md has another word for it");
+        }
+    }
 }
 
 #[test]

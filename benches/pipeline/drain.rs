@@ -1,4 +1,4 @@
-//! How fast messages are taken up that have gathered while no tracker was there, as a share of consuming and
+//! How fast messages are applied that have gathered while no tracker was there, as a share of consuming and
 //! acknowledging the same messages and doing nothing else; and what of that it costs to tell what became of each message.
 
 use std::time::Duration;
@@ -8,9 +8,8 @@ use async_nats::jetstream::consumer::{Info, PriorityPolicy, pull};
 use async_nats::jetstream::{Context, stream::Stream};
 use futures_util::StreamExt as _;
 use futures_util::future::try_join_all;
-use rockets::broker::consumer::PULL_MESSAGES_MAX;
-use rockets::broker::topology::{BUCKET_STREAM, STREAM, Topology, durable_name, record_subject};
-use rockets::domain::{Channel, Record};
+use rockets::internals::topology::{BUCKET_STREAM, STREAM, Topology, durable_name, record_subject};
+use rockets::internals::{Channel, PULL_MESSAGES_MAX, Record};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -27,14 +26,14 @@ const LASTING_MAX: Duration = Duration::from_secs(25);
 const BEGIN_MAX: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(5);
 /// How many times each of the two ways is measured.
-const TELLING_RUNS: usize = 3;
+const REPORTING_RUNS: usize = 3;
 /// Records that are looked at.
 const CHECKED_RECORDS: usize = 50;
 
 /// The settings that `rockets` has unless it is told otherwise.
 const TOPOLOGY: Topology = Topology { partitions: 16, replicas: 1, ack_wait: Duration::from_secs(5) };
 
-/// What was taken up of what was there when the clock began to run.
+/// What was applied of what was there when the clock began to run.
 struct Drained {
     of: u64,
     left: u64,
@@ -51,29 +50,29 @@ pub async fn measure(scale: Scale, sync: Sync, rows: &mut Rows) -> anyhow::Resul
 }
 
 /// Ingested to processed, with and without telling what became of each message.
-pub async fn measure_telling(scale: Scale, sync: Sync, rows: &mut Rows) -> anyhow::Result<()> {
+pub async fn measure_reporting(scale: Scale, sync: Sync, rows: &mut Rows) -> anyhow::Result<()> {
     for rockets in ROCKETS {
         let (messages, rockets) = (scale.count(MESSAGES), scale.count(rockets).max(1));
         let mut rates = [Vec::new(), Vec::new()];
         // Turn by turn, so that both see the same machine.
-        for (outcomes, _) in (0..TELLING_RUNS).flat_map(|run| [(true, run), (false, run)]) {
+        for (outcomes, _) in (0..REPORTING_RUNS).flat_map(|run| [(true, run), (false, run)]) {
             let (site, _) = filled(messages, rockets, sync).await?;
             let stream = site.jetstream().await?.get_stream(STREAM).await?;
             let drained = watch(&stream, durable_name, tracker::start(&site, outcomes)).await?;
             rates[usize::from(!outcomes)].push(drained.a_second());
         }
-        let [told, untold] = rates.map(median);
+        let [reported, untold] = rates.map(median);
         let (messages, rockets) = (thousands(messages), thousands(rockets));
         rows.rate(
             &format!("ingested to processed, {messages} messages of {rockets} rockets, outcomes on"),
-            told,
+            reported,
             untold,
         );
     }
     Ok(())
 }
 
-/// A broker with messages that nobody has taken up.
+/// A broker with messages that nobody has applied.
 async fn filled(messages: u64, rockets: u64, sync: Sync) -> anyhow::Result<(Site, Fleet)> {
     let mut fleet = Fleet::new(rockets);
     // Filling is not what is measured, so it is done the quick way.

@@ -49,7 +49,7 @@ struct Scale {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Only {
     /// What telling outcomes costs.
-    Telling,
+    Reporting,
     /// What several trackers cost.
     Trackers,
 }
@@ -57,7 +57,7 @@ enum Only {
 impl Scale {
     const FULL: Self = Self { divisor: 1, only: None };
     const QUICK: Self = Self { divisor: 10, ..Self::FULL };
-    const TELLING: Self = Self { only: Some(Only::Telling), ..Self::FULL };
+    const REPORTING: Self = Self { only: Some(Only::Reporting), ..Self::FULL };
     const TRACKERS: Self = Self { only: Some(Only::Trackers), ..Self::FULL };
 
     fn includes(self, part: Only) -> bool {
@@ -81,7 +81,7 @@ fn main() -> anyhow::Result<()> {
     match arguments.as_slice() {
         [] => runtime.block_on(until_interrupted(Scale::FULL)),
         ["--quick"] => runtime.block_on(until_interrupted(Scale::QUICK)),
-        ["--telling"] => runtime.block_on(until_interrupted(Scale::TELLING)),
+        ["--telling"] => runtime.block_on(until_interrupted(Scale::REPORTING)),
         ["--trackers"] => runtime.block_on(until_interrupted(Scale::TRACKERS)),
         [tracker::ARGUMENT, port, url, outcomes] => runtime.block_on(tracker::run(port, url, outcomes)),
         [noop::ARGUMENT, port] => runtime.block_on(noop::serve(port.parse().context("the port")?)),
@@ -103,8 +103,8 @@ async fn measure(scale: Scale) -> anyhow::Result<()> {
     let (mut report, before) = (Report::default(), SyncTime::measure()?);
     for sync in Sync::ALL {
         let rows = report.under(sync);
-        if scale.includes(Only::Telling) {
-            drain::measure_telling(scale, sync, rows).await?;
+        if scale.includes(Only::Reporting) {
+            drain::measure_reporting(scale, sync, rows).await?;
         }
         if scale.only.is_none() {
             posts::measure(scale, sync, rows).await?;

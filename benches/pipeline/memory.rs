@@ -19,7 +19,7 @@ const CONNECTIONS: u64 = 64;
 /// How long a launched rocket may take until it can be read.
 const VISIBLE_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
-/// What was needed only on the way has been given back by then.
+/// What was needed only on the way has been freed by then.
 const REST: Duration = Duration::from_secs(2);
 
 const ROLES: [&str; 3] = ["ingest", "track", "query"];

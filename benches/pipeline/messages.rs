@@ -1,7 +1,7 @@
 //! The messages that are sent: valid ones, in order, as many rockets as wanted. Each rocket is launched, and then each
 //! message makes it faster by 1, so that its state tells how many were applied.
 
-use rockets::domain::{Channel, MessageNumber};
+use rockets::internals::{Channel, MessageNumber};
 use uuid::Uuid;
 
 const LAUNCH_SPEED: u64 = 500;

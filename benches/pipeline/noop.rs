@@ -1,12 +1,12 @@
 //! What a POST costs that does nothing: warp's own server reads the same body, parses it as a message, and answers 200.
 //!
-//! It is served by warp and not by [`rockets::http::serve`], so that the share shows all that the service adds to it:
+//! It is served by warp and not by `src/http/serve.rs`, so that the share shows all that the service adds to it:
 //! deadlines, the envelope, request ids, and storing the message.
 
 use std::net::Ipv4Addr;
 
 use bytes::Bytes;
-use rockets::domain::wire;
+use rockets::internals::wire;
 use warp::Filter as _;
 use warp::http::StatusCode;
 

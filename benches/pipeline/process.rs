@@ -1,4 +1,4 @@
-//! A server that runs as a process of its own, ends when it is dropped, and whose last words are told when it fails.
+//! A server that runs as a process of its own, ends when it is dropped, and whose last words are shown when it fails.
 
 use std::ffi::OsStr;
 use std::io::Read as _;

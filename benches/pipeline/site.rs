@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_nats::jetstream::{self, message::PublishMessage};
-use rockets::broker::topology::{message_id, subject};
+use rockets::internals::topology::{message_id, subject};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 

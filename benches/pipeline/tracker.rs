@@ -5,10 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rockets::broker::{Broker, ConnectionSettings};
-use rockets::replay::readings;
-use rockets::track::health::Signs;
-use rockets::track::{self, TrackSettings};
+use rockets::internals::{Broker, ConnectionSettings, Signs, TrackSettings, readings, track};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -33,5 +30,5 @@ pub async fn run(port: &str, url: &str, outcomes: &str) -> anyhow::Result<()> {
     let _listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     let settings = TrackSettings { partitions: 16, ack_wait: Duration::from_secs(5), outcomes };
     let (signs, leads) = (Signs::default(), watch::Sender::default());
-    track::run(broker, settings, readings(), signs, leads, CancellationToken::new()).await
+    track(broker, settings, readings(), signs, leads, CancellationToken::new()).await
 }

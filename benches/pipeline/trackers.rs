@@ -1,13 +1,12 @@
 //! What several trackers cost: the processor time of all of them together for the same messages, beside that of one. Messages
-//! are taken up as they come, as fast as they can be published, or have gathered while all trackers stood still; then the
+//! are applied as they come, as fast as they can be published, or have gathered while all trackers stood still; then the
 //! broker could serve any tracker at any moment.
 
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rockets::broker::membership::roll_call;
-use rockets::broker::topology::{STREAM, durable_name};
-use rockets::broker::{Broker, ConnectionSettings};
+use rockets::internals::topology::{STREAM, durable_name};
+use rockets::internals::{Broker, ConnectionSettings, roll_call};
 use tokio::time::{Instant, sleep};
 
 use crate::drain::left_of_all;
@@ -139,7 +138,7 @@ async fn until_through(site: &Site) -> anyhow::Result<()> {
     let names: Vec<_> = (0..PARTITIONS).map(durable_name).collect();
     let deadline = Instant::now() + THROUGH_MAX;
     while left_of_all(&stream, &names).await? > 0 {
-        anyhow::ensure!(Instant::now() < deadline, "the messages are not taken up");
+        anyhow::ensure!(Instant::now() < deadline, "the messages are not applied");
         sleep(POLL).await;
     }
     Ok(())

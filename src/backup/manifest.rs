@@ -50,7 +50,7 @@ pub struct Content {
     pub messages: u64,
     /// The place of the first; without any, the place that the next one will have.
     pub first_sequence: u64,
-    /// The last place that was given out, also when its message is gone.
+    /// The last sequence that was given out, also when its message is gone.
     pub last_sequence: u64,
     /// How many bytes its file has.
     pub bytes: u64,
@@ -93,16 +93,16 @@ impl Manifest {
 
     /// Reads it, if it is there and whole.
     pub async fn read(folder: &Path) -> anyhow::Result<Self> {
-        let told = folder.display();
-        ensure!(fs::metadata(folder).await.is_ok_and(|found| found.is_dir()), "there is no folder {told}");
+        let shown = folder.display();
+        ensure!(fs::metadata(folder).await.is_ok_and(|found| found.is_dir()), "there is no folder {shown}");
         let text = match fs::read(folder.join(FILE)).await {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                bail!("{told} has no {FILE}: it is no backup, or one that was never finished")
+                bail!("{shown} has no {FILE}: it is no backup, or one that was never finished")
             }
-            Err(error) => return Err(error).with_context(|| format!("cannot read {told}/{FILE}")),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {shown}/{FILE}")),
         };
-        Self::parse(&text).with_context(|| format!("{told}/{FILE}"))
+        Self::parse(&text).with_context(|| format!("{shown}/{FILE}"))
     }
 
     fn parse(text: &[u8]) -> anyhow::Result<Self> {

@@ -32,7 +32,7 @@ const COPIES_WITHIN: Duration = Duration::from_secs(120);
 
 /// What there is at the broker of the streams of a service.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Existing {
     /// None of them.
     Free,
     /// Only what a restore left behind that was not finished: these.
@@ -89,7 +89,7 @@ fn same(is: &Content, should_be: &Content) -> anyhow::Result<()> {
 }
 
 /// Looks at what there is of these streams.
-pub async fn standing(broker: &Broker, streams: &[String]) -> anyhow::Result<Standing> {
+pub async fn existing(broker: &Broker, streams: &[String]) -> anyhow::Result<Existing> {
     let (mut left_behind, mut taken) = (Vec::new(), Vec::new());
     for name in streams {
         match patiently(async || look(broker, name).await).await? {
@@ -99,9 +99,9 @@ pub async fn standing(broker: &Broker, streams: &[String]) -> anyhow::Result<Sta
         }
     }
     Ok(match (taken.is_empty(), left_behind.is_empty()) {
-        (true, true) => Standing::Free,
-        (true, false) => Standing::LeftBehind(left_behind),
-        (false, _) => Standing::Taken(taken),
+        (true, true) => Existing::Free,
+        (true, false) => Existing::LeftBehind(left_behind),
+        (false, _) => Existing::Taken(taken),
     })
 }
 

@@ -55,15 +55,15 @@ pub async fn remove(folder: &Path) {
 }
 
 async fn make(folder: &Path) -> anyhow::Result<()> {
-    let told = folder.display();
+    let shown = folder.display();
     if let Some(parent) = folder.parent() {
         fs::create_dir_all(parent).await.with_context(|| format!("cannot make {}", parent.display()))?;
     }
     match fs::create_dir(folder).await {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            anyhow::bail!("{told} is there already; name a folder that is not there yet")
+            anyhow::bail!("{shown} is there already; name a folder that is not there yet")
         }
-        made => made.with_context(|| format!("cannot make {told}")),
+        made => made.with_context(|| format!("cannot make {shown}")),
     }
 }
 

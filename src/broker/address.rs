@@ -1,4 +1,4 @@
-//! Addresses of brokers, `nats://host:port`: whether a text is one, who logs in by it, and how it is told.
+//! Addresses of brokers, `nats://host:port`: whether a text is one, who logs in by it, and how it is shown.
 //!
 //! An address may hold a user and password, `nats://user:password@host`, or a token, `nats://token@host`, as the `nats`
 //! tools take them. Those are for the broker alone: a log or an error never has them.
@@ -12,14 +12,14 @@ pub fn is_address(text: &str) -> bool {
 
 /// Addresses as they may be told to anybody; any other text stays as it is.
 pub fn without_secrets(text: &str) -> String {
-    let told = text.split(',').map(|address| match address.split_once("://") {
+    let shown = text.split(',').map(|address| match address.split_once("://") {
         Some((scheme, rest)) => match rest.rsplit_once('@') {
             Some((_, host)) => format!("{scheme}://***@{host}"),
             None => address.to_owned(),
         },
         None => address.to_owned(),
     });
-    told.collect::<Vec<_>>().join(",")
+    shown.collect::<Vec<_>>().join(",")
 }
 
 /// Logs in as the first address says that says it. The client library looks past what an address holds.
@@ -53,8 +53,8 @@ mod tests {
             ("a:4222, tls://u:p@b", "a:4222, tls://***@b"),
             ("", ""),
         ];
-        for (text, told) in rows {
-            assert_eq!(without_secrets(text), told);
+        for (text, shown) in rows {
+            assert_eq!(without_secrets(text), shown);
         }
     }
 

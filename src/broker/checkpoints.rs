@@ -8,7 +8,7 @@ use async_nats::HeaderValue;
 use async_nats::jetstream::message::PublishMessage;
 
 use super::connection::{PUBLISH_TIMEOUT, within};
-use super::log_reader::direct::{Found, Question, ask, get};
+use super::log_reader::direct::{Query, RawMessage, ask, get};
 use super::topology::{
     CHECKPOINT_STREAM, HEADER_FROM, HEADER_SEEN, HEADER_SEEN_AT, HEADER_THROUGH, STREAM, TRIMMED_CHECKPOINTS,
     checkpoint_of, checkpoint_subject, checkpoint_subjects,
@@ -26,9 +26,8 @@ const STORES_IN_FLIGHT_MAX: usize = 16;
 /// The checkpoints from which a reading of a channel may begin, the best one last.
 pub async fn checkpoints(broker: &Broker, channel: &Channel) -> Result<Vec<Checkpoint>, BrokerError> {
     let subjects = checkpoint_subjects(channel);
-    let question =
-        Question { stream: CHECKPOINT_STREAM, subjects: &subjects, from: 1, messages_max: PAGE_CHECKPOINTS_MAX };
-    let found = ask(broker, question).await?.found;
+    let query = Query { stream: CHECKPOINT_STREAM, subjects: &subjects, from: 1, messages_max: PAGE_CHECKPOINTS_MAX };
+    let found = ask(broker, query).await?.found;
     let mut all = usable(found.iter().filter_map(checkpoint).map(|(_, checkpoint)| checkpoint).collect());
     // What one has seen tells of all that were made before it.
     while let Some(last) = all.last()
@@ -50,7 +49,7 @@ async fn is_of_this_log(broker: &Broker, seen: Event) -> Result<bool, BrokerErro
 /// begins, if this one did not reach the end.
 pub async fn trimmed(broker: &Broker, from: u64) -> Result<(Vec<(Channel, Checkpoint)>, Option<u64>), BrokerError> {
     let (stream, subjects, messages_max) = (CHECKPOINT_STREAM, TRIMMED_CHECKPOINTS, PAGE_CHECKPOINTS_MAX);
-    let page = ask(broker, Question { stream, subjects, from, messages_max }).await?;
+    let page = ask(broker, Query { stream, subjects, from, messages_max }).await?;
     Ok((page.found.iter().filter_map(checkpoint).collect(), page.next))
 }
 
@@ -83,11 +82,11 @@ pub async fn remove_checkpoint(broker: &Broker, place: u64) -> Result<(), Broker
 }
 
 /// The last message that was seen when a checkpoint was made.
-pub(super) fn seen(found: &Found) -> Option<Event> {
+pub(super) fn seen(found: &RawMessage) -> Option<Event> {
     checkpoint(found).map(|(_, checkpoint)| checkpoint.seen)
 }
 
-fn checkpoint(found: &Found) -> Option<(Channel, Checkpoint)> {
+fn checkpoint(found: &RawMessage) -> Option<(Channel, Checkpoint)> {
     let (channel, is_trimmed) = checkpoint_of(&found.subject)?;
     let record = Record::from_bytes(&found.message.payload).ok()?;
     let number = |name| found.header(name).and_then(|text| text.parse::<u64>().ok());

@@ -50,7 +50,7 @@ pub struct ConnectionSettings {
 
 impl ConnectionSettings {
     /// The addresses, as they may be told to anybody.
-    pub fn told(&self) -> String {
+    pub fn shown(&self) -> String {
         without_secrets(&self.urls.join(","))
     }
 }
@@ -74,7 +74,7 @@ impl Broker {
         anyhow::ensure!(
             is_supported(&version),
             "the broker at {} is nats-server {version}; at least {} is needed: older ones lose acknowledged messages",
-            settings.told(),
+            settings.shown(),
             SERVER_VERSION_FLOOR.map(|part| part.to_string()).join(".")
         );
         let jetstream = ContextBuilder::new().timeout(API_TIMEOUT).build(client.clone());
@@ -147,7 +147,7 @@ async fn connect_patiently(
     made: &Arc<watch::Sender<()>>,
 ) -> anyhow::Result<Client> {
     let deadline = Instant::now() + FIRST_CONNECT_MAX;
-    let mut told = false;
+    let mut shown = false;
     loop {
         let options = options(settings, role, instance, made.clone()).await?;
         let attempt = options.connect(settings.urls.as_slice()).await;
@@ -160,8 +160,8 @@ async fn connect_patiently(
             Err(error) if Instant::now() < deadline => error,
             Err(error) => return Err(error).with_context(|| no_broker(settings)),
         };
-        if !std::mem::replace(&mut told, true) {
-            tracing::warn!(%error, urls = settings.told(), "no broker answers yet, trying again");
+        if !std::mem::replace(&mut shown, true) {
+            tracing::warn!(%error, urls = settings.shown(), "no broker answers yet, trying again");
         }
         sleep(Duration::from_millis(250)).await;
     }
@@ -170,7 +170,7 @@ async fn connect_patiently(
 fn no_broker(settings: &ConnectionSettings) -> String {
     format!(
         "no broker answers at {} (nats.url); start one (`nats-server -js`), or use `rockets up`, which brings its own",
-        settings.told()
+        settings.shown()
     )
 }
 
@@ -178,7 +178,7 @@ fn not_let_in(settings: &ConnectionSettings) -> String {
     format!(
         "the broker at {} does not let us in; name a credentials file (nats.creds), or user and password in nats.url \
          (nats://user:password@host:port)",
-        settings.told()
+        settings.shown()
     )
 }
 

@@ -9,7 +9,7 @@ use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use time::OffsetDateTime;
 
 use super::connection::{PUBLISH_TIMEOUT, within};
-use super::log_reader::direct::{Question, ask};
+use super::log_reader::direct::{Query, ask};
 use super::log_reader::leader::log_of_followed_leader;
 use super::topology::{
     FORMAT, METADATA_FORMAT, METADATA_PARTITIONS, METADATA_RESTORING, STREAM, durable_name, stored_subject,
@@ -118,12 +118,12 @@ fn missing(partition: u16) -> BrokerError {
     BrokerError::Misconfigured(format!("durable {}: is missing (`rockets init` makes it)", durable_name(partition)))
 }
 
-/// What of a partition is not taken up yet.
+/// What of a partition is not applied yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
     /// Messages that were not handed to any tracker yet.
     pub lag: u64,
-    /// Messages that a tracker has and has not let go.
+    /// Messages that a tracker has and has not acknowledged.
     pub in_hand: u64,
     /// Of those the ones that were handed out more than once.
     pub redelivered: u64,
@@ -153,9 +153,9 @@ pub async fn backlog(broker: &Broker, partition: u16) -> Result<Backlog, BrokerE
     if backlog.messages() == 0 {
         return Ok(backlog);
     }
-    // Everything up to the floor is let go, and what comes next is not.
+    // Everything up to the floor is acknowledged, and what comes next is not.
     let (subjects, from) = (&stored_subjects(partition), info.ack_floor.stream_sequence + 1);
-    let page = ask(broker, Question { stream: STREAM, subjects, from, messages_max: 1 }).await?;
+    let page = ask(broker, Query { stream: STREAM, subjects, from, messages_max: 1 }).await?;
     Ok(Backlog { oldest: page.found.first().map(|found| found.time), ..backlog })
 }
 

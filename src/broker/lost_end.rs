@@ -7,18 +7,18 @@
 use futures_util::future::try_join_all;
 use time::OffsetDateTime;
 
-use super::log_reader::direct::{Found, Question, ask, get, get_last};
+use super::log_reader::direct::{Query, RawMessage, ask, get, get_last};
 use super::objects::provision::stream_info;
 use super::objects::{Object, StreamFinding};
 use super::outcomes::last_event;
 use super::topology::{
-    BUCKET_STREAM, CHECKPOINT_STREAM, HEADER_OWED, OUTCOME_STREAM, SEGMENT_EVENTS, STREAM, WIDE_SEGMENT_EVENTS,
+    BUCKET_STREAM, CHECKPOINT_STREAM, HEADER_UNREPORTED, OUTCOME_STREAM, SEGMENT_EVENTS, STREAM, WIDE_SEGMENT_EVENTS,
     outcome_subject, wide_outcome_subject,
 };
 use super::trim::extent;
 use super::{Broker, BrokerError, checkpoints};
 use crate::domain::lost_end::{Known, LostEnd, Witness};
-use crate::domain::{Event, Owed, Record, Sequence};
+use crate::domain::{Event, Record, Sequence, Unreported};
 
 /// Messages of one page of a segment of outcomes.
 const PAGE_MESSAGES_MAX: usize = 1_000;
@@ -42,8 +42,8 @@ pub(super) struct EndWatch {
     newest_outcome: (u64, u64),
     /// When the streams of the witnesses were made.
     made: Option<[Option<OffsetDateTime>; WITNESSES.len()]>,
-    /// What was found last. A log that is short is told when it was found so twice: a leader that was cut off may once answer
-    /// with old data.
+    /// What was found last. A log that is short is reported when it was found so twice: a leader that was cut off may
+    /// once answer with old data.
     found: Option<LostEnd>,
 }
 
@@ -123,7 +123,7 @@ async fn known(broker: &Broker) -> Result<Option<Known>, BrokerError> {
 }
 
 /// The newest message of a stream, if there is one.
-async fn newest(broker: &Broker, stream: &str) -> Result<Option<Found>, BrokerError> {
+async fn newest(broker: &Broker, stream: &str) -> Result<Option<RawMessage>, BrokerError> {
     match stream_info(broker, stream).await? {
         Some(info) if info.state.messages > 0 => get(broker, stream, info.state.last_sequence).await,
         _ => Ok(None),
@@ -131,32 +131,32 @@ async fn newest(broker: &Broker, stream: &str) -> Result<Option<Found>, BrokerEr
 }
 
 /// All outcomes of a segment.
-async fn segment(broker: &Broker, subjects: &str) -> Result<Vec<Found>, BrokerError> {
+async fn segment(broker: &Broker, subjects: &str) -> Result<Vec<RawMessage>, BrokerError> {
     let (mut all, mut next, stream, messages_max) = (Vec::new(), Some(1), OUTCOME_STREAM, PAGE_MESSAGES_MAX);
     while let Some(from) = next {
-        let page = ask(broker, Question { stream, subjects, from, messages_max }).await?;
+        let page = ask(broker, Query { stream, subjects, from, messages_max }).await?;
         all.extend(page.found);
         next = page.next;
     }
     Ok(all)
 }
 
-fn of_outcomes(found: &Found) -> Option<Known> {
+fn of_outcomes(found: &RawMessage) -> Option<Known> {
     last_event(&found.message.payload).map(|event| Known::of(event, Witness::Outcomes))
 }
 
-fn of_checkpoint(found: &Found) -> Option<Known> {
+fn of_checkpoint(found: &RawMessage) -> Option<Known> {
     checkpoints::seen(found).map(|seen| Known::of(seen, Witness::Checkpoints))
 }
 
 /// What a record has to report was in the log, and what it says to wait lies there.
-fn of_record(found: &Found) -> Vec<Known> {
-    let owed = found.header(HEADER_OWED).and_then(Owed::from_text).unwrap_or_default();
+fn of_record(found: &RawMessage) -> Vec<Known> {
+    let unreported = found.header(HEADER_UNREPORTED).and_then(Unreported::from_text).unwrap_or_default();
     let record = Record::from_bytes(&found.message.payload).unwrap_or_default();
-    let placed = owed.placed.into_iter().map(|(event, _): (Event, _)| Known::of(event, Witness::Records));
-    let waiting = record.parked.ranges().iter().map(|range| range.sequence);
-    let places = waiting.chain([record.acts]).filter(|place| *place > Sequence(0));
-    placed.chain(places.map(|sequence| Known { sequence, stored_at: None, by: Witness::Records })).collect()
+    let messages = unreported.messages.into_iter().map(|(event, _): (Event, _)| Known::of(event, Witness::Records));
+    let waiting = record.pending.ranges().iter().map(|range| range.sequence);
+    let places = waiting.chain([record.last_override]).filter(|place| *place > Sequence(0));
+    messages.chain(places.map(|sequence| Known { sequence, stored_at: None, by: Witness::Records })).collect()
 }
 
 fn last_of(known: impl IntoIterator<Item = Known>) -> Option<Known> {

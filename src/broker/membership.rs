@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use super::connection::{PUBLISH_TIMEOUT, within};
-use super::topology::{TRACKER_ASKS, TRACKER_WORDS, tracker_ask_subject, tracker_word_subject};
+use super::topology::{TRACKER_PINGS, TRACKER_WORDS, tracker_ask_subject, tracker_word_subject};
 use super::{Broker, BrokerError};
 
 /// Time between two beats.
@@ -41,7 +41,7 @@ const OTHERS_MAX: usize = 256;
 
 /// What a tracker says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Word {
+pub struct Heartbeat {
     /// Its name.
     pub name: String,
     /// The partitions that it is first for, as it sees it.
@@ -61,13 +61,13 @@ pub struct Membership {
     leads: Vec<u16>,
     words: Subscriber,
     asks: Subscriber,
-    own_asks: Subscriber,
+    own_pings: Subscriber,
     beat: Interval,
     /// Counts beats.
     beats: u64,
     others: Others,
     /// The question whether the next one is there.
-    question: Option<BoxFuture<'static, (String, bool)>>,
+    query: Option<BoxFuture<'static, (String, bool)>>,
 }
 
 impl Membership {
@@ -78,20 +78,20 @@ impl Membership {
         let mut beat = interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Only the others listen for questions yet: if nobody answers for all, there is nobody to wait for.
-        let alone = !listens(broker, TRACKER_ASKS.into()).await;
-        let (asks, own_asks) =
-            (subscribe(broker, TRACKER_ASKS.into()).await?, subscribe(broker, tracker_ask_subject(&name)).await?);
+        let alone = !listens(broker, TRACKER_PINGS.into()).await;
+        let (asks, own_pings) =
+            (subscribe(broker, TRACKER_PINGS.into()).await?, subscribe(broker, tracker_ask_subject(&name)).await?);
         let mut membership = Self {
             broker: broker.clone(),
             name,
             leads: Vec::new(),
             words,
             asks,
-            own_asks,
+            own_pings,
             beat,
             beats: 0,
             others: Others::default(),
-            question: None,
+            query: None,
         };
         membership.say(membership.word()).await;
         if !alone {
@@ -131,12 +131,12 @@ impl Membership {
 
     /// Says that this tracker goes, so that the others need not find it out.
     pub async fn leave(mut self) {
-        self.say(Word { leaves: true, ..self.word() }).await;
+        self.say(Heartbeat { leaves: true, ..self.word() }).await;
         // Without a broker there is nobody to tell.
         let _ = self.broker.flush().await;
     }
 
-    /// Waits for one thing to happen, and tells whether another tracker has come or gone by it; nothing where the
+    /// Waits for one thing to happen, and returns whether another tracker has come or gone by it; nothing where the
     /// connection has ended for good.
     async fn hear(&mut self) -> Option<bool> {
         tokio::select! {
@@ -149,13 +149,13 @@ impl Membership {
                 Some(change == Change::Came || change == Change::Went)
             }
             ask = self.asks.next() => self.answer(ask?).await,
-            ask = self.own_asks.next() => self.answer(ask?).await,
-            (name, is_there) = answer_to(&mut self.question) => Some(!is_there && self.misses(&name).await),
+            ask = self.own_pings.next() => self.answer(ask?).await,
+            (name, is_there) = answer_to(&mut self.query) => Some(!is_there && self.misses(&name).await),
             _ = self.beat.tick() => Some(self.beats().await),
         }
     }
 
-    /// Lets a beat pass, and tells whether somebody is gone by it.
+    /// Lets a beat pass, and returns whether somebody is gone by it.
     async fn beats(&mut self) -> bool {
         self.beats += 1;
         if self.beats.is_multiple_of(BEATS_A_WORD) {
@@ -165,32 +165,32 @@ impl Membership {
             // Nobody can be heard, so that silence says nothing.
             return false;
         }
-        if let (None, Some(next)) = (&self.question, self.others.next_to(&self.name)) {
+        if let (None, Some(next)) = (&self.query, self.others.next_to(&self.name)) {
             let (broker, name) = (self.broker.clone(), next.to_owned());
-            let question = async move {
+            let query = async move {
                 let is_there = listens(&broker, tracker_ask_subject(&name)).await || !broker.is_connected();
                 (name, is_there)
             };
-            self.question = Some(question.boxed());
+            self.query = Some(query.boxed());
         }
         self.others.beat()
     }
 
-    /// Takes a tracker for gone whose connection has ended, and says so; tells whether it was there before.
+    /// Takes a tracker for gone whose connection has ended, and says so; returns whether it was there before.
     async fn misses(&mut self, name: &str) -> bool {
         let was_there = self.others.silent_beats.remove(name).is_some();
         if was_there {
-            self.say(Word { misses: Some(name.to_owned()), ..self.word() }).await;
+            self.say(Heartbeat { misses: Some(name.to_owned()), ..self.word() }).await;
         }
         was_there
     }
 
     /// What there is to say when nothing has happened.
-    fn word(&self) -> Word {
-        Word { name: self.name.clone(), leads: self.leads.clone(), leaves: false, misses: None }
+    fn word(&self) -> Heartbeat {
+        Heartbeat { name: self.name.clone(), leads: self.leads.clone(), leaves: false, misses: None }
     }
 
-    async fn say(&mut self, word: Word) {
+    async fn say(&mut self, word: Heartbeat) {
         publish(&self.broker, tracker_word_subject(&self.name), &word).await;
     }
 
@@ -203,11 +203,11 @@ impl Membership {
 }
 
 /// Waits for the answer to a question, if one was asked; it is not asked any more then.
-async fn answer_to(question: &mut Option<BoxFuture<'static, (String, bool)>>) -> (String, bool) {
-    match question {
+async fn answer_to(query: &mut Option<BoxFuture<'static, (String, bool)>>) -> (String, bool) {
+    match query {
         Some(asked) => {
             let answer = asked.await;
-            *question = None;
+            *query = None;
             answer
         }
         None => std::future::pending().await,
@@ -222,10 +222,10 @@ async fn listens(broker: &Broker, subject: String) -> bool {
 }
 
 /// Asks all trackers what they say of themselves; by name.
-pub async fn roll_call(broker: &Broker) -> Result<Vec<Word>, BrokerError> {
+pub async fn roll_call(broker: &Broker) -> Result<Vec<Heartbeat>, BrokerError> {
     let inbox = broker.client().new_inbox();
     let mut answers = subscribe(broker, inbox.clone()).await?;
-    let ask = broker.client().publish_with_reply(TRACKER_ASKS, inbox, bytes::Bytes::new());
+    let ask = broker.client().publish_with_reply(TRACKER_PINGS, inbox, bytes::Bytes::new());
     within(PUBLISH_TIMEOUT, "asking the trackers", ask).await?;
     let mut words = BTreeMap::new();
     let collect = async {
@@ -244,7 +244,7 @@ async fn subscribe(broker: &Broker, subject: String) -> Result<Subscriber, Broke
     within(PUBLISH_TIMEOUT, "subscribing", broker.client().subscribe(subject)).await
 }
 
-async fn publish(broker: &Broker, subject: String, word: &Word) {
+async fn publish(broker: &Broker, subject: String, word: &Heartbeat) {
     let Ok(payload) = serde_json::to_vec(word) else { return };
     if broker.is_connected() {
         // What is not said now is said with the next beat.
@@ -253,8 +253,8 @@ async fn publish(broker: &Broker, subject: String, word: &Word) {
 }
 
 /// A word, unless it is something else: everybody may publish.
-fn read(message: &Message) -> Option<Word> {
-    let word: Word = serde_json::from_slice(&message.payload).ok()?;
+fn read(message: &Message) -> Option<Heartbeat> {
+    let word: Heartbeat = serde_json::from_slice(&message.payload).ok()?;
     let is_name = |name: &str| (1..=128).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
     (is_name(&word.name) && word.leads.len() <= LEADS_MAX).then_some(word)
 }
@@ -283,7 +283,7 @@ impl Others {
         }
     }
 
-    fn says(&mut self, word: Word, own: &str) -> Change {
+    fn says(&mut self, word: Heartbeat, own: &str) -> Change {
         let missed = word.misses.as_ref().is_some_and(|missed| self.silent_beats.remove(missed).is_some());
         if self.silent_beats.len() >= OTHERS_MAX && !self.silent_beats.contains_key(&word.name) {
             return Change::None;
@@ -307,7 +307,7 @@ impl Others {
         after.or_else(|| self.silent_beats.first_key_value()).map(|(name, _)| name.as_str())
     }
 
-    /// Lets one beat pass, and tells whether somebody is gone by it.
+    /// Lets one beat pass, and returns whether somebody is gone by it.
     fn beat(&mut self) -> bool {
         let before = self.silent_beats.len();
         self.silent_beats.values_mut().for_each(|beats| *beats += 1);
@@ -320,8 +320,8 @@ impl Others {
 mod tests {
     use super::*;
 
-    fn word(name: &str, leaves: bool) -> Word {
-        Word { name: name.into(), leads: vec![3], leaves, misses: None }
+    fn word(name: &str, leaves: bool) -> Heartbeat {
+        Heartbeat { name: name.into(), leads: vec![3], leaves, misses: None }
     }
 
     #[test]
@@ -364,7 +364,7 @@ mod tests {
         let mut others = Others::default();
         others.says(word("a", false), "own");
         others.says(word("b", false), "own");
-        let misses = |name: &str| Word { misses: Some(name.into()), ..word("a", false) };
+        let misses = |name: &str| Heartbeat { misses: Some(name.into()), ..word("a", false) };
         assert_eq!(others.says(misses("b"), "own"), Change::Went);
         assert_eq!(others.says(misses("b"), "own"), Change::None);
         assert_eq!(others.says(misses("own"), "own"), Change::MissesUs);

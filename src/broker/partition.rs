@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::checkpoints;
 use super::consumer::answer;
-use super::dead_letters::reader::{LetterPage, letters_of, remove_letter};
+use super::dead_letters::reader::{DeadLetterPage, dead_letters_of, remove_dead_letter};
 use super::dead_letters::{DeadLetter, DeadLetters, Reason};
 use super::inspect::{is_whole, last_of};
 use super::log_reader::direct::LAG_PAUSE;
@@ -19,7 +19,7 @@ use super::outcomes::{OutcomeWriter, outcomes_of};
 use super::store::{Store, Versioned};
 use super::storing::Storing;
 use super::{AckHandle, Broker, BrokerError, Stored};
-use crate::domain::{Aside, Channel, Checkpoint, Event, Outcome, Owed, Sequence};
+use crate::domain::{Aside, Channel, Checkpoint, Event, OutcomeRecord, Sequence, Unreported};
 
 /// Bytes that some outcomes need, about: how many messages they become is not known here.
 const OUTCOMES_BYTES: usize = 1_024;
@@ -28,8 +28,8 @@ const DEAD_LETTER_HEADER_BYTES: usize = 2_048;
 
 /// Reads the log of one channel.
 pub trait LogReader: Send + Sync {
-    /// Reads a page of a channel's messages from this place on. It may lack the newest ones.
-    fn read_back(&self, channel: &Channel, from: Sequence) -> impl Future<Output = Result<Page, BrokerError>> + Send {
+    /// Reads a page of a channel's messages from this sequence on. It may lack the newest ones.
+    fn read_page(&self, channel: &Channel, from: Sequence) -> impl Future<Output = Result<Page, BrokerError>> + Send {
         self.read_some(channel, from, PAGE_MESSAGES_MAX)
     }
     /// The same, of so many messages at most.
@@ -39,9 +39,10 @@ pub trait LogReader: Send + Sync {
         from: Sequence,
         messages_max: usize,
     ) -> impl Future<Output = Result<Page, BrokerError>> + Send;
-    /// Reads the messages at these places, in their order.
+    /// Reads the messages at these sequences, in their order.
     fn read_messages(&self, places: &[Sequence]) -> impl Future<Output = Result<Vec<Stored>, BrokerError>> + Send;
-    /// Whether nothing was ever removed from the log, as a leader has it whom the others follow; an error where there is none.
+    /// Whether nothing was ever removed from the log, as a leader has it whom the others follow; an error where there is
+    /// none.
     fn is_whole(&self) -> impl Future<Output = Result<bool, BrokerError>> + Send;
     /// Where the last message of a channel lies, as the leader has it; none if there is none.
     fn last_of(&self, channel: &Channel) -> impl Future<Output = Result<Option<Sequence>, BrokerError>> + Send;
@@ -91,13 +92,13 @@ pub trait TrackBroker: LogReader {
     fn load(&self, channel: &Channel) -> impl Future<Output = Result<Versioned, BrokerError>> + Send;
     /// Reads a record; nothing newer had been written when it was asked.
     fn load_latest(&self, channel: &Channel) -> impl Future<Output = Result<Versioned, BrokerError>> + Send;
-    /// Writes a record where its revision is still the expected one, with what was decided with it, and tells the new
+    /// Writes a record where its revision is still the expected one, with what was decided with it, and returns the new
     /// revision.
     fn write(
         &self,
         channel: &Channel,
         record: Vec<u8>,
-        owed: &Owed,
+        unreported: &Unreported,
         expected: u64,
     ) -> impl Future<Output = Result<u64, BrokerError>> + Send;
     /// Writes a record once more as it was read, and notes which messages of its channel are set aside.
@@ -108,22 +109,22 @@ pub trait TrackBroker: LogReader {
         aside: Aside,
     ) -> impl Future<Output = Result<u64, BrokerError>> + Send;
     /// Tells what became of events; it is stored when this returns.
-    fn tell(&self, outcomes: Vec<Outcome>) -> impl Future<Output = Result<(), BrokerError>> + Send;
-    /// What is told of some events; what was told last may be missing.
+    fn report(&self, outcomes: Vec<OutcomeRecord>) -> impl Future<Output = Result<(), BrokerError>> + Send;
+    /// What is reported of some events; what was reported last may be missing.
     fn outcomes_of(
         &self,
         events: &[Event],
-    ) -> impl Future<Output = Result<HashMap<Event, Outcome>, BrokerError>> + Send;
-    /// Stores a dead letter, once however often it is told.
-    fn bury(&self, letter: &DeadLetter<'_>) -> impl Future<Output = Result<(), BrokerError>> + Send;
+    ) -> impl Future<Output = Result<HashMap<Event, OutcomeRecord>, BrokerError>> + Send;
+    /// Stores a dead letter, once, however often that is asked.
+    fn store_dead_letter(&self, dead_letter: &DeadLetter<'_>) -> impl Future<Output = Result<(), BrokerError>> + Send;
     /// Reads a page of the dead letters of a channel's refused messages, from this one on.
-    fn refused_letters(
+    fn refused_dead_letters(
         &self,
         channel: &Channel,
         from: u64,
-    ) -> impl Future<Output = Result<LetterPage, BrokerError>> + Send;
+    ) -> impl Future<Output = Result<DeadLetterPage, BrokerError>> + Send;
     /// Removes a dead letter, if it is there.
-    fn remove_letter(&self, id: u64) -> impl Future<Output = Result<(), BrokerError>> + Send;
+    fn remove_dead_letter(&self, id: u64) -> impl Future<Output = Result<(), BrokerError>> + Send;
     /// Stores a checkpoint of a channel, and gives its place. A lost one is no loss.
     fn store_checkpoint(
         &self,
@@ -165,7 +166,7 @@ pub struct TrackStores {
 }
 
 impl NatsPartition {
-    /// One partition on this connection. Without a writer nobody is told what became of messages.
+    /// One partition on this connection. Without a writer nothing is reported of what became of messages.
     pub async fn new(broker: &Broker, partition: u16, outcomes: Option<OutcomeWriter>) -> Result<Self, BrokerError> {
         let (store, dead_letters) = (Store::new(broker).await?, DeadLetters::new(broker, partition));
         let stores = TrackStores::default();
@@ -223,9 +224,15 @@ impl TrackBroker for NatsPartition {
         self.noted_where_it_fails(self.store.load_latest(channel).await)
     }
 
-    async fn write(&self, channel: &Channel, record: Vec<u8>, owed: &Owed, expected: u64) -> Result<u64, BrokerError> {
+    async fn write(
+        &self,
+        channel: &Channel,
+        record: Vec<u8>,
+        unreported: &Unreported,
+        expected: u64,
+    ) -> Result<u64, BrokerError> {
         let bytes = record.len();
-        let written = self.store.write(channel, record, owed, expected).await;
+        let written = self.store.write(channel, record, unreported, expected).await;
         self.stores.records.note(bytes, &written);
         written
     }
@@ -237,32 +244,34 @@ impl TrackBroker for NatsPartition {
         written
     }
 
-    async fn tell(&self, outcomes: Vec<Outcome>) -> Result<(), BrokerError> {
+    async fn report(&self, outcomes: Vec<OutcomeRecord>) -> Result<(), BrokerError> {
         let Some(writer) = self.outcomes.as_ref().filter(|_| !outcomes.is_empty()) else { return Ok(()) };
-        let told = writer.tell(outcomes).await;
-        self.stores.outcomes.note(OUTCOMES_BYTES, &told);
-        told
+        let reported = writer.report(outcomes).await;
+        self.stores.outcomes.note(OUTCOMES_BYTES, &reported);
+        reported
     }
 
-    async fn outcomes_of(&self, events: &[Event]) -> Result<HashMap<Event, Outcome>, BrokerError> {
+    async fn outcomes_of(&self, events: &[Event]) -> Result<HashMap<Event, OutcomeRecord>, BrokerError> {
         match &self.outcomes {
             Some(_) => outcomes_of(&self.broker, events).await,
             None => Ok(HashMap::new()),
         }
     }
 
-    async fn bury(&self, letter: &DeadLetter<'_>) -> Result<(), BrokerError> {
-        let buried = self.dead_letters.bury(letter).await;
-        self.stores.dead_letters.note(letter.stored.payload.len() + DEAD_LETTER_HEADER_BYTES, &buried);
-        buried
+    async fn store_dead_letter(&self, dead_letter: &DeadLetter<'_>) -> Result<(), BrokerError> {
+        let stored_dead_letters = self.dead_letters.store_dead_letter(dead_letter).await;
+        self.stores
+            .dead_letters
+            .note(dead_letter.stored.payload.len() + DEAD_LETTER_HEADER_BYTES, &stored_dead_letters);
+        stored_dead_letters
     }
 
-    async fn refused_letters(&self, channel: &Channel, from: u64) -> Result<LetterPage, BrokerError> {
-        letters_of(&self.broker, channel, Reason::Refused, from).await
+    async fn refused_dead_letters(&self, channel: &Channel, from: u64) -> Result<DeadLetterPage, BrokerError> {
+        dead_letters_of(&self.broker, channel, Reason::Refused, from).await
     }
 
-    async fn remove_letter(&self, id: u64) -> Result<(), BrokerError> {
-        remove_letter(&self.broker, id).await.map(drop)
+    async fn remove_dead_letter(&self, id: u64) -> Result<(), BrokerError> {
+        remove_dead_letter(&self.broker, id).await.map(drop)
     }
 
     async fn store_checkpoint(&self, channel: &Channel, checkpoint: &Checkpoint) -> Result<u64, BrokerError> {

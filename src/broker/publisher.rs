@@ -44,10 +44,10 @@ pub enum Identity {
     /// A dead letter that is tried again.
     Replay {
         /// The dead letter's id.
-        letter: u64,
+        dead_letter: u64,
         /// How many times its message has been tried.
         attempts: u32,
-        /// The number whose place it takes, if that one has been passed.
+        /// The number whose place it takes, if that one has been applied.
         corrects: Option<MessageNumber>,
     },
 }
@@ -177,10 +177,11 @@ impl Publisher {
         let mut message = match *identity {
             Identity::Message(number) => message.message_id(message_id(channel, number, payload)),
             Identity::Skip(up_to) => message.message_id(skip_id(channel, up_to)),
-            Identity::Replay { letter, attempts, corrects } => {
+            Identity::Replay { dead_letter, attempts, corrects } => {
                 let corrects = corrects.map(|number| number.get());
                 let headers = [(HEADER_ATTEMPTS, Some(attempts.into())), (HEADER_CORRECTS, corrects)];
-                let message = message.message_id(replay_id(letter)).header(HEADER_REPLAYS, HeaderValue::from(letter));
+                let message =
+                    message.message_id(replay_id(dead_letter)).header(HEADER_REPLAYS, HeaderValue::from(dead_letter));
                 let given = headers.into_iter().filter_map(|(name, value)| Some((name, value?)));
                 given.fold(message, |message, (name, value): (_, u64)| message.header(name, HeaderValue::from(value)))
             }

@@ -1,7 +1,7 @@
 //! Records in the bucket: read by channel, written only where the revision is the one that was read.
 //!
-//! What a record's bytes mean is [`crate::domain::record`]'s; here it is only looked whether a newer program wrote them. Writes go out as plain publishes
-//! with an expected revision, so that many can be under way at once.
+//! What a record's bytes mean is [`crate::domain::record`]'s; here it is only looked whether a newer program wrote them.
+//! Writes go out as plain publishes with an expected revision, so that many can be under way at once.
 
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use async_nats::jetstream::stream::{DirectGetErrorKind, LastRawMessageErrorKind, Stream};
@@ -10,11 +10,13 @@ use bytes::Bytes;
 use time::OffsetDateTime;
 
 use super::connection::PUBLISH_TIMEOUT;
-use super::log_reader::direct::{Found, Question, ask};
-use super::topology::{BUCKET_STREAM, BUCKET_SUBJECTS, HEADER_ASIDE, HEADER_OWED, channel_of_record, record_subject};
+use super::log_reader::direct::{Query, RawMessage, ask};
+use super::topology::{
+    BUCKET_STREAM, BUCKET_SUBJECTS, HEADER_ASIDE, HEADER_UNREPORTED, channel_of_record, record_subject,
+};
 use super::{Broker, BrokerError};
 use crate::domain::record::Unreadable;
-use crate::domain::{Aside, Channel, Forgotten, Owed, Record};
+use crate::domain::{Aside, Channel, Forgotten, Record, Unreported};
 
 /// Writes under way at once on one connection; further ones wait for their turn.
 const WRITES_IN_FLIGHT_MAX: usize = 4_096;
@@ -34,8 +36,8 @@ pub struct Versioned {
     pub record: Option<Bytes>,
     /// What a write must expect; 0 where nothing was ever written.
     pub revision: u64,
-    /// What was decided with it and may not have been told.
-    pub owed: Owed,
+    /// What was decided with it and may not have been reported.
+    pub unreported: Unreported,
     /// When it was written.
     pub at: OffsetDateTime,
     /// Messages that were set aside since.
@@ -82,7 +84,7 @@ impl Store {
         }
     }
 
-    /// Writes a record where its revision is still the expected one, with what was decided with it, and tells the new
+    /// Writes a record where its revision is still the expected one, with what was decided with it, and returns the new
     /// revision.
     ///
     /// [`BrokerError::Conflict`] if it is not. After [`BrokerError::Unavailable`] it may have been written or not: read
@@ -91,18 +93,18 @@ impl Store {
         &self,
         channel: &Channel,
         record: Vec<u8>,
-        owed: &Owed,
+        unreported: &Unreported,
         expected: u64,
     ) -> Result<u64, BrokerError> {
         let message = PublishMessage::build().payload(record.into());
-        self.write_message(channel, owing(message, owed), expected).await
+        self.write_message(channel, with_unreported(message, unreported), expected).await
     }
 
     /// Writes a record once more as it is, and notes which messages of its channel are set aside.
     pub async fn set_aside(&self, channel: &Channel, as_read: &Versioned, aside: Aside) -> Result<u64, BrokerError> {
         let record = as_read.record.clone().unwrap_or_else(|| Record::default().to_bytes().into());
         let message = PublishMessage::build().payload(record).header(HEADER_ASIDE, HeaderValue::from(aside.to_text()));
-        self.write_message(channel, owing(message, &as_read.owed), as_read.revision).await
+        self.write_message(channel, with_unreported(message, &as_read.unreported), as_read.revision).await
     }
 
     async fn write_message(
@@ -123,20 +125,20 @@ impl Store {
     }
 }
 
-fn owing(message: PublishMessage, owed: &Owed) -> PublishMessage {
-    match owed.is_empty() {
+fn with_unreported(message: PublishMessage, unreported: &Unreported) -> PublishMessage {
+    match unreported.is_empty() {
         true => message,
-        false => message.header(HEADER_OWED, HeaderValue::from(owed.to_text())),
+        false => message.header(HEADER_UNREPORTED, HeaderValue::from(unreported.to_text())),
     }
 }
 
 impl Store {
     /// Deletes a record, whatever its revision is, and notes in the marker what is forgotten.
     pub async fn forget(&self, channel: &Channel, forgotten: Forgotten) -> Result<(), BrokerError> {
-        let owed = Owed { forgotten: Some(forgotten), ..Owed::default() };
+        let unreported = Unreported { forgotten: Some(forgotten), ..Unreported::default() };
         let message = PublishMessage::build()
             .header(HEADER_OPERATION, HeaderValue::from(OPERATION_DELETE.to_owned()))
-            .header(HEADER_OWED, HeaderValue::from(owed.to_text()));
+            .header(HEADER_UNREPORTED, HeaderValue::from(unreported.to_text()));
         let write =
             async { Ok::<_, BrokerError>(self.context.send_publish(record_subject(channel), message).await?.await?) };
         match tokio::time::timeout(2 * PUBLISH_TIMEOUT, write).await {
@@ -151,7 +153,7 @@ impl Versioned {
     pub const NONE: Self = Self {
         record: None,
         revision: 0,
-        owed: Owed { placed: Vec::new(), since: None, forgotten: None },
+        unreported: Unreported { messages: Vec::new(), since: None, forgotten: None },
         at: OffsetDateTime::UNIX_EPOCH,
         aside: None,
     };
@@ -171,8 +173,8 @@ impl Versioned {
 /// that is written meanwhile moves to the end, and so its channel may come twice.
 pub async fn channels_with_records(broker: &Broker, from: u64) -> Result<(Vec<Channel>, Option<u64>), BrokerError> {
     let (stream, subjects, messages_max) = (BUCKET_STREAM, BUCKET_SUBJECTS, PAGE_RECORDS_MAX);
-    let page = ask(broker, Question { stream, subjects, from, messages_max }).await?;
-    let is_record = |found: &&Found| !found.message.headers.as_ref().is_some_and(is_delete_marker);
+    let page = ask(broker, Query { stream, subjects, from, messages_max }).await?;
+    let is_record = |found: &&RawMessage| !found.message.headers.as_ref().is_some_and(is_delete_marker);
     let channels = page.found.iter().filter(is_record).filter_map(|found| channel_of_record(&found.subject));
     Ok((channels.collect(), page.next))
 }
@@ -180,8 +182,8 @@ pub async fn channels_with_records(broker: &Broker, from: u64) -> Result<(Vec<Ch
 /// Some of the records that can be read, each with its channel, and where the next page begins, as above.
 pub async fn records(broker: &Broker, from: u64) -> Result<(Vec<(Channel, Record)>, Option<u64>), BrokerError> {
     let (stream, subjects, messages_max) = (BUCKET_STREAM, BUCKET_SUBJECTS, PAGE_RECORDS_MAX);
-    let page = ask(broker, Question { stream, subjects, from, messages_max }).await?;
-    let record = |found: &Found| {
+    let page = ask(broker, Query { stream, subjects, from, messages_max }).await?;
+    let record = |found: &RawMessage| {
         let record = Record::from_bytes(&found.message.payload).ok()?;
         Some((channel_of_record(&found.subject)?, record))
     };
@@ -192,9 +194,9 @@ pub async fn records(broker: &Broker, from: u64) -> Result<(Vec<(Channel, Record
 fn versioned(message: StreamMessage) -> Versioned {
     let StreamMessage { sequence: revision, headers, payload, time: at, .. } = message;
     let deleted = is_delete_marker(&headers);
-    let owed = headers.get(HEADER_OWED).and_then(|text| Owed::from_text(text.as_str()));
+    let unreported = headers.get(HEADER_UNREPORTED).and_then(|text| Unreported::from_text(text.as_str()));
     let aside = headers.get(HEADER_ASIDE).and_then(|text| Aside::from_text(text.as_str()));
-    Versioned { record: (!deleted).then_some(payload), revision, owed: owed.unwrap_or_default(), at, aside }
+    Versioned { record: (!deleted).then_some(payload), revision, unreported: unreported.unwrap_or_default(), at, aside }
 }
 
 pub(super) fn is_delete_marker(headers: &HeaderMap) -> bool {

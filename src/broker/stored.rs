@@ -21,7 +21,7 @@ const TEXTS_BYTES_MAX: usize = 3 * 255 * 4;
 /// A message as it lies in the stream.
 #[derive(Clone, Debug)]
 pub struct Stored {
-    /// Its place in the stream.
+    /// Its sequence.
     pub sequence: Sequence,
     /// The channel's token of its subject, as it is: outsiders publish what they like.
     pub channel_token: String,
@@ -39,7 +39,7 @@ pub struct Stored {
     pub payload: Bytes,
 }
 
-/// Stored bytes that are neither a message nor an operator's word of the channel in their subject.
+/// Stored bytes that are neither a message nor an override of the channel in their subject.
 #[derive(Debug)]
 pub struct Malformed {
     /// The bytes.
@@ -77,7 +77,7 @@ impl Stored {
         Some(self.format).filter(|format| *format > newest())
     }
 
-    /// Reads the bytes as a message or an operator's word of the channel in their subject.
+    /// Reads the bytes as a message or an override of the channel in their subject.
     pub fn read(self) -> Result<Entry<Self>, Box<Malformed>> {
         let read = match self.newer_format() {
             Some(format) => Err(format!("it takes a program that knows format {format}")),
@@ -98,7 +98,7 @@ impl Stored {
         self.raw().read(|| self.payload.len().min(TEXTS_BYTES_MAX) + OVERHEAD_BYTES).ok()
     }
 
-    /// Its place and its time.
+    /// Its sequence and its time.
     pub fn event(&self) -> Event {
         Event::new(self.sequence, self.time)
     }

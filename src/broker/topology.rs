@@ -36,7 +36,7 @@ pub const PRIORITY_GROUP: &str = "track";
 /// Subjects on which trackers say that they are there. No stream has them.
 pub const TRACKER_WORDS: &str = "rockets_trackers.word.*";
 /// The subject on which all trackers are asked whether they are there.
-pub const TRACKER_ASKS: &str = "rockets_trackers.ask";
+pub const TRACKER_PINGS: &str = "rockets_trackers.ask";
 
 /// A subject of [`STREAM`] for a message that must be refused, by which it is found out whether messages reach it.
 pub const PROBE_SUBJECT: &str = "rockets.probe";
@@ -63,7 +63,7 @@ pub const WAITING_PULLS_MAX: i64 = 512;
 
 /// Events whose outcomes lie under one subject: the server keeps every subject in memory.
 pub const SEGMENT_EVENTS: u64 = 1_024;
-/// The same where many are told at once. The messages that one partition takes up in one go lie far apart in the stream.
+/// The same where many are reported at once. The messages that one partition applies in one go lie far apart in the stream.
 pub const WIDE_SEGMENT_EVENTS: u64 = 16 * SEGMENT_EVENTS;
 
 /// Checkpoints of one kind that are kept of a channel; a further one takes the place of the oldest.
@@ -84,15 +84,15 @@ pub const HEADER_REQUEST_ID: &str = "Rockets-Request-Id";
 pub const HEADER_CORRECTS: &str = "Rockets-Corrects";
 /// Header of a message that a dead letter was replayed as: the dead letter's id.
 pub const HEADER_REPLAYS: &str = "Rockets-Replays";
-/// Header of a record: what was decided with it and may not have been told.
-pub const HEADER_OWED: &str = "Rockets-Owed";
+/// Header of a record: what was decided with it and may not have been reported.
+pub const HEADER_UNREPORTED: &str = "Rockets-Owed";
 /// Header of a record: messages of its channel that a program of an older version has set aside.
 pub const HEADER_ASIDE: &str = "Rockets-Aside";
 /// Header of a message: the format that a tracker must know to judge it; 1 where it is left out.
 pub const HEADER_FORMAT: &str = "Rockets-Format";
 /// Header of a checkpoint: the number after which it stands.
 pub const HEADER_THROUGH: &str = "Rockets-Through";
-/// Header of a checkpoint: the place in the stream before which no message with a higher number lies.
+/// Header of a checkpoint: the sequence before which no message with a higher number lies.
 pub const HEADER_FROM: &str = "Rockets-From";
 /// Header of a checkpoint: the place of the last message of its channel that was seen.
 pub const HEADER_SEEN: &str = "Rockets-Seen";
@@ -170,33 +170,33 @@ pub fn skip_id(channel: &Channel, up_to: MessageNumber) -> String {
 }
 
 /// The same of a dead letter's replay.
-pub fn replay_id(letter: u64) -> String {
-    format!("replay-{letter}")
+pub fn replay_id(dead_letter: u64) -> String {
+    format!("replay-{dead_letter}")
 }
 
 /// The subject of a dead letter, with the channel's token as the message's subject had it, up to [`TOKEN_CHARS_MAX`].
 pub fn dead_letter_subject(partition: u16, reason: &str, channel_token: &str) -> String {
-    format!("rockets_dlq.{partition}.{reason}.{}", letter_token(channel_token))
+    format!("rockets_dlq.{partition}.{reason}.{}", dead_letter_token(channel_token))
 }
 
 /// Subjects of the dead letters of one reason, of one token, or of all.
 pub fn dead_letter_filter(reason: Option<&str>, channel_token: Option<&str>) -> String {
-    let token = channel_token.map(letter_token);
+    let token = channel_token.map(dead_letter_token);
     format!("rockets_dlq.*.{}.{}", reason.unwrap_or("*"), token.as_deref().unwrap_or("*"))
 }
 
 /// A channel's token as it stands in the subject of a dead letter: of a long one the beginning.
-pub fn letter_token(channel_token: &str) -> String {
+pub fn dead_letter_token(channel_token: &str) -> String {
     channel_token.chars().take(TOKEN_CHARS_MAX).collect()
 }
 
 /// The reason in a dead letter's subject.
-pub fn reason_of_letter(subject: &str) -> &str {
+pub fn reason_of_dead_letter(subject: &str) -> &str {
     subject.split('.').nth(2).unwrap_or_default()
 }
 
 /// The channel's token of a dead letter's subject `rockets_dlq.<partition>.<reason>.<token>`.
-pub fn token_of_letter(subject: &str) -> &str {
+pub fn token_of_dead_letter(subject: &str) -> &str {
     subject.splitn(4, '.').nth(3).unwrap_or_default()
 }
 
@@ -229,8 +229,8 @@ pub fn forgotten_subject(event: u64) -> String {
 }
 
 /// The subject of where a dead letter went that was replayed.
-pub fn replay_subject(letter: u64) -> String {
-    format!("replays.{}", letter / SEGMENT_EVENTS)
+pub fn replay_subject(dead_letter: u64) -> String {
+    format!("replays.{}", dead_letter / SEGMENT_EVENTS)
 }
 
 /// The subject of a channel's checkpoints: of those with which the log was trimmed, or of the others. Each kind is kept
@@ -293,8 +293,8 @@ pub fn durable_name(partition: u16) -> String {
 impl Topology {
     /// The streams, in the order in which they are made.
     pub fn streams(&self) -> [Config; 5] {
-        let [log, letters] = [self.stream(), self.dead_letter_stream()];
-        [log, letters, self.outcome_stream(), self.checkpoint_stream(), self.bucket_stream()]
+        let [log, dead_letters] = [self.stream(), self.dead_letter_stream()];
+        [log, dead_letters, self.outcome_stream(), self.checkpoint_stream(), self.bucket_stream()]
     }
 
     /// Their names, in the order in which they are saved and come back: what tells of messages before the messages, so that
@@ -422,7 +422,7 @@ impl Topology {
             inactive_threshold: Duration::ZERO,
             num_replicas: self.replicas,
             memory_storage: false,
-            // Of all trackers that pull, the server serves the one that is first in line, and the next when it goes.
+            // Of all trackers that pull, the server serves the one of rank 0, and the next when it goes.
             priority_policy: PriorityPolicy::Prioritized,
             priority_groups: vec![PRIORITY_GROUP.into()],
             ..pull::Config::default()
@@ -460,7 +460,7 @@ mod tests {
         assert_eq!(checkpoint_of("checkpoints.else.trimmed"), None);
         let subject = dead_letter_subject(3, "refused", &"🚀".repeat(1_000));
         assert_eq!(subject, format!("rockets_dlq.3.refused.{}", "🚀".repeat(256)));
-        assert_eq!((token_of_letter(&subject), reason_of_letter(&subject)), (&*"🚀".repeat(256), "refused"));
+        assert_eq!((token_of_dead_letter(&subject), reason_of_dead_letter(&subject)), (&*"🚀".repeat(256), "refused"));
         assert_eq!(dead_letter_filter(Some("refused"), None), "rockets_dlq.*.refused.*");
         assert_eq!((outcome_subject(1_023), outcome_subject(1_024)), ("outcomes.0".into(), "outcomes.1".into()));
         let wide = [16_383, 16_384].map(wide_outcome_subject);

@@ -9,10 +9,10 @@ use clap::Args;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::tool::{configured, connection, ended, has_terminal, is_confirmed, say};
+use super::common::{configured, connection, ended, has_terminal, is_confirmed, say};
 use super::{Settings, loaded, shutdown_signal};
 use crate::backup::manifest::Manifest;
-use crate::backup::restore::{Restoring, Standing, check, remove_left_behind, standing};
+use crate::backup::restore::{Existing, Restoring, check, existing, remove_left_behind};
 use crate::backup::save;
 use crate::broker::topology::Topology;
 use crate::broker::{Broker, ConnectionSettings};
@@ -135,17 +135,17 @@ async fn restore_at(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Sees to it that none of the streams is there, and tells whether that is so. What an unfinished restore left behind is
+/// Sees to it that none of the streams is there, and returns whether that is so. What an unfinished restore left behind is
 /// removed, if that is wanted.
 async fn make_room(broker: &Broker, streams: &[String], yes: bool) -> anyhow::Result<bool> {
-    let left = match standing(broker, streams).await? {
-        Standing::Free => return Ok(true),
-        Standing::Taken(taken) => bail!(
+    let left = match existing(broker, streams).await? {
+        Existing::Free => return Ok(true),
+        Existing::Taken(taken) => bail!(
             "the broker has {} already, and nothing is written over it; restore at a broker with an empty store, or, if \
              what is there is not needed, stop all roles and remove it (`nats stream rm NAME`)",
             taken.join(", ")
         ),
-        Standing::LeftBehind(left) => left,
+        Existing::LeftBehind(left) => left,
     };
     let what = format!("A restore that was not finished left parts behind ({}).", left.join(", "));
     ensure!(yes || has_terminal(), "{what} Run it again with --yes to remove them and begin anew");

@@ -10,12 +10,12 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::Settings;
-use super::tool::{can_ask, cell, is_confirmed, run as run_tool, say, say_json, table};
+use super::common::{can_ask, cell, is_confirmed, run as run_tool, say, say_json, table};
+use crate::admin::Operations;
+use crate::admin::dead_letter::{DeadLetterDetail, DeadLetterRow};
+use crate::admin::list::{LIMIT_DEFAULT, ListRequest};
 use crate::broker::Reason;
-use crate::broker::dead_letters::list::LetterFilter;
-use crate::dlq::Operations;
-use crate::dlq::letter::{LetterDetail, LetterRow};
-use crate::dlq::list::{LIMIT_DEFAULT, ListRequest};
+use crate::broker::dead_letters::list::DeadLetterFilter;
 use crate::http::params::LIMIT_MAX;
 use crate::launch::printable;
 
@@ -109,7 +109,7 @@ pub(super) enum ReasonName {
     Conflict,
 }
 
-/// Does what was said, and tells how the process ends.
+/// Does what was said, and returns how the process ends.
 pub(super) async fn run(command: Command) -> ExitCode {
     match command {
         Command::List { filters, limit, json, settings } => {
@@ -118,11 +118,11 @@ pub(super) async fn run(command: Command) -> ExitCode {
         }
         Command::Show { id, json, settings } => {
             run_tool(settings, async |operations| {
-                let letter = operations.show(id).await?;
+                let dead_letter = operations.show(id).await?;
                 if json {
-                    say_json(&letter)?
+                    say_json(&dead_letter)?
                 } else {
-                    show(&letter)?
+                    show(&dead_letter)?
                 }
                 Ok(ExitCode::SUCCESS)
             })
@@ -150,17 +150,17 @@ fn id() -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(..=i64::MAX as u64)
 }
 
-fn filter(reason: Option<ReasonName>, channel: Option<&str>) -> LetterFilter {
+fn filter(reason: Option<ReasonName>, channel: Option<&str>) -> DeadLetterFilter {
     let reason = reason.map(|reason| match reason {
         ReasonName::Malformed => Reason::Malformed,
         ReasonName::Refused => Reason::Refused,
         ReasonName::Skipped => Reason::Skipped,
         ReasonName::Conflict => Reason::Conflict,
     });
-    LetterFilter::new(reason, channel)
+    DeadLetterFilter::new(reason, channel)
 }
 
-async fn list(operations: &Operations, filter: LetterFilter, limit: usize, json: bool) -> anyhow::Result<ExitCode> {
+async fn list(operations: &Operations, filter: DeadLetterFilter, limit: usize, json: bool) -> anyhow::Result<ExitCode> {
     let mut left = limit;
     let mut table = table(&["id", "reason", "channel", "number", "type", "event", "dead at", "attempts", "error"]);
     let mut next = Some(ListRequest { filter, limit, before: None }).filter(|_| limit > 0);
@@ -185,7 +185,7 @@ async fn list(operations: &Operations, filter: LetterFilter, limit: usize, json:
     Ok(ExitCode::SUCCESS)
 }
 
-fn cells(row: &LetterRow) -> [String; 9] {
+fn cells(row: &DeadLetterRow) -> [String; 9] {
     [
         row.id.to_string(),
         printable(&row.reason),
@@ -199,8 +199,8 @@ fn cells(row: &LetterRow) -> [String; 9] {
     ]
 }
 
-fn show(letter: &LetterDetail) -> anyhow::Result<()> {
-    let LetterDetail { row, payload, encoding } = letter;
+fn show(dead_letter: &DeadLetterDetail) -> anyhow::Result<()> {
+    let DeadLetterDetail { row, payload, encoding } = dead_letter;
     let mut table = table(&[]);
     for (name, value) in [
         ("id", cell(Some(row.id))),
@@ -239,12 +239,13 @@ fn read_body(file: PathBuf) -> anyhow::Result<Vec<u8>> {
 }
 
 async fn drop_one(operations: &Operations, id: u64, yes: bool) -> anyhow::Result<ExitCode> {
-    let letter = operations.show(id).await?.row;
-    let what = format!("Dead letter {id} ({}, channel {}) is removed for good.", letter.reason, letter.channel);
+    let dead_letter = operations.show(id).await?.row;
+    let what =
+        format!("Dead letter {id} ({}, channel {}) is removed for good.", dead_letter.reason, dead_letter.channel);
     if !is_confirmed(yes, &what)? {
         return Ok(ExitCode::FAILURE);
     }
-    operations.drop_letter(id, &request_id()).await?;
+    operations.drop_dead_letter(id, &request_id()).await?;
     say(&format!("dead letter {id} dropped"))?;
     Ok(ExitCode::SUCCESS)
 }

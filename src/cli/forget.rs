@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Settings;
-use super::tool::{at_broker, can_ask, channel, is_confirmed, say};
+use super::common::{at_broker, can_ask, channel, is_confirmed, say};
 use crate::domain::Channel;
 use crate::retention::forget::forget;
 

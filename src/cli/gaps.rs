@@ -6,7 +6,7 @@ use clap::Args;
 use comfy_table::{CellAlignment, Table};
 
 use super::Settings;
-use super::tool::{self, at_broker, say, say_json};
+use super::common::{self, at_broker, say, say_json};
 use crate::broker::Broker;
 use crate::broker::store::Store;
 use crate::domain::{Channel, Record};
@@ -18,7 +18,7 @@ use crate::query::view::Gap;
 #[derive(Debug, Args)]
 pub(super) struct Options {
     /// Only this channel
-    #[arg(long, value_name = "ID", value_parser = tool::channel)]
+    #[arg(long, value_name = "ID", value_parser = common::channel)]
     channel: Option<Channel>,
     /// One JSON object a line instead of a table
     #[arg(long)]
@@ -50,7 +50,7 @@ async fn gaps(broker: &Broker, channel: Option<Channel>) -> anyhow::Result<Vec<G
 }
 
 fn table(rows: &[PublicGap]) -> Table {
-    let mut table = tool::table(&["channel", "waiting for", "pending", "since"]);
+    let mut table = common::table(&["channel", "waiting for", "pending", "since"]);
     for row in rows {
         let PublicGap { channel, waiting_for, pending_messages, since } = row;
         let since = since.as_deref().unwrap_or("-");

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 use reqwest::Client;
 
-use super::tool::say;
+use super::common::say;
 use super::{Settings, failed, loaded};
 use crate::launch::printable;
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use super::tool::{at_broker, channel, say, say_json, table};
+use super::common::{at_broker, channel, say, say_json, table};
 use super::{Settings, tell, wrong_usage};
 use crate::domain::{Channel, Status};
 use crate::launch::printable;
@@ -101,7 +101,7 @@ async fn show_rows(
     loop {
         let limit = left.min(PAGE_ROWS_MAX) as usize;
         let Some(page) = histories.page(channel, &PageRequest { order, limit, after }).await? else {
-            anyhow::bail!("rocket {channel} not found: no message of it has taken its place");
+            anyhow::bail!("rocket {channel} not found: no message of it is applied");
         };
         if json {
             page.rows.iter().try_for_each(say_json)?;

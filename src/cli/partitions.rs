@@ -1,6 +1,6 @@
-//! `rockets partitions`: who works on what, what waits to be taken up, and whether more trackers would help.
+//! `rockets partitions`: who works on what, what is waiting to be applied, and whether more trackers would help.
 
-mod need;
+mod advice;
 
 use std::io::{IsTerminal as _, stdout};
 use std::process::ExitCode;
@@ -15,14 +15,14 @@ use time::OffsetDateTime;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::tool::{self, at_broker, cell, say, say_json};
+use super::common::{self, at_broker, cell, say, say_json};
 use super::{Settings, shutdown_signal};
 use crate::broker::Broker;
 use crate::broker::inspect::{Backlog, backlog};
-use crate::broker::membership::{Word, roll_call};
+use crate::broker::membership::{Heartbeat, roll_call};
 use crate::broker::topology::partition_of;
-use crate::query::feed::{self, FedView, Freshness};
-use need::{Need, Sample};
+use crate::query::feed::{self, Freshness, LiveView};
+use advice::{Need, Sample};
 
 /// Time between two looks, from which it is seen whether what waits becomes more or less.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
@@ -33,9 +33,9 @@ const POLL: Duration = Duration::from_millis(10);
 /// What can be said behind `rockets partitions`.
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Show who works on what, what waits to be taken up, and whether more trackers would help.\n\ntracker: who \
-                  is first in line, by what the trackers say; several while they disagree. lag: stored and handed to no \
-                  tracker. in hand: handed to one and not let go. waiting: taken up, and behind a gap (`rockets gaps`). \
+    long_about = "Show who works on what, what waits to be applied, and whether more trackers would help.\n\ntracker: who \
+                  has rank 0 (is its leader), by what the trackers say; several while they disagree. lag: stored and handed to no \
+                  tracker. in hand: handed to one and not acknowledged. waiting: pending behind a gap (`rockets gaps`). \
                   redelivered: of those in hand, handed out before. oldest: age of the oldest message of lag and in hand."
 )]
 #[group(skip)]
@@ -55,7 +55,7 @@ pub(super) struct Options {
 struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     partition: Option<u16>,
-    /// Who is first in line; of all partitions, who is there.
+    /// Who has rank 0; of all partitions, who is there.
     trackers: Vec<String>,
     lag: u64,
     in_hand: u64,
@@ -77,13 +77,13 @@ struct Totals<'a> {
 pub(super) async fn run(options: Options) -> ExitCode {
     let Options { watch, json, settings } = options;
     at_broker(settings, async |broker, partitions| {
-        let (shutdown, fed) = (shutdown_signal()?, Arc::new(FedView::default()));
-        let feeding = feed::run(broker.clone(), fed.clone(), CancellationToken::new());
+        let (shutdown, live) = (shutdown_signal()?, Arc::new(LiveView::default()));
+        let feeding = feed::run(broker.clone(), live.clone(), CancellationToken::new());
         let looking = async {
-            let mut before = look(&broker, &fed, partitions).await?;
+            let mut before = overview(&broker, &live, partitions).await?;
             loop {
                 sleep(if watch { WATCH_PAUSE } else { LOOK_PAUSE }).await;
-                let now = look(&broker, &fed, partitions).await?;
+                let now = overview(&broker, &live, partitions).await?;
                 show(&before, &now, json, watch)?;
                 if !watch {
                     return Ok(ExitCode::SUCCESS);
@@ -93,7 +93,7 @@ pub(super) async fn run(options: Options) -> ExitCode {
         };
         tokio::select! {
             looked = looking => looked,
-            () = feeding => anyhow::bail!("the records are not told any more"),
+            () = feeding => anyhow::bail!("records are not watched any more"),
             () = shutdown.cancelled() => Ok(ExitCode::SUCCESS),
         }
     })
@@ -101,19 +101,19 @@ pub(super) async fn run(options: Options) -> ExitCode {
 }
 
 /// All that is known at one moment.
-struct Look {
-    words: Vec<Word>,
+struct Overview {
+    words: Vec<Heartbeat>,
     rows: Vec<Row>,
     sample: Sample,
 }
 
-async fn look(broker: &Broker, fed: &FedView, partitions: u16) -> anyhow::Result<Look> {
-    while fed.freshness() == Freshness::Loading {
+async fn overview(broker: &Broker, live: &LiveView, partitions: u16) -> anyhow::Result<Overview> {
+    while live.freshness() == Freshness::Loading {
         sleep(POLL).await;
     }
     let backlogs = try_join_all((0..partitions).map(|partition| backlog(broker, partition)));
     let (words, backlogs) = tokio::try_join!(roll_call(broker), backlogs)?;
-    let waiting = waiting(fed, partitions);
+    let waiting = waiting(live, partitions);
     let now = OffsetDateTime::now_utc();
     let rows = (0..).zip(&backlogs).map(|(partition, backlog)| {
         let leads = words.iter().filter(|word| word.leads.contains(&partition));
@@ -121,19 +121,19 @@ async fn look(broker: &Broker, fed: &FedView, partitions: u16) -> anyhow::Result
         Row::new(Some(partition), trackers, backlog, waiting[usize::from(partition)], now)
     });
     let rows: Vec<_> = rows.collect();
-    Ok(Look { words, rows, sample: Sample { at: now, backlogs } })
+    Ok(Overview { words, rows, sample: Sample { at: now, backlogs } })
 }
 
 /// How many messages of each partition wait behind gaps.
-fn waiting(fed: &FedView, partitions: u16) -> Vec<u64> {
+fn waiting(live: &LiveView, partitions: u16) -> Vec<u64> {
     let mut waiting = vec![0; usize::from(partitions)];
-    for gap in fed.view.gaps(None, usize::MAX) {
+    for gap in live.view.gaps(None, usize::MAX) {
         waiting[usize::from(partition_of(&gap.channel, partitions))] += gap.pending;
     }
     waiting
 }
 
-fn show(before: &Look, now: &Look, json: bool, watch: bool) -> anyhow::Result<()> {
+fn show(before: &Overview, now: &Overview, json: bool, watch: bool) -> anyhow::Result<()> {
     let total = Row::total(&now.words, &now.rows);
     let need = Need::of(&now.words, &before.sample, &now.sample);
     if json {
@@ -150,7 +150,7 @@ fn show(before: &Look, now: &Look, json: bool, watch: bool) -> anyhow::Result<()
 
 fn table(rows: &[Row], total: &Row) -> String {
     let columns = ["partition", "tracker", "lag", "in hand", "waiting", "redelivered", "oldest"];
-    let mut table = tool::table(&columns);
+    let mut table = common::table(&columns);
     for row in rows.iter().chain([total]) {
         let who = match (row.partition, row.trackers.len()) {
             (_, 0) => "-".to_owned(),
@@ -182,7 +182,7 @@ impl Row {
         Self { partition, trackers, lag, in_hand, waiting, redelivered, oldest_seconds: oldest.map(age) }
     }
 
-    fn total(words: &[Word], rows: &[Self]) -> Self {
+    fn total(words: &[Heartbeat], rows: &[Self]) -> Self {
         let sum = |of: fn(&Self) -> u64| rows.iter().map(of).sum();
         Self {
             partition: None,

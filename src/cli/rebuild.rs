@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Settings;
-use super::tool::{at_broker, channel, say};
+use super::common::{at_broker, channel, say};
 use crate::domain::Channel;
 use crate::launch::printable;
 use crate::rebuild::{self, Mode, Summary};

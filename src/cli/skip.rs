@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::Settings;
-use super::tool::{can_ask, channel, is_confirmed, run as run_tool, say};
-use crate::dlq::Trouble;
+use super::common::{can_ask, channel, is_confirmed, run as run_tool, say};
+use crate::admin::AdminError;
 use crate::domain::wire::{SkipRequest, read_skip_request};
 use crate::domain::{Channel, MessageNumber};
 
@@ -58,7 +58,7 @@ pub(super) async fn run(options: Options) -> ExitCode {
 }
 
 /// The same request as over HTTP, read by the same rules.
-fn request(up_to: u64, reason: &str) -> Result<SkipRequest, Trouble> {
+fn request(up_to: u64, reason: &str) -> Result<SkipRequest, AdminError> {
     let body = serde_json::json!({ "up_to": up_to, "reason": reason }).to_string();
-    read_skip_request(body.as_bytes()).map_err(|error| Trouble::BadRequest(error.to_string()))
+    read_skip_request(body.as_bytes()).map_err(|error| AdminError::BadRequest(error.to_string()))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::Settings;
-use super::tool::{at_broker, can_ask, cell, channel, is_confirmed, say, table};
+use super::common::{at_broker, can_ask, cell, channel, is_confirmed, say, table};
 use crate::domain::Channel;
 use crate::retention::{Amount, Order, Trimmed, trim};
 

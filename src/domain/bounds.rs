@@ -1,25 +1,25 @@
 //! Bounds that the simulation makes small, so that what lies beyond them happens in most of its schedules. Everywhere else
 //! they are what their names say.
 //!
-//! Code that runs only beyond a bound says so ([`beyond`]). The simulation counts in how many of its schedules that
+//! Code that runs only beyond a bound says so ([`reached`]). The simulation counts in how many of its schedules that
 //! happens; in the program it costs nothing.
 
-use super::{outcome, parked, skipped};
+use super::{outcome, pending, skipped};
 
 /// Bounds of one channel.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// Text of the ranges that a record lists, in bytes.
-    pub parked_text: usize,
+    pub pending_text: usize,
     /// Text of the ranges of skipped numbers that a record lists, in bytes.
     pub skipped_text: usize,
-    /// Messages that are placed in one go, and that a record may owe.
-    pub placed: usize,
+    /// Messages that are applied in one go, and that a record may have unreported.
+    pub advances: usize,
 }
 
 /// Those that count.
 pub const FULL: Bounds =
-    Bounds { parked_text: parked::TEXT_MAX, skipped_text: skipped::TEXT_MAX, placed: outcome::OWED_MAX };
+    Bounds { pending_text: pending::TEXT_MAX, skipped_text: skipped::TEXT_MAX, advances: outcome::UNREPORTED_MAX };
 
 /// The bounds.
 #[cfg(not(test))]
@@ -29,10 +29,10 @@ pub fn bounds() -> Bounds {
 
 /// Marks what happens only beyond a bound.
 #[cfg(not(test))]
-pub fn beyond(_what: &'static str) {}
+pub fn reached(_what: &'static str) {}
 
 #[cfg(test)]
-pub use small::{beyond, bounds, set, take_beyond};
+pub use small::{bounds, reached, set, take_reached};
 
 #[cfg(test)]
 mod small {
@@ -43,7 +43,7 @@ mod small {
 
     thread_local! {
         static BOUNDS: Cell<Bounds> = const { Cell::new(FULL) };
-        static BEYOND: RefCell<BTreeSet<&'static str>> = const { RefCell::new(BTreeSet::new()) };
+        static REACHED: RefCell<BTreeSet<&'static str>> = const { RefCell::new(BTreeSet::new()) };
     }
 
     /// The bounds on this thread.
@@ -57,12 +57,12 @@ mod small {
     }
 
     /// Marks what happens only beyond a bound.
-    pub fn beyond(what: &'static str) {
-        BEYOND.with_borrow_mut(|beyond| beyond.insert(what));
+    pub fn reached(what: &'static str) {
+        REACHED.with_borrow_mut(|beyond| beyond.insert(what));
     }
 
     /// What happened beyond a bound on this thread since this was asked last.
-    pub fn take_beyond() -> BTreeSet<&'static str> {
-        BEYOND.take()
+    pub fn take_reached() -> BTreeSet<&'static str> {
+        REACHED.take()
     }
 }

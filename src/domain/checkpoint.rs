@@ -3,7 +3,7 @@
 //!
 //! It is made only of an unbroken reading ([`super::Replay`]), so it knows exactly where in the log it goes on: whatever that
 //! reading has not seen lies behind its end. It is right for as long as no later correction is of a number
-//! that it has passed; a reading that meets one takes an older checkpoint, or the log's beginning. A skip never makes one
+//! that it is past; a reading that meets one takes an older checkpoint, or the log's beginning. A skip never makes one
 //! wrong: it covers only numbers that have not arrived, and here all of them have.
 //!
 //! A lost checkpoint is no loss, but for the one with which a log was trimmed: that one is the beginning of what is left.
@@ -15,7 +15,7 @@ use super::{Arrival, Event, Record, Sequence};
 pub struct Checkpoint {
     /// The record: nothing is pending in it, and the last override is the last one that the reading has seen.
     pub record: Record,
-    /// No message with a higher number lies before this place.
+    /// No message with a higher number lies before this sequence.
     pub from: Sequence,
     /// The last of the channel's messages that the reading has seen.
     pub seen: Event,
@@ -31,11 +31,11 @@ impl Checkpoint {
         self.record.last.as_ref().map_or(0, |last| last.number.get())
     }
 
-    /// Whether a message makes it wrong: a correction that it does not know of a number that it has passed. What was
+    /// Whether a message makes it wrong: a correction that it does not know of a number that it is past. What was
     /// trimmed cannot be corrected.
     pub fn is_made_wrong_by<S>(&self, arrival: &Arrival<S>) -> bool {
-        let is_new = arrival.corrects && arrival.sequence > self.record.acts;
-        !self.is_trimmed && is_new && self.record.has_passed(arrival.message.number)
+        let is_new = arrival.corrects && arrival.sequence > self.record.last_override;
+        !self.is_trimmed && is_new && self.record.is_through(arrival.message.number)
     }
 }
 
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     fn checkpoint(through: u64, is_trimmed: bool, place: u64) -> Checkpoint {
-        let mut record = Record { acts: Sequence(40), ..Record::default() };
+        let mut record = Record { last_override: Sequence(40), ..Record::default() };
         for number in 1..=through {
             let _ = record.place(&message(number, Kind::SpeedIncreased(1)));
         }

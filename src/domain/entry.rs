@@ -1,7 +1,7 @@
 //! What lies in a channel's stream, read: messages of the rocket, corrections of them, and skips.
 //!
 //! A correction is a message that takes the place of another one with its number; a header of its carrier says so. It
-//! and a skip are *acts*: an operator's word on the sequence, which means the same whenever it is taken up.
+//! and a skip are *overrides*, which mean the same whenever they are applied.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::{Channel, Event, Message, Sequence, Skip, StoredAt};
 /// A message that arrived, with whatever its carrier needs to know of it later (`S`).
 #[derive(Debug)]
 pub struct Arrival<S> {
-    /// Its place in the stream.
+    /// Its sequence.
     pub sequence: Sequence,
     /// When it was stored there.
     pub stored_at: StoredAt,
@@ -25,27 +25,25 @@ pub struct Arrival<S> {
 
 /// A skip that arrived.
 #[derive(Debug)]
-pub struct ArrivedSkip<S> {
-    /// Its place in the stream.
+pub struct ArrivedSkip {
+    /// Its sequence.
     pub sequence: Sequence,
     /// When it was stored there.
     pub stored_at: StoredAt,
     /// What it says.
     pub skip: Skip,
-    /// The carrier's own.
-    pub stored: S,
 }
 
-/// What one place of a channel's stream says.
+/// What one sequence of a channel's stream says.
 #[derive(Debug)]
 pub enum Entry<S> {
     /// A message, perhaps one that corrects another.
     Message(Arc<Arrival<S>>),
     /// A skip.
-    Skip(ArrivedSkip<S>),
+    Skip(ArrivedSkip),
 }
 
-/// What a carrier brings of one place of the stream. All of it may be an outsider's, and hostile.
+/// What a carrier brings of one sequence. All of it may be an outsider's, and hostile.
 #[derive(Clone, Copy, Debug)]
 pub struct Raw<'a> {
     /// The place.
@@ -84,13 +82,13 @@ impl Raw<'_> {
                 Ok(Entry::Message(Arc::new(Arrival { sequence, stored_at, message, corrects, stored: stored() })))
             }
             (Body::Skip(_), Some(_)) => Err("a skip corrects nothing".into()),
-            (Body::Skip(skip), None) => Ok(Entry::Skip(ArrivedSkip { sequence, stored_at, skip, stored: stored() })),
+            (Body::Skip(skip), None) => Ok(Entry::Skip(ArrivedSkip { sequence, stored_at, skip })),
         }
     }
 }
 
 impl<S> Arrival<S> {
-    /// Its place and its time.
+    /// Its sequence and its time.
     pub fn event(&self) -> Event {
         Event { sequence: self.sequence, stored_at: self.stored_at }
     }
@@ -105,8 +103,8 @@ impl<S> Entry<S> {
         }
     }
 
-    /// Whether it is an operator's word on the sequence.
-    pub fn is_act(&self) -> bool {
+    /// Whether it is an override.
+    pub fn is_override(&self) -> bool {
         match self {
             Self::Message(arrival) => arrival.corrects,
             Self::Skip(_) => true,
@@ -121,7 +119,7 @@ impl<S> Entry<S> {
         }
     }
 
-    /// Its place in the stream.
+    /// Its sequence.
     pub fn sequence(&self) -> Sequence {
         match self {
             Self::Message(arrival) => arrival.sequence,
@@ -129,19 +127,11 @@ impl<S> Entry<S> {
         }
     }
 
-    /// Its place and its time.
+    /// Its sequence and its time.
     pub fn event(&self) -> Event {
         match self {
             Self::Message(arrival) => arrival.event(),
             Self::Skip(skip) => Event { sequence: skip.sequence, stored_at: skip.stored_at },
-        }
-    }
-
-    /// The carrier's own.
-    pub fn stored(&self) -> &S {
-        match self {
-            Self::Message(arrival) => &arrival.stored,
-            Self::Skip(skip) => &skip.stored,
         }
     }
 }
@@ -162,7 +152,7 @@ mod tests {
     fn read(channel_token: &str, corrects: Option<&str>, payload: &str) -> Result<bool, String> {
         let raw =
             Raw { sequence: Sequence(1), stored_at: StoredAt(0), channel_token, corrects, payload: payload.as_bytes() };
-        raw.read(|| ()).map(|entry| entry.is_act())
+        raw.read(|| ()).map(|entry| entry.is_override())
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Which message is meant when something is stored about one: its place in the stream, and when it was stored there.
+//! Which message is meant when something is stored about one: its sequence, and when it was stored there.
 //!
 //! The place alone is not enough. Places are used again when the stream lost its end (a power cut, a restored backup) or
 //! was made anew; what was stored about the message that lay there before says nothing of the one that lies there now.
@@ -10,21 +10,21 @@ use ::time::OffsetDateTime;
 use super::Sequence;
 
 /// When the broker stored a message, in milliseconds since 1970 (UTC). Finer digits are cut off: between the loss of a
-/// message and the next one at its place lies the start of a broker.
+/// message and the next one at its sequence lies the start of a broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoredAt(pub i64);
 
-/// A message that was stored: its place and its time.
+/// A message that was stored: its sequence and its time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Event {
-    /// Its place in the stream, which is its event id.
+    /// Its sequence, which is its event id.
     pub sequence: Sequence,
     /// When it was stored there.
     pub stored_at: StoredAt,
 }
 
 impl Event {
-    /// The message that was stored at this place at this time.
+    /// The message that was stored at this sequence at this time.
     pub fn new(sequence: Sequence, time: OffsetDateTime) -> Self {
         Self { sequence, stored_at: time.into() }
     }

@@ -2,7 +2,7 @@
 //!
 //! A power cut at a broker that syncs rarely, half a restored backup or a stream that was made anew take messages from the
 //! log's end and leave the rest as it was. Sequences go on from where the log ends now. So two things give it away: an
-//! event behind the log's end, and, where the log has grown again, another message at a place that is known
+//! event behind the log's end, and, where the log has grown again, another message at a sequence that is known
 //! ([`super::Event`]).
 //!
 //! Deliberately not here: who knows of events, and how that is found out ([`crate::broker::lost_end`]).
@@ -25,7 +25,7 @@ pub enum Witness {
 /// An event that something beside the log knows of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
-    /// Its place in the log.
+    /// Its sequence.
     pub sequence: Sequence,
     /// When it was stored there, if that is known.
     pub stored_at: Option<StoredAt>,
@@ -41,7 +41,7 @@ pub struct LostEnd {
 }
 
 impl Known {
-    /// An event of which place and time are known.
+    /// An event of which sequence and time are known.
     pub fn of(Event { sequence, stored_at }: Event, by: Witness) -> Self {
         Self { sequence, stored_at: Some(stored_at), by }
     }
@@ -53,7 +53,7 @@ impl Known {
 }
 
 impl LostEnd {
-    /// Judges a log that ends here by an event that is known, and by when the message was stored that lies at its place
+    /// Judges a log that ends here by an event that is known, and by when the message was stored that lies at its sequence
     /// now, if one does. Where none does, it was trimmed or forgotten, and nothing is lost.
     pub fn judge(ends_at: Sequence, known: Known, there: Option<StoredAt>) -> Option<Self> {
         let is_another = there.zip(known.stored_at).is_some_and(|(there, known)| there != known);

@@ -36,7 +36,7 @@ impl fmt::Display for MessageNumber {
     }
 }
 
-/// A message's place in the stream of all channels, given by the broker when it stored the message: its event id.
+/// A message's sequence of all channels, given by the broker when it stored the message: its event id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sequence(pub u64);
 

@@ -5,13 +5,13 @@
 //! (`tests/tidy.rs` keeps it so.)
 //!
 //! Read in this order: [`channel`] and [`message`] (what arrives), [`wire`] and [`entry`] (how it is read), [`event`] (how it
-//! is told from all others), [`rocket`] (what it does), [`parked`], [`skipped`] and [`record`] (what is remembered),
-//! [`sequencer`] (how all of it becomes one state, in order), [`acts`] (what operators said of that order), [`reorder`] and
-//! [`replay`] (a channel from the log), [`checkpoint`] (where that can begin), [`mod@shortfall`] (whether that may take the
-//! place of a record), [`outcome`] (what became of each message), [`mod@format`] and [`carried`] (two versions beside each
-//! other), [`mod@lost_end`] (whether the log has lost what others know of). [`mod@bounds`] is what the simulation makes small.
+//! is told from all others), [`rocket`] (what it does), [`pending`], [`skipped`] and [`record`] (what is remembered),
+//! [`sequencer`] (how all of it becomes one state, in order), [`overrides`] (skips and corrections), [`reorder`] and
+//! [`replay`] (a channel from the log), [`checkpoint`] (where that can begin), [`mod@shortfall`] (whether that may take
+//! the place of a record), [`outcome`] (what became of each message), [`mod@format`] and [`carried`] (two versions
+//! beside each other), [`mod@lost_end`] (whether the log has lost what others know of). [`mod@bounds`] is what the
+//! simulation makes small.
 
-pub mod acts;
 pub mod bounds;
 pub mod carried;
 pub mod channel;
@@ -22,7 +22,8 @@ pub mod format;
 pub mod lost_end;
 pub mod message;
 pub mod outcome;
-pub mod parked;
+pub mod overrides;
+pub mod pending;
 pub mod record;
 pub mod reorder;
 pub mod replay;
@@ -36,19 +37,19 @@ pub(crate) mod testing;
 pub mod time;
 pub mod wire;
 
-pub use acts::{Acts, Survey};
 pub use channel::Channel;
 pub use checkpoint::Checkpoint;
-pub use entry::{Arrival, ArrivedSkip, Entry, Raw};
+pub use entry::{Arrival, Entry, Raw};
 pub use event::{Event, StoredAt};
 pub use format::Aside;
 pub use message::{Kind, Message, MessageNumber, Sequence, Skip};
-pub use outcome::{Became, Forgotten, Outcome, Owed};
-pub use parked::Parked;
+pub use outcome::{Forgotten, Outcome, OutcomeRecord, Unreported};
+pub use overrides::{OverrideIndex, Overrides};
+pub use pending::PendingRanges;
 pub use record::Record;
-pub use replay::{Fold, Goal, Replay, Turn, Wanted};
+pub use replay::{Goal, Replay, Turn, Wanted};
 pub use rocket::{Refusal, Rocket, Status};
-pub use sequencer::{Hand, Placed, Verdict, take_up};
+pub use sequencer::{Advance, Buffer, Verdict, apply_batch};
 pub use shortfall::{Shortfall, shortfall};
 pub use skipped::Skipped;
 pub use time::MessageTime;

@@ -1,4 +1,4 @@
-//! What is remembered of one channel: the rocket, how far its sequence has come, and what waits behind a gap.
+//! What is remembered of one channel: the rocket, how far its sequence has come, and what is pending behind a gap.
 //!
 //! A record is at most [`BYTES_MAX`] long whatever a channel sends, and it is all that is needed to go on: the rest is
 //! in the stream. Its JSON is the stored form, made to be read by people too (`nats kv get rockets <channel>`).
@@ -7,15 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use super::carried::{self, Carried};
 use super::format::newest;
-use super::parked::{Beyond, Range};
-use super::{Event, Message, MessageNumber, MessageTime, Parked, Refusal, Rocket, Sequence, Skipped, Status, StoredAt};
+use super::pending::{Overflow, Range};
+use super::{
+    Event, Message, MessageNumber, MessageTime, PendingRanges, Refusal, Rocket, Sequence, Skipped, Status, StoredAt,
+};
 
 /// Longest stored form, in bytes.
 pub const BYTES_MAX: usize = 16 * 1024;
 
 /// Everything but the ranges: three strings of 255 characters at six bytes (`\u0001`), three times, and the names.
 const REST_BYTES_MAX: usize = 3 * 255 * 6 + 3 * super::time::TEXT_MAX + 512;
-const LISTS_BYTES_MAX: usize = super::parked::TEXT_MAX + super::skipped::TEXT_MAX;
+const LISTS_BYTES_MAX: usize = super::pending::TEXT_MAX + super::skipped::TEXT_MAX;
 const _: () = assert!(LISTS_BYTES_MAX + REST_BYTES_MAX + carried::TEXT_MAX <= BYTES_MAX);
 
 /// The fields of the stored form, and those of its rocket.
@@ -39,18 +41,18 @@ const ROCKET_FIELDS: [&str; 7] = ["type", "mission", "speed", "status", "explosi
 pub struct Record {
     /// The rocket, once its launch has been applied.
     pub rocket: Option<Rocket>,
-    /// The last message of the sequence that took its place, refused or not.
+    /// The last message of the sequence that was applied, refused or not.
     pub last: Option<Last>,
-    /// The numbers that wait behind a gap.
-    pub parked: Parked,
+    /// The pending numbers behind a gap.
+    pub pending: PendingRanges,
     /// The numbers that an operator has skipped.
     pub skipped: Skipped,
-    /// The last place of the stream at which an operator's word on the sequence lies that is folded in; 0 before any.
-    pub acts: Sequence,
+    /// The last sequence at which an override lies that is folded in; 0 before any.
+    pub last_override: Sequence,
     /// The latest time at which one of those was stored, as far as is known: an older program did not note it. One that was
-    /// stored later is new, also where it has a lower place, because the log lost its end.
-    pub acts_at: Option<StoredAt>,
-    /// Some of what waits is to take the place of other messages that wait: only a reading of the whole channel knows.
+    /// stored later is new, also where it has a lower sequence, because the log lost its end.
+    pub last_override_at: Option<StoredAt>,
+    /// Some of what is pending is to take the place of other pending messages: only a reading of the whole channel knows.
     pub corrections_wait: bool,
 }
 
@@ -76,15 +78,15 @@ pub enum Unreadable {
 
 impl Record {
     /// A record in the place of one that cannot be read: all that is known is that the whole channel is in the stream.
-    pub fn to_be_read_back() -> Self {
-        Self { parked: Parked::unknown_from(Sequence(1)), corrections_wait: true, ..Self::default() }
+    pub fn to_be_replayed() -> Self {
+        Self { pending: PendingRanges::unknown_from(Sequence(1)), corrections_wait: true, ..Self::default() }
     }
 
-    /// Notes that messages between these places wait, of which nothing is known: the channel is to be folded anew.
+    /// Notes that messages between these sequences wait, of which nothing is known: the channel is to be replayed.
     pub fn wait_for_more(&mut self, first: Sequence, last: Sequence) {
-        let lowest = self.parked.lowest().map_or(first, |lowest| lowest.min(first));
-        self.parked = Parked::unknown_from(lowest);
-        self.parked.note_beyond(lowest, last);
+        let lowest = self.pending.lowest().map_or(first, |lowest| lowest.min(first));
+        self.pending = PendingRanges::unknown_from(lowest);
+        self.pending.note_overflow(lowest, last);
         self.corrections_wait = true;
     }
 
@@ -93,37 +95,38 @@ impl Record {
         self.last.as_ref().map_or(Some(MessageNumber::FIRST), |last| last.number.next())
     }
 
-    /// Whether a number has taken its place already.
-    pub fn has_passed(&self, number: MessageNumber) -> bool {
+    /// Whether a number is applied or skipped.
+    pub fn is_through(&self, number: MessageNumber) -> bool {
         self.last.as_ref().is_some_and(|last| number <= last.number)
     }
 
-    /// Whether every number that another record has passed has taken its place here too.
+    /// Whether every number that another record is past is applied here too.
     pub fn has_come_as_far_as(&self, other: &Self) -> bool {
-        other.last.as_ref().is_none_or(|last| self.has_passed(last.number))
+        other.last.as_ref().is_none_or(|last| self.is_through(last.number))
     }
 
-    /// Whether an operator's word is folded in.
-    pub fn has_followed(&self, act: Event) -> bool {
-        act.sequence <= self.acts && self.acts_at.is_none_or(|at| act.stored_at <= at)
+    /// Whether an override is folded in.
+    pub fn has_followed(&self, overriding: Event) -> bool {
+        overriding.sequence <= self.last_override && self.last_override_at.is_none_or(|at| overriding.stored_at <= at)
     }
 
-    /// Whether every operator's word is folded in that another record has.
+    /// Whether every override is folded in that another record has.
     pub fn has_followed_all_of(&self, other: &Self) -> bool {
         let is_later = |(at, others): (StoredAt, StoredAt)| others > at;
-        other.acts <= self.acts && !self.acts_at.zip(other.acts_at).is_some_and(is_later)
+        other.last_override <= self.last_override
+            && !self.last_override_at.zip(other.last_override_at).is_some_and(is_later)
     }
 
-    /// Whether what waits could be applied without any further message. Such a record must not be left alone.
-    pub fn could_move(&self) -> bool {
-        self.next_number().is_some_and(|next| self.parked.could_follow(next))
+    /// Whether what is pending could be applied without any further message. Such a record must not be left alone.
+    pub fn is_drainable(&self) -> bool {
+        self.next_number().is_some_and(|next| self.pending.may_begin_with(next))
     }
 
     /// Puts the next message of the sequence in its place. It may be refused there: then the rocket stays as it is.
     pub fn place(&mut self, message: &Message) -> Result<(), Refusal> {
         debug_assert_eq!(self.next_number(), Some(message.number), "messages are placed in order");
         self.last = Some(Last { number: message.number, time: message.time.clone() });
-        self.parked.remove_through(message.number);
+        self.pending.remove_through(message.number);
         self.rocket = Some(Rocket::after(self.rocket.as_ref(), message)?);
         Ok(())
     }
@@ -132,7 +135,7 @@ impl Record {
     pub fn skip(&mut self, last: MessageNumber, time: &MessageTime) {
         if let Some(first) = self.next_number().filter(|first| *first <= last) {
             self.skipped.push(first, last);
-            self.parked.remove_through(last);
+            self.pending.remove_through(last);
             self.last = Some(Last { number: last, time: time.clone() });
         }
     }
@@ -190,21 +193,22 @@ struct Stored<'a> {
     rocket: Option<StoredRocket<'a>>,
     last_message_number: u64,
     last_message_time: Option<Text<'a>>,
-    /// `[first, last, lowest stream sequence]` of each range of numbers that wait.
-    parked: Vec<(u64, u64, u64)>,
-    /// `[lowest, highest]` stream sequence of what waits above all ranges.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    parked_beyond: Option<(u64, u64)>,
+    /// `[first, last, lowest stream sequence]` of each range of pending numbers.
+    #[serde(rename = "parked")]
+    pending: Vec<(u64, u64, u64)>,
+    /// `[lowest, highest]` stream sequence of what is pending above all ranges.
+    #[serde(default, rename = "parkedBeyond", skip_serializing_if = "Option::is_none")]
+    overflow: Option<(u64, u64)>,
     /// `[first, last]` of each range of numbers that were skipped.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     skipped: Vec<(u64, u64)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     skipped_unlisted: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    last_act: Option<u64>,
+    #[serde(default, rename = "lastAct", skip_serializing_if = "Option::is_none")]
+    last_override: Option<u64>,
     /// `[lastAct, time]`. With another place, an older program has carried it along past a later word.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    last_act_at: Option<(u64, i64)>,
+    #[serde(default, rename = "lastActAt", skip_serializing_if = "Option::is_none")]
+    last_override_at: Option<(u64, i64)>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     corrections_wait: bool,
 }
@@ -240,12 +244,12 @@ impl<'a> From<&'a Record> for Stored<'a> {
             rocket: record.rocket.as_ref().map(StoredRocket::from),
             last_message_number: last.map_or(0, |last| last.number.get()),
             last_message_time: last.map(|last| last.time.as_str().into()),
-            parked: record.parked.ranges().iter().map(range).collect(),
-            parked_beyond: record.parked.beyond().map(|beyond| (beyond.lowest.0, beyond.highest.0)),
+            pending: record.pending.ranges().iter().map(range).collect(),
+            overflow: record.pending.overflow().map(|overflow| (overflow.lowest.0, overflow.highest.0)),
             skipped: record.skipped.ranges().iter().map(|(first, last)| (first.get(), last.get())).collect(),
             skipped_unlisted: record.skipped.unlisted().map(MessageNumber::get),
-            last_act: Some(record.acts.0).filter(|act| *act > 0),
-            last_act_at: record.acts_at.map(|at| (record.acts.0, at.0)),
+            last_override: Some(record.last_override.0).filter(|overriding| *overriding > 0),
+            last_override_at: record.last_override_at.map(|at| (record.last_override.0, at.0)),
             corrections_wait: record.corrections_wait,
         }
     }
@@ -290,18 +294,27 @@ impl Stored<'_> {
             let (first, last) = (MessageNumber::new(first)?, MessageNumber::new(last)?);
             Some(Range { first, last, sequence: Sequence(sequence) })
         };
-        let ranges = self.parked.into_iter().map(range).collect::<Option<Vec<_>>>()?;
-        let beyond = |(lowest, highest)| Beyond { lowest: Sequence(lowest), highest: Sequence(highest) };
-        let parked = Parked::from_parts(ranges, self.parked_beyond.map(beyond))?;
+        let ranges = self.pending.into_iter().map(range).collect::<Option<Vec<_>>>()?;
+        let overflow = |(lowest, highest)| Overflow { lowest: Sequence(lowest), highest: Sequence(highest) };
+        let pending = PendingRanges::from_parts(ranges, self.overflow.map(overflow))?;
         let range = |(first, last)| Some((MessageNumber::new(first)?, MessageNumber::new(last)?));
         let unlisted = match self.skipped_unlisted {
             Some(number) => Some(MessageNumber::new(number)?),
             None => None,
         };
         let skipped = Skipped::from_parts(self.skipped.into_iter().map(range).collect::<Option<_>>()?, unlisted)?;
-        let acts = Sequence(self.last_act.unwrap_or(0));
-        let acts_at = self.last_act_at.filter(|(act, _)| *act == acts.0).map(|(_, at)| StoredAt(at));
-        Some(Record { rocket, last, parked, skipped, acts, acts_at, corrections_wait: self.corrections_wait })
+        let overrides = Sequence(self.last_override.unwrap_or(0));
+        let last_override_at =
+            self.last_override_at.filter(|(overriding, _)| *overriding == overrides.0).map(|(_, at)| StoredAt(at));
+        Some(Record {
+            rocket,
+            last,
+            pending,
+            skipped,
+            last_override: overrides,
+            last_override_at,
+            corrections_wait: self.corrections_wait,
+        })
     }
 }
 
@@ -344,7 +357,7 @@ mod tests {
         let mut record = Record::default();
         record.place(&message_at(1, launch("Falcon-9"), TIME)).unwrap();
         record.place(&message_at(2, Kind::Exploded("FUEL".into()), "2022-02-02T19:40:05Z")).unwrap();
-        record.parked.insert(MessageNumber::new(4).unwrap(), Sequence(17));
+        record.pending.insert(MessageNumber::new(4).unwrap(), Sequence(17));
         let expected = r#"{"format":1,"rocket":{"type":"Falcon-9","mission":"Falcon-9","speed":0,"status":"exploded","explosionReason":"FUEL","launchTime":"2022-02-02T19:39:05Z","lastUpdated":"2022-02-02T19:40:05Z"},"lastMessageNumber":2,"lastMessageTime":"2022-02-02T19:40:05Z","parked":[[4,4,17]]}"#;
         assert_eq!(String::from_utf8(record.to_bytes()).unwrap(), expected);
         assert_eq!(Record::from_bytes(expected.as_bytes()), Ok(record));
@@ -353,9 +366,10 @@ mod tests {
     #[test]
     fn what_an_operator_said_is_stored_and_read() {
         let number = |number| MessageNumber::new(number).unwrap();
-        let (acts, acts_at) = (Sequence(9), Some(StoredAt(1_700)));
-        let mut record = Record { acts, acts_at, corrections_wait: true, ..Record::default() };
-        record.parked.insert(number(3), Sequence(4));
+        let (overrides, last_override_at) = (Sequence(9), Some(StoredAt(1_700)));
+        let mut record =
+            Record { last_override: overrides, last_override_at, corrections_wait: true, ..Record::default() };
+        record.pending.insert(number(3), Sequence(4));
         record.skip(number(2), &MessageTime::parse(TIME).unwrap());
         let expected = r#"{"format":1,"rocket":null,"lastMessageNumber":2,"lastMessageTime":"2022-02-02T19:39:05Z","parked":[[3,3,4]],"skipped":[[1,2]],"lastAct":9,"lastActAt":[9,1700],"correctionsWait":true}"#;
         assert_eq!(String::from_utf8(record.to_bytes()).unwrap(), expected);
@@ -366,30 +380,45 @@ mod tests {
     }
 
     #[test]
-    fn an_operators_word_is_known_by_its_place_and_its_time() {
-        let act = |place, at| Event { sequence: Sequence(place), stored_at: StoredAt(at) };
-        let record =
-            |acts_at: Option<i64>| Record { acts: Sequence(9), acts_at: acts_at.map(StoredAt), ..Record::default() };
-        for (acts_at, followed, expected) in [
-            (Some(70), act(9, 70), true),
-            (Some(70), act(4, 30), true),
-            (Some(70), act(10, 70), false),
-            (Some(70), act(4, 71), false),
-            (None, act(4, 71), true),
-            (None, act(10, 5), false),
+    fn an_override_is_known_by_its_sequence_and_its_time() {
+        let overriding = |place, at| Event { sequence: Sequence(place), stored_at: StoredAt(at) };
+        let record = |last_override_at: Option<i64>| Record {
+            last_override: Sequence(9),
+            last_override_at: last_override_at.map(StoredAt),
+            ..Record::default()
+        };
+        for (last_override_at, followed, expected) in [
+            (Some(70), overriding(9, 70), true),
+            (Some(70), overriding(4, 30), true),
+            (Some(70), overriding(10, 70), false),
+            (Some(70), overriding(4, 71), false),
+            (None, overriding(4, 71), true),
+            (None, overriding(10, 5), false),
         ] {
-            assert_eq!(record(acts_at).has_followed(followed), expected, "{acts_at:?} {followed:?}");
-            let other = Record { acts: followed.sequence, acts_at: Some(followed.stored_at), ..Record::default() };
-            assert_eq!(record(acts_at).has_followed_all_of(&other), expected, "{acts_at:?} {followed:?}");
+            assert_eq!(record(last_override_at).has_followed(followed), expected, "{last_override_at:?} {followed:?}");
+            let other = Record {
+                last_override: followed.sequence,
+                last_override_at: Some(followed.stored_at),
+                ..Record::default()
+            };
+            assert_eq!(
+                record(last_override_at).has_followed_all_of(&other),
+                expected,
+                "{last_override_at:?} {followed:?}"
+            );
         }
         let older = r#"{"format":1,"rocket":null,"lastMessageNumber":0,"lastMessageTime":null,"parked":[],"lastAct":12,"lastActAt":[9,70]}"#;
         let read = Record::from_bytes(older.as_bytes()).unwrap();
-        assert_eq!((read.acts, read.acts_at), (Sequence(12), None), "carried along by an older program");
+        assert_eq!(
+            (read.last_override, read.last_override_at),
+            (Sequence(12), None),
+            "carried along by an older program"
+        );
     }
 
     #[test]
     fn an_empty_record_is_stored_and_read() {
-        for record in [Record::default(), Record::to_be_read_back()] {
+        for record in [Record::default(), Record::to_be_replayed()] {
             assert_eq!(Record::from_bytes(&record.to_bytes()), Ok(record));
         }
     }
@@ -403,12 +432,12 @@ mod tests {
         record.place(&message_at(2, Kind::Exploded(widest), &time)).unwrap();
         for step in 0..2_000 {
             let number = MessageNumber::new(MessageNumber::MAX - 2 * step).unwrap();
-            record.parked.insert(number, Sequence(u64::MAX >> 1));
+            record.pending.insert(number, Sequence(u64::MAX >> 1));
             let number = MessageNumber::new(MessageNumber::MAX / 2 + 2 * step).unwrap();
             record.skipped.push(number, number);
         }
-        (record.acts, record.corrections_wait) = (Sequence(u64::MAX >> 1), true);
-        record.acts_at = Some(StoredAt(i64::MIN));
+        (record.last_override, record.corrections_wait) = (Sequence(u64::MAX >> 1), true);
+        record.last_override_at = Some(StoredAt(i64::MIN));
         let bytes = record.to_bytes();
         assert!(bytes.len() <= BYTES_MAX, "{}", bytes.len());
         assert_eq!(Record::from_bytes(&bytes), Ok(record));
@@ -462,6 +491,6 @@ mod tests {
         let last =
             Last { number: MessageNumber::new(MessageNumber::MAX).unwrap(), time: MessageTime::parse(TIME).unwrap() };
         let record = Record { last: Some(last), ..Record::default() };
-        assert_eq!((record.next_number(), record.could_move()), (None, false));
+        assert_eq!((record.next_number(), record.is_drainable()), (None, false));
     }
 }

@@ -1,10 +1,10 @@
 //! Messages of one channel that came before their turn, in the order of their numbers: as messages while there is room,
-//! beyond that only by their places in the log, from where they are fetched when their turn comes.
+//! beyond that only by their sequences, from where they are fetched when their turn comes.
 //!
 //! Whatever the order of arrival, a message costs the logarithm of how many there are, and is read twice at most. Of two
-//! messages with one number the one with the lower place is kept.
+//! messages with one number the one with the lower sequence is kept.
 //!
-//! Deliberately not here: which messages may take their place at all, and putting them there.
+//! Deliberately not here: which messages may be applied at all, and applying them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use super::{Arrival, MessageNumber, Sequence, bounds};
 /// How much a buffer keeps.
 #[derive(Clone, Copy, Debug)]
 pub struct Room {
-    /// Bytes of messages. Beyond it of those with the highest numbers only the place is kept.
+    /// Bytes of messages. Beyond it of those with the highest numbers only the sequence is kept.
     pub bytes_max: usize,
-    /// Numbers of which only the place is kept. Beyond it those with the highest numbers are dropped, and the log is read
+    /// Numbers of which only the sequence is kept. Beyond it those with the highest numbers are dropped, and the log is read
     /// once more when everything below them is done.
     pub places_max: usize,
 }
@@ -134,7 +134,7 @@ impl<S> ReorderBuffer<S> {
     /// Takes numbers in again that were dropped, because the log is read again.
     pub fn forget_dropped(&mut self) {
         if self.dropped.take().is_some() {
-            bounds::beyond("the log is read again for what was dropped");
+            bounds::reached("the log is read again for what was dropped");
         }
     }
 
@@ -158,12 +158,12 @@ impl<S> ReorderBuffer<S> {
         {
             self.bytes -= (self.size)(&arrival.stored);
             self.listed.insert(number, arrival.sequence);
-            bounds::beyond("only the place of a message is kept");
+            bounds::reached("only the sequence of a message is kept");
         }
         while self.listed.len() > self.room.places_max
             && let Some((number, _)) = self.listed.pop_last()
         {
-            bounds::beyond("a message is dropped from the reorder buffer");
+            bounds::reached("a message is dropped from the reorder buffer");
             self.dropped = Some(self.dropped.map_or(number, |dropped| dropped.min(number)));
         }
     }

@@ -1,6 +1,6 @@
 //! A channel's messages folded from the log, page by page: for a correction, a skip, a rebuild and a rocket's history.
 //!
-//! What operators said of the sequence is known only at the end of a reading ([`Survey`]), and the messages lie in the log
+//! The overrides are known only at the end of a reading ([`OverrideIndex`]), and the messages lie in the log
 //! in the order in which they came. So the log is read once where nothing was said, and a second time otherwise; messages
 //! that came before their turn, and for which memory has no room, are fetched one by one when it comes
 //! ([`super::reorder`]). The cost of a message does not depend on the order of arrival, and memory is bounded whatever the
@@ -21,15 +21,15 @@ pub use self::fold::Fold;
 pub use self::goal::Goal;
 use self::waypoints::Waypoints;
 use super::reorder::Room;
-use super::sequencer::Placed;
-use super::{Acts, Checkpoint, Entry, Event, Record, Sequence, StoredAt, Survey, bounds};
+use super::sequencer::Advance;
+use super::{Checkpoint, Entry, Event, OverrideIndex, Overrides, Record, Sequence, StoredAt, bounds};
 
 /// What is to be read next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// A page of the channel from this place on.
+    /// A page of the channel from this sequence on.
     Page(Sequence),
-    /// The messages at these places.
+    /// The messages at these sequences.
     Messages(Vec<Sequence>),
 }
 
@@ -42,14 +42,14 @@ pub struct Replay<S> {
     wrong: Vec<Checkpoint>,
     room: Room,
     size: fn(&S) -> usize,
-    survey: Arc<Survey>,
+    index: Arc<OverrideIndex>,
     /// Whether the whole channel has been seen once.
-    surveyed: bool,
+    read_once: bool,
     folds: Vec<Fold<S>>,
     next: Option<Sequence>,
-    /// The last place that the folds have seen.
+    /// The last sequence that the folds have seen.
     folded: Sequence,
-    /// Where the fold with all acts came by.
+    /// Where the fold with all overrides came by.
     waypoints: Waypoints,
     /// Whether the folds have gone on from a record.
     resumed: bool,
@@ -64,18 +64,13 @@ pub struct Replay<S> {
 /// What has been read has brought.
 #[derive(Debug)]
 pub enum Turn<S> {
-    /// What each fold has placed, in order.
-    Placed(Vec<Vec<Placed<S>>>),
-    /// An act was found, so that what was told so far may be wrong: forget it, all of it is told again.
+    /// What each fold has applied, in order.
+    Advance(Vec<Vec<Advance<S>>>),
+    /// An override was found, so that what was reported so far may be wrong: forget it, all of it is reported again.
     StartOver,
 }
 
 impl<S> Replay<S> {
-    /// Begins at the beginning of the log; `size` tells what a carrier takes in memory, in bytes.
-    pub fn from_start(goal: Goal, room: Room, size: fn(&S) -> usize) -> Self {
-        Self::from_checkpoints(goal, Vec::new(), room, size)
-    }
-
     /// Begins at the last of these checkpoints ([`super::checkpoint::usable`]).
     pub fn from_checkpoints(goal: Goal, bases: Vec<Checkpoint>, room: Room, size: fn(&S) -> usize) -> Self {
         let mut replay = Self {
@@ -84,8 +79,8 @@ impl<S> Replay<S> {
             wrong: Vec::new(),
             room,
             size,
-            survey: Arc::default(),
-            surveyed: false,
+            index: Arc::default(),
+            read_once: false,
             folds: Vec::new(),
             next: None,
             folded: Sequence(0),
@@ -110,22 +105,22 @@ impl<S> Replay<S> {
         Self { since_at: at, ..self }
     }
 
-    /// The last place of overrides that were folded in before, in the log as it is.
+    /// The last sequence of overrides that were folded in before, in the log as it is.
     pub fn since(&self) -> Sequence {
         let (Goal::Change { since } | Goal::Onward { since, .. }) = self.goal else { return Sequence(0) };
-        self.survey.known_through(since, self.since_at)
+        self.index.known_through(since, self.since_at)
     }
 
     /// Begins before anything was read.
     fn begin(&mut self) {
-        let none = |survey| Acts::all(&Arc::new(survey));
-        let behind = |base: Option<&Checkpoint>| base.map_or_else(Survey::default, Survey::behind);
-        self.survey = Arc::new(behind(self.base()));
+        let none = |index| Overrides::all(&Arc::new(index));
+        let behind = |base: Option<&Checkpoint>| base.map_or_else(OverrideIndex::default, OverrideIndex::behind);
+        self.index = Arc::new(behind(self.base()));
         self.folds = match self.goal {
             Goal::State => vec![self.fold_with(none(behind(self.base())))],
             Goal::Change { .. } | Goal::Onward { .. } => Vec::new(),
         };
-        (self.surveyed, self.resumed, self.last_read) = (false, false, Sequence(0));
+        (self.read_once, self.resumed, self.last_read) = (false, false, Sequence(0));
         self.go_back();
     }
 
@@ -137,13 +132,13 @@ impl<S> Replay<S> {
     }
 
     /// A fold that begins where the reading does.
-    fn fold_with(&self, acts: Acts) -> Fold<S> {
+    fn fold_with(&self, overrides: Overrides) -> Fold<S> {
         match self.base() {
             Some(base) => {
-                bounds::beyond("a fold begins at a checkpoint");
-                Fold::resume(&base.record, acts, self.room, self.size)
+                bounds::reached("a fold begins at a checkpoint");
+                Fold::resume(&base.record, overrides, self.room, self.size)
             }
-            None => Fold::from_start(acts, self.room, self.size),
+            None => Fold::from_start(overrides, self.room, self.size),
         }
     }
 
@@ -162,10 +157,10 @@ impl<S> Replay<S> {
         self.base().map_or(Sequence(1), |base| base.from.max(Sequence(1)))
     }
 
-    /// A checkpoint after the last number that has taken its place, once all was read up to this message; none where an
+    /// A checkpoint after the last number that is applied, once all was read up to this message; none where an
     /// override came while it was read.
     pub fn checkpoint(&self, seen: Event) -> Option<Checkpoint> {
-        let knows_all = self.surveyed && self.is_complete() && self.last_read <= self.survey.last_act();
+        let knows_all = self.read_once && self.is_complete() && self.last_read <= self.index.last_override();
         let fold = self.folds.last().filter(|_| knows_all)?;
         let from = fold.lowest_waiting().unwrap_or(Sequence(seen.sequence.0 + 1));
         let record = fold.record().clone();
@@ -197,18 +192,18 @@ impl<S> Replay<S> {
         self.resumed
     }
 
-    /// Whether the whole channel has been read once. Before, what was told may have to be forgotten.
-    pub fn is_surveyed(&self) -> bool {
-        self.surveyed
+    /// Whether the whole channel has been read once. Before, what was reported may have to be forgotten.
+    pub fn is_read_once(&self) -> bool {
+        self.read_once
     }
 
-    /// What operators said, as far as it counts; complete once all has been read.
-    pub fn acts(&self) -> Acts {
-        let last = self.survey.last_act();
-        Acts::through(&self.survey, self.through.map_or(last, |through| through.min(last)))
+    /// The overrides, as far as they count; complete once all has been read.
+    pub fn overrides(&self) -> Overrides {
+        let last = self.index.last_override();
+        Overrides::through(&self.index, self.through.map_or(last, |through| through.min(last)))
     }
 
-    /// The folds, as far as they have come; the one with all acts is the last.
+    /// The folds, as far as they have come; the one with all overrides is the last.
     pub fn folds(&self) -> &[Fold<S>] {
         &self.folds
     }
@@ -218,17 +213,17 @@ impl<S> Replay<S> {
         self.next = self.next.or(Some(Sequence(self.folded.0 + 1)));
     }
 
-    /// Whether the folds have seen all acts that they know of, and lack nothing that they know to come next. A replica that
-    /// lags behind may not have shown it, or not again.
+    /// Whether the folds have seen all overrides that they know of, and lack nothing that they know to come next. A
+    /// replica that lags behind may not have shown it, or not again.
     pub fn is_complete(&self) -> bool {
         let lacks_nothing = !self.folds.iter().any(Fold::lacks_what_waits);
-        lacks_nothing && self.folded >= self.last_read.min(self.survey.last_act())
+        lacks_nothing && self.folded >= self.last_read.min(self.index.last_override())
     }
 
     /// Takes in the messages that were fetched.
     pub fn supply(&mut self, entries: &[Entry<S>]) -> Turn<S> {
         let supply = |fold: &mut Fold<S>| fold.supply(entries.iter().filter_map(Entry::message));
-        Turn::Placed(self.folds.iter_mut().map(supply).collect())
+        Turn::Advance(self.folds.iter_mut().map(supply).collect())
     }
 
     /// Takes in a page, and where the next one begins, if this was not the last.
@@ -237,21 +232,21 @@ impl<S> Replay<S> {
             self.begin_another_pass();
         }
         self.next = next;
-        let acts = entries.iter().filter(|entry| entry.is_act()).map(Entry::sequence);
-        self.last_read = acts.fold(self.last_read, Sequence::max);
-        if !self.surveyed {
+        let overrides = entries.iter().filter(|entry| entry.is_override()).map(Entry::sequence);
+        self.last_read = overrides.fold(self.last_read, Sequence::max);
+        if !self.read_once {
             return self.take_for_the_first_time(entries);
         }
         self.note_latecomers(entries);
-        Turn::Placed(self.fold(entries))
+        Turn::Advance(self.fold(entries))
     }
 
-    /// Notes messages that were stored after the channel had been read once: the folds know what operators said without them,
+    /// Notes messages that were stored after the channel had been read once: the folds know the overrides without them,
     /// but they are there.
     fn note_latecomers(&mut self, entries: &[Entry<S>]) {
-        for entry in entries.iter().filter(|entry| !entry.is_act()) {
-            if entry.message().is_some_and(|arrival| !self.survey.has_seen(arrival.message.number)) {
-                Arc::make_mut(&mut self.survey).see(entry);
+        for entry in entries.iter().filter(|entry| !entry.is_override()) {
+            if entry.message().is_some_and(|arrival| !self.index.has_seen(arrival.message.number)) {
+                Arc::make_mut(&mut self.index).see(entry);
             }
         }
     }
@@ -262,7 +257,7 @@ impl<S> Replay<S> {
         self.folded = Sequence(self.first_place().0 - 1);
     }
 
-    /// Gives up the checkpoints that a correction makes wrong, and tells whether the one at which it began is among them.
+    /// Gives up the checkpoints that a correction makes wrong, and returns whether the one at which it began is among them.
     fn gives_up_its_base(&mut self, entries: &[Entry<S>]) -> bool {
         let makes_wrong =
             |base: &Checkpoint| entries.iter().filter_map(Entry::message).any(|arrival| base.is_made_wrong_by(arrival));
@@ -278,56 +273,56 @@ impl<S> Replay<S> {
             self.begin();
             return Turn::StartOver;
         }
-        if let Some(survey) = Arc::get_mut(&mut self.survey) {
-            entries.iter().for_each(|entry| survey.see(entry));
+        if let Some(index) = Arc::get_mut(&mut self.index) {
+            entries.iter().for_each(|entry| index.see(entry));
         }
-        if entries.iter().any(Entry::is_act) {
+        if entries.iter().any(Entry::is_override) {
             self.folds.clear();
             self.waypoints.clear();
         }
-        let placed = self.fold(entries);
+        let advances = self.fold(entries);
         if self.next.is_some() {
-            return Turn::Placed(placed);
+            return Turn::Advance(advances);
         }
-        self.surveyed = true;
+        self.read_once = true;
         if !self.folds.is_empty() {
-            return Turn::Placed(placed);
+            return Turn::Advance(advances);
         }
         self.begin_folds();
         self.go_back();
         Turn::StartOver
     }
 
-    /// Begins the folds, now that it is known what operators said.
+    /// Begins the folds, now that the overrides are known.
     fn begin_folds(&mut self) {
-        let from_base = |acts| self.fold_with(acts);
-        let (all, since) = (self.acts(), self.since());
-        let before = Acts::through(&self.survey, since);
+        let from_base = |overrides| self.fold_with(overrides);
+        let (all, since) = (self.overrides(), self.since());
+        let before = Overrides::through(&self.index, since);
         self.folds = match &self.goal {
             Goal::State => vec![from_base(all)],
-            Goal::Onward { passed, record, only, .. }
-                if !self.begins_behind(*passed) && (*only || !all.touch(since, *passed)) =>
+            Goal::Onward { applied_through, record, only, .. }
+                if !self.begins_behind(*applied_through) && (*only || !all.touch(since, *applied_through)) =>
             {
                 self.resumed = true;
-                let resume = |acts| Fold::resume(record, acts, self.room, self.size);
+                let resume = |overrides| Fold::resume(record, overrides, self.room, self.size);
                 vec![resume(before), resume(all)]
             }
             Goal::Change { .. } | Goal::Onward { .. } => vec![from_base(before), from_base(all)],
         };
     }
 
-    /// Whether it begins behind numbers that a record has not passed: the record was damaged, and the log trimmed.
-    fn begins_behind(&self, passed: u64) -> bool {
-        self.base().is_some_and(|base| base.through() > passed)
+    /// Whether it begins behind numbers that a record has not applied: the record was damaged, and the log trimmed.
+    fn begins_behind(&self, applied_through: u64) -> bool {
+        self.base().is_some_and(|base| base.through() > applied_through)
     }
 
-    fn fold(&mut self, entries: &[Entry<S>]) -> Vec<Vec<Placed<S>>> {
+    fn fold(&mut self, entries: &[Entry<S>]) -> Vec<Vec<Advance<S>>> {
         self.folded = self.folded.max(entries.last().map_or(Sequence(0), Entry::sequence));
         self.waypoints.turn_to(entries);
         let take = |fold: &mut Fold<S>| fold.take(entries.iter().filter_map(Entry::message));
-        let placed = self.folds.iter_mut().map(take).collect();
+        let advances = self.folds.iter_mut().map(take).collect();
         self.note_waypoint();
-        placed
+        advances
     }
 
     fn note_waypoint(&mut self) {
@@ -338,8 +333,8 @@ impl<S> Replay<S> {
     }
 }
 
-/// The last number that has taken its place; 0 before the first.
-fn passed(record: &Record) -> u64 {
+/// The last number that is applied; 0 before the first.
+fn applied_through(record: &Record) -> u64 {
     record.last.as_ref().map_or(0, |last| last.number.get())
 }
 

@@ -31,7 +31,7 @@ pub enum Status {
     },
 }
 
-/// Why a well-formed message makes no sense in a rocket's state. It takes its place in the sequence and changes nothing.
+/// Why a well-formed message makes no sense in a rocket's state. It is applied in the sequence and changes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Anything but a launch, before a launch.

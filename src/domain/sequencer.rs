@@ -1,39 +1,39 @@
-//! The order of one channel: takes up whatever has arrived, in any order and any number of times, and puts each number
+//! The order of one channel: applies whatever has arrived, in any order and any number of times, and puts each number
 //! in its place exactly once.
 //!
 //! The same functions serve a batch of fresh messages, the messages that waited behind a gap, a correction, a rebuild
-//! and a rocket's history; only where the messages come from differs, and which [`Acts`] are known. Taking up a message
+//! and a rocket's history; only where the messages come from differs, and which [`Overrides`] are known. Taking up a message
 //! again changes nothing.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::bounds::{self, bounds};
-use super::{Acts, Arrival, MessageNumber, Record, Refusal, Sequence};
+use super::{Arrival, MessageNumber, Overrides, Record, Refusal, Sequence};
 
 /// Messages of one channel that wait and are still in memory, by number. A hint: the stream has them all.
-pub type Hand<S> = BTreeMap<MessageNumber, Arc<Arrival<S>>>;
+pub type Buffer<S> = BTreeMap<MessageNumber, Arc<Arrival<S>>>;
 
 /// What became of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It took its place and changed the rocket.
+    /// It was applied and changed the rocket.
     Applied,
-    /// It took its place and changed nothing, because it makes no sense in the rocket's state.
+    /// It was applied and changed nothing, because it makes no sense in the rocket's state.
     Refused(Refusal),
     /// Its number was taken already.
     Duplicate,
     /// Its number had been skipped.
-    Late,
+    SkippedLate,
     /// Its number was taken or skipped; the record does not remember which of the two.
-    Passed,
+    Unjudged,
     /// A lower number is missing: it waits.
-    Parked,
+    Pending,
 }
 
 /// What took one place of the sequence, or several in a row.
 #[derive(Debug)]
-pub enum Placed<S> {
+pub enum Advance<S> {
     /// A message, which may have been refused there.
     Message(Arc<Arrival<S>>, Result<(), Refusal>),
     /// Numbers that an operator has skipped.
@@ -47,62 +47,62 @@ pub enum Placed<S> {
     },
 }
 
-impl<S> From<Placed<S>> for Option<(Arc<Arrival<S>>, Verdict)> {
-    fn from(placed: Placed<S>) -> Self {
-        match placed {
-            Placed::Message(arrival, Ok(())) => Some((arrival, Verdict::Applied)),
-            Placed::Message(arrival, Err(refusal)) => Some((arrival, Verdict::Refused(refusal))),
-            Placed::Skipped { .. } => None,
+impl<S> From<Advance<S>> for Option<(Arc<Arrival<S>>, Verdict)> {
+    fn from(advances: Advance<S>) -> Self {
+        match advances {
+            Advance::Message(arrival, Ok(())) => Some((arrival, Verdict::Applied)),
+            Advance::Message(arrival, Err(refusal)) => Some((arrival, Verdict::Refused(refusal))),
+            Advance::Skipped { .. } => None,
         }
     }
 }
 
-/// Takes up plain messages of one channel: changes the record and tells what became of each message that came in, and of
-/// each one that had waited in the hand and could be placed now.
+/// Applies plain messages of one channel: changes the record and tells what became of each message that came in, and of
+/// each one that had waited in the buffer and could be applied now.
 ///
-/// Of two messages with one number the one with the lower stream sequence is taken. Corrections and skips are not taken
-/// up here: what they mean takes a reading of the whole channel. The message of `stop_at` is not placed: it waits.
-pub fn take_up<S>(
+/// Of two messages with one number the one with the lower stream sequence is taken. Corrections and skips are not applied
+/// here: what they mean takes a reading of the whole channel. The message of `stop_at` is not applied: it waits.
+pub fn apply_batch<S>(
     record: &mut Record,
-    hand: &mut Hand<S>,
+    buffer: &mut Buffer<S>,
     arrivals: &[Arc<Arrival<S>>],
     stop_at: Option<MessageNumber>,
 ) -> Vec<(Arc<Arrival<S>>, Verdict)> {
-    let no_acts = Acts::none();
-    arrivals.iter().for_each(|arrival| offer(hand, arrival, record, &no_acts));
-    forget_passed(record, hand);
-    let take = |next| if Some(next) == stop_at { None } else { hand.remove(&next) };
-    let placed = place_in_order(record, take, &no_acts);
-    let mut verdicts: Vec<_> = placed.into_iter().filter_map(Option::from).collect();
-    let placed: HashSet<_> = verdicts.iter().map(|(arrival, _)| arrival.sequence).collect();
+    let no_overrides = Overrides::none();
+    arrivals.iter().for_each(|arrival| buffer_message(buffer, arrival, record, &no_overrides));
+    forget_applied(record, buffer);
+    let take = |next| if Some(next) == stop_at { None } else { buffer.remove(&next) };
+    let advances = apply_in_order(record, take, &no_overrides);
+    let mut verdicts: Vec<_> = advances.into_iter().filter_map(Option::from).collect();
+    let advances: HashSet<_> = verdicts.iter().map(|(arrival, _)| arrival.sequence).collect();
     for arrival in arrivals {
         let (number, sequence) = (arrival.message.number, arrival.sequence);
-        if !record.has_passed(number) {
-            record.parked.insert(number, sequence);
-            verdicts.push((arrival.clone(), Verdict::Parked));
-        } else if !placed.contains(&sequence) {
-            verdicts.push((arrival.clone(), verdict_of_passed(record, number)));
+        if !record.is_through(number) {
+            record.pending.insert(number, sequence);
+            verdicts.push((arrival.clone(), Verdict::Pending));
+        } else if !advances.contains(&sequence) {
+            verdicts.push((arrival.clone(), verdict_of_taken(record, number)));
         }
     }
     verdicts
 }
 
-fn verdict_of_passed(record: &Record, number: MessageNumber) -> Verdict {
+fn verdict_of_taken(record: &Record, number: MessageNumber) -> Verdict {
     match record.skipped.contains(number) {
-        Some(true) => Verdict::Late,
+        Some(true) => Verdict::SkippedLate,
         Some(false) => Verdict::Duplicate,
-        None => Verdict::Passed,
+        None => Verdict::Unjudged,
     }
 }
 
-/// Adds a message to those in memory if it may take the place of its number, unless the number was passed; of two copies
-/// the first one in the stream.
-pub fn offer<S>(hand: &mut Hand<S>, arrival: &Arc<Arrival<S>>, record: &Record, acts: &Acts) {
+/// Adds a message to those in memory if it may take the place of its number, unless the number was applied or skipped; of
+/// two copies the first one in the stream.
+pub fn buffer_message<S>(buffer: &mut Buffer<S>, arrival: &Arc<Arrival<S>>, record: &Record, overrides: &Overrides) {
     let number = arrival.message.number;
-    if record.has_passed(number) || !counts(arrival, acts) {
+    if record.is_through(number) || !counts(arrival, overrides) {
         return;
     }
-    let held = hand.entry(number).or_insert_with(|| arrival.clone());
+    let held = buffer.entry(number).or_insert_with(|| arrival.clone());
     if arrival.sequence < held.sequence {
         *held = arrival.clone();
     }
@@ -110,64 +110,64 @@ pub fn offer<S>(hand: &mut Hand<S>, arrival: &Arc<Arrival<S>>, record: &Record, 
 
 /// Whether a message may take the place of its number: the correction that counts, else any copy, unless the number is
 /// skipped.
-pub fn counts<S>(arrival: &Arrival<S>, acts: &Acts) -> bool {
+pub fn counts<S>(arrival: &Arrival<S>, overrides: &Overrides) -> bool {
     let number = arrival.message.number;
-    match acts.correction_of(number) {
+    match overrides.correction_of(number) {
         Some(correction) => correction == arrival.sequence,
-        None => !arrival.corrects && acts.skipped_from(number).is_none(),
+        None => !arrival.corrects && overrides.skipped_from(number).is_none(),
     }
 }
 
-/// What another tracker has placed needs not be kept.
-fn forget_passed<S>(record: &Record, hand: &mut Hand<S>) {
-    while let Some(first) = hand.first_entry()
-        && record.has_passed(*first.key())
+/// What another tracker has applied need not be kept.
+fn forget_applied<S>(record: &Record, buffer: &mut Buffer<S>) {
+    while let Some(first) = buffer.first_entry()
+        && record.is_through(*first.key())
     {
         first.remove();
     }
 }
 
-/// Puts everything in its place that can be, at most as many messages as a record may owe; the rest waits for the next
+/// Applies everything whose turn it is, at most as many messages as a record may have unreported; the rest waits for the next
 /// time. `take` gives the message of a number.
-pub fn place_in_order<S>(
+pub fn apply_in_order<S>(
     record: &mut Record,
     mut take: impl FnMut(MessageNumber) -> Option<Arc<Arrival<S>>>,
-    acts: &Acts,
-) -> Vec<Placed<S>> {
-    let (mut placed, placed_max) = (Vec::new(), bounds().placed);
-    while placed.len() < placed_max
+    overrides: &Overrides,
+) -> Vec<Advance<S>> {
+    let (mut advances, advances_max) = (Vec::new(), bounds().advances);
+    while advances.len() < advances_max
         && let Some(next) = record.next_number()
     {
-        if let Some(range) = acts.skipped_from(next) {
+        if let Some(range) = overrides.skipped_from(next) {
             record.skip(range.last, &range.skip.time);
-            placed.push(Placed::Skipped { first: next, last: range.last, by: range.sequence });
+            advances.push(Advance::Skipped { first: next, last: range.last, by: range.sequence });
             continue;
         }
         // Where corrections wait, one that waited may be a message whose place another one is to take.
-        if record.corrections_wait && record.parked.contains(next) {
+        if record.corrections_wait && record.pending.contains(next) {
             break;
         }
         let Some(arrival) = take(next) else { break };
         let verdict = record.place(&arrival.message);
-        placed.push(Placed::Message(arrival, verdict));
+        advances.push(Advance::Message(arrival, verdict));
     }
-    if placed.len() == placed_max {
-        bounds::beyond("as much is applied at once as may be");
+    if advances.len() == advances_max {
+        bounds::reached("as much is applied at once as may be");
     }
-    placed
+    advances
 }
 
-/// Lets go of the messages with the highest numbers until the rest fits; tells the bytes that are left, and whether
-/// any message was let go.
-pub fn trim<S>(hand: &mut Hand<S>, size: impl Fn(&S) -> usize, bytes_max: usize) -> (usize, bool) {
-    let mut bytes = hand.values().map(|arrival| size(&arrival.stored)).sum();
-    let before = hand.len();
+/// Drops the messages with the highest numbers until the rest fits; returns the bytes that are left, and whether
+/// any message was dropped.
+pub fn trim<S>(buffer: &mut Buffer<S>, size: impl Fn(&S) -> usize, bytes_max: usize) -> (usize, bool) {
+    let mut bytes = buffer.values().map(|arrival| size(&arrival.stored)).sum();
+    let before = buffer.len();
     while bytes > bytes_max
-        && let Some((_, arrival)) = hand.pop_last()
+        && let Some((_, arrival)) = buffer.pop_last()
     {
         bytes -= size(&arrival.stored);
     }
-    (bytes, hand.len() < before)
+    (bytes, buffer.len() < before)
 }
 
 #[cfg(test)]
@@ -187,52 +187,54 @@ mod tests {
         Arc::new(Arrival { sequence, stored_at, message: message(number, kind), corrects: false, stored: () })
     }
 
-    fn verdicts_of(record: &mut Record, hand: &mut Hand<()>, numbers: &[(u64, u64)]) -> Vec<(u64, Verdict)> {
+    fn verdicts_of(record: &mut Record, buffer: &mut Buffer<()>, numbers: &[(u64, u64)]) -> Vec<(u64, Verdict)> {
         let arrivals: Vec<_> = numbers.iter().map(|&(number, sequence)| arrival(number, sequence)).collect();
-        let mut verdicts: Vec<_> =
-            take_up(record, hand, &arrivals, None).into_iter().map(|(of, verdict)| (of.sequence.0, verdict)).collect();
+        let mut verdicts: Vec<_> = apply_batch(record, buffer, &arrivals, None)
+            .into_iter()
+            .map(|(of, verdict)| (of.sequence.0, verdict))
+            .collect();
         verdicts.sort_by_key(|(sequence, _)| *sequence);
         verdicts
     }
 
     #[test]
     fn every_message_gets_a_verdict() {
-        use Verdict::{Applied, Duplicate, Parked};
-        let (record, hand) = (&mut Record::default(), &mut Hand::new());
-        assert_eq!(verdicts_of(record, hand, &[(2, 1), (4, 2), (2, 3)]), [(1, Parked), (2, Parked), (3, Parked)]);
-        assert_eq!(verdicts_of(record, hand, &[(1, 4), (1, 5)]), [(1, Applied), (4, Applied), (5, Duplicate)]);
-        assert_eq!(verdicts_of(record, hand, &[(1, 4), (2, 3)]), [(3, Duplicate), (4, Duplicate)]);
-        assert_eq!(verdicts_of(record, hand, &[(3, 6)]), [(2, Applied), (6, Applied)]);
-        assert_eq!((record.next_number(), record.parked.count(), hand.len()), (MessageNumber::new(5), 0, 0));
+        use Verdict::{Applied, Duplicate, Pending};
+        let (record, buffer) = (&mut Record::default(), &mut Buffer::new());
+        assert_eq!(verdicts_of(record, buffer, &[(2, 1), (4, 2), (2, 3)]), [(1, Pending), (2, Pending), (3, Pending)]);
+        assert_eq!(verdicts_of(record, buffer, &[(1, 4), (1, 5)]), [(1, Applied), (4, Applied), (5, Duplicate)]);
+        assert_eq!(verdicts_of(record, buffer, &[(1, 4), (2, 3)]), [(3, Duplicate), (4, Duplicate)]);
+        assert_eq!(verdicts_of(record, buffer, &[(3, 6)]), [(2, Applied), (6, Applied)]);
+        assert_eq!((record.next_number(), record.pending.count(), buffer.len()), (MessageNumber::new(5), 0, 0));
     }
 
     #[test]
     fn the_first_copy_in_the_stream_counts() {
-        let (record, hand) = (&mut Record::default(), &mut Hand::new());
-        verdicts_of(record, hand, &[(2, 9)]);
-        verdicts_of(record, hand, &[(2, 3)]);
-        assert_eq!(verdicts_of(record, hand, &[(1, 10)]), [(3, Verdict::Applied), (10, Verdict::Applied)]);
+        let (record, buffer) = (&mut Record::default(), &mut Buffer::new());
+        verdicts_of(record, buffer, &[(2, 9)]);
+        verdicts_of(record, buffer, &[(2, 3)]);
+        assert_eq!(verdicts_of(record, buffer, &[(1, 10)]), [(3, Verdict::Applied), (10, Verdict::Applied)]);
     }
 
     #[test]
     fn what_somebody_else_has_placed_leaves_memory() {
-        let (record, hand) = (&mut Record::default(), &mut Hand::new());
-        verdicts_of(&mut Record::default(), hand, &[(2, 1), (3, 2), (5, 3)]);
-        verdicts_of(record, &mut Hand::new(), &[(2, 1), (3, 2), (1, 4)]);
-        verdicts_of(record, hand, &[(6, 5)]);
-        assert_eq!(hand.keys().map(|number| number.get()).collect::<Vec<_>>(), [5, 6]);
+        let (record, buffer) = (&mut Record::default(), &mut Buffer::new());
+        verdicts_of(&mut Record::default(), buffer, &[(2, 1), (3, 2), (5, 3)]);
+        verdicts_of(record, &mut Buffer::new(), &[(2, 1), (3, 2), (1, 4)]);
+        verdicts_of(record, buffer, &[(6, 5)]);
+        assert_eq!(buffer.keys().map(|number| number.get()).collect::<Vec<_>>(), [5, 6]);
     }
 
     #[test]
     fn a_record_whose_messages_left_memory_says_that_it_could_move() {
-        let (record, hand) = (&mut Record::default(), &mut Hand::new());
-        verdicts_of(record, hand, &[(2, 1), (3, 2)]);
-        hand.clear();
-        verdicts_of(record, hand, &[(1, 3)]);
-        assert!(record.could_move());
-        assert_eq!(record.parked.ranges()[0].sequence, Sequence(1));
-        verdicts_of(record, hand, &[(2, 1), (3, 2)]);
-        assert!(!record.could_move());
+        let (record, buffer) = (&mut Record::default(), &mut Buffer::new());
+        verdicts_of(record, buffer, &[(2, 1), (3, 2)]);
+        buffer.clear();
+        verdicts_of(record, buffer, &[(1, 3)]);
+        assert!(record.is_drainable());
+        assert_eq!(record.pending.ranges()[0].sequence, Sequence(1));
+        verdicts_of(record, buffer, &[(2, 1), (3, 2)]);
+        assert!(!record.is_drainable());
     }
 
     /// Messages that make sense and messages that do not, numbered from 1.
@@ -272,20 +274,20 @@ mod tests {
         order.iter().zip(1..).map(arrival).collect()
     }
 
-    /// What a tracker does: batch by batch; where memory was lost, what waits is read again from the stream.
+    /// What a tracker does: batch by batch; where memory was lost, what is pending is read again from the stream.
     fn in_batches(stream: &[Arc<Arrival<()>>], cuts: &[(usize, bool)]) -> Record {
-        let (mut record, mut hand) = (Record::default(), Hand::new());
+        let (mut record, mut buffer) = (Record::default(), Buffer::new());
         let (mut at, mut cuts) = (0, cuts.iter().cycle());
         while at < stream.len() {
             let Some(&(length, forgets)) = cuts.next() else { break };
             let end = stream.len().min(at + length);
             if forgets {
-                hand.clear();
+                buffer.clear();
                 record = Record::from_bytes(&record.to_bytes()).unwrap();
             }
-            take_up(&mut record, &mut hand, &stream[at..end], None);
-            if record.could_move() {
-                take_up(&mut record, &mut hand, &stream[..end], None);
+            apply_batch(&mut record, &mut buffer, &stream[at..end], None);
+            if record.is_drainable() {
+                apply_batch(&mut record, &mut buffer, &stream[..end], None);
             }
             at = end;
         }
@@ -312,9 +314,9 @@ mod tests {
             let stream = arrivals_of(&messages, &order);
             let record = in_batches(&stream, &cuts);
             let mut again = record.clone();
-            let verdicts = take_up(&mut again, &mut Hand::new(), &stream, None);
+            let verdicts = apply_batch(&mut again, &mut Buffer::new(), &stream, None);
             prop_assert_eq!(again, record);
-            prop_assert!(verdicts.iter().all(|(_, verdict)| matches!(verdict, Verdict::Duplicate | Verdict::Parked)));
+            prop_assert!(verdicts.iter().all(|(_, verdict)| matches!(verdict, Verdict::Duplicate | Verdict::Pending)));
         }
     }
 }

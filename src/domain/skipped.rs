@@ -1,8 +1,8 @@
 //! Which numbers of a channel an operator has skipped, as its record remembers it: ranges within a bound.
 //!
-//! A skipped number that arrives after all is a dead letter, where any other number that was passed is a duplicate.
-//! Beyond [`TEXT_MAX`] bytes the lowest ranges are let go, and it is only noted up to where some may be missing; what
-//! arrives there is judged by reading the channel again.
+//! A skipped number that arrives after all is a dead letter, where any other number that was applied or skipped is a
+//! duplicate. Beyond [`TEXT_MAX`] bytes the lowest ranges are dropped, and it is only noted up to where some may be
+//! missing; what arrives there is judged by reading the channel again.
 
 use super::MessageNumber;
 use super::bounds::{self, bounds};
@@ -51,7 +51,7 @@ impl Skipped {
             _ => self.ranges.push((first, last)),
         }
         while self.text_len() > bounds().skipped_text {
-            bounds::beyond("skipped numbers are not listed");
+            bounds::reached("skipped numbers are not listed");
             self.unlisted = Some(self.ranges.remove(0).1);
         }
     }

@@ -102,7 +102,7 @@ pub fn read_skip_request(body: &[u8]) -> Result<SkipRequest, NotAMessage> {
 }
 
 /// What the number and the type of a message are, where its bytes have them, however wrong the rest of it is.
-pub fn glance(body: &[u8]) -> (Option<MessageNumber>, Option<String>) {
+pub fn peek(body: &[u8]) -> (Option<MessageNumber>, Option<String>) {
     let Ok(Parts { metadata: Object::Fields([_, number, _, kind]), .. }) = serde_json::from_slice(body) else {
         return (None, None);
     };
@@ -347,7 +347,7 @@ mod tests {
     #[test]
     fn a_glance_sees_what_there_is() {
         let seen = |body: &str| {
-            let (number, kind) = glance(body.as_bytes());
+            let (number, kind) = peek(body.as_bytes());
             (number.map(MessageNumber::get), kind)
         };
         let kind = |name: &str| Some(name.to_owned());

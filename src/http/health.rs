@@ -83,7 +83,7 @@ impl Condition {
     }
 
     /// In a few words.
-    fn told(&self) -> String {
+    fn sentence(&self) -> String {
         let mut problems = self.problems();
         match (problems.next(), problems.count()) {
             (None, _) => "ready".to_owned(),
@@ -138,7 +138,7 @@ fn readiness(checks: &Checks) -> Answer {
         None if problems.is_empty() => "ready",
         None => "degraded",
     };
-    let roles = conditions.into_iter().map(|(role, condition)| (role, condition.told())).collect();
+    let roles = conditions.into_iter().map(|(role, condition)| (role, condition.sentence())).collect();
     let readiness = Readiness { status, roles, problems };
     match unready {
         Some(troubles) => Answer::unavailable(troubles).with_data(&readiness),
@@ -153,8 +153,8 @@ fn conditions(checks: &Checks) -> BTreeMap<&'static str, Condition> {
 /// One sentence: every role that cannot do its work, and why; none where all can.
 fn troubles(conditions: &BTreeMap<&'static str, Condition>) -> Option<String> {
     let unable = conditions.iter().filter(|(_, condition)| !condition.is_able());
-    let told: Vec<_> = unable.map(|(role, condition)| format!("{role}: {}", condition.told())).collect();
-    (!told.is_empty()).then(|| told.join(", "))
+    let sentence: Vec<_> = unable.map(|(role, condition)| format!("{role}: {}", condition.sentence())).collect();
+    (!sentence.is_empty()).then(|| sentence.join(", "))
 }
 
 /// Everything that is wrong, each once, the gravest first.

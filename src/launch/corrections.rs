@@ -77,8 +77,8 @@ impl<'a> Correction<'a> {
 
     async fn go_on(&mut self) {
         loop {
-            match self.letter().await {
-                Ok(letter) if self.replay(&letter).await => return,
+            match self.dead_letter().await {
+                Ok(dead_letter) if self.replay(&dead_letter).await => return,
                 Ok(_) => {}
                 Err(trouble) => self.trouble = trouble,
             }
@@ -86,19 +86,19 @@ impl<'a> Correction<'a> {
         }
     }
 
-    async fn letter(&self) -> Result<DeadLetter, String> {
+    async fn dead_letter(&self) -> Result<DeadLetter, String> {
         let Message { channel, number, .. } = self.message;
-        let letters = self.operator.refused(*channel).await?;
-        let letter = letters.into_iter().find(|letter| letter.number == *number);
-        letter.ok_or_else(|| "there is no dead letter for it, though it was refused".to_owned())
+        let dead_letters = self.operator.refused(*channel).await?;
+        let dead_letter = dead_letters.into_iter().find(|dead_letter| dead_letter.number == *number);
+        dead_letter.ok_or_else(|| "there is no dead letter for it, though it was refused".to_owned())
     }
 
     /// Whether this letter has been replayed; if not, it is gone, and another one must be looked for. After an attempt
     /// that may have been through without our knowing it, that the letter is gone means that it was.
-    async fn replay(&mut self, letter: &DeadLetter) -> bool {
+    async fn replay(&mut self, dead_letter: &DeadLetter) -> bool {
         let mut may_be_through = false;
         loop {
-            let outcome = self.operator.replay(letter, self.message.to_body()).await;
+            let outcome = self.operator.replay(dead_letter, self.message.to_body()).await;
             if outcome.is_through() {
                 return true;
             }

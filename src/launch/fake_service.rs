@@ -19,7 +19,7 @@ const PAGE_ROWS: usize = 12;
 pub(super) struct FakeService {
     channels: BTreeMap<Uuid, Channel>,
     /// The dead letters that there ever were; the place is the id.
-    letters: Vec<Letter>,
+    dead_letters: Vec<Letter>,
     /// Every skip and replay that changed something: the path, and the body of a skip.
     pub(super) acts: Vec<String>,
 }
@@ -148,14 +148,16 @@ impl FakeService {
         let Some(found) = self.channels.get(&channel) else { return Vec::new() };
         let attempts = |number: &u64| 1 + usize::from(found.corrections.contains_key(number));
         let refused: Vec<_> = found.fold().1.into_iter().rev().map(|number| (number, attempts(&number))).collect();
-        refused.into_iter().map(|(number, attempts)| self.letter(channel, number, attempts)).collect()
+        refused.into_iter().map(|(number, attempts)| self.dead_letter(channel, number, attempts)).collect()
     }
 
-    fn letter(&mut self, channel: Uuid, number: u64, attempts: usize) -> Value {
-        let is_it = |letter: &Letter| (letter.channel, letter.number, letter.attempts) == (channel, number, attempts);
-        let id = self.letters.iter().position(is_it).unwrap_or_else(|| {
-            self.letters.push(Letter { channel, number, attempts, is_replayed: false });
-            self.letters.len() - 1
+    fn dead_letter(&mut self, channel: Uuid, number: u64, attempts: usize) -> Value {
+        let is_it = |dead_letter: &Letter| {
+            (dead_letter.channel, dead_letter.number, dead_letter.attempts) == (channel, number, attempts)
+        };
+        let id = self.dead_letters.iter().position(is_it).unwrap_or_else(|| {
+            self.dead_letters.push(Letter { channel, number, attempts, is_replayed: false });
+            self.dead_letters.len() - 1
         });
         json!({
             "id": id, "reason": "refused", "error_message": "makes no sense", "channel": channel.to_string(),
@@ -165,15 +167,15 @@ impl FakeService {
     }
 
     fn replay(&mut self, id: usize, request: &Request) -> (u16, String) {
-        let Some(letter) = self.letters.get_mut(id) else { return error(404, "dead letter not found") };
+        let Some(dead_letter) = self.dead_letters.get_mut(id) else { return error(404, "dead letter not found") };
         let correction = message(&request.body);
-        assert_eq!((correction.channel, correction.number), (letter.channel, letter.number));
-        if letter.is_replayed {
+        assert_eq!((correction.channel, correction.number), (dead_letter.channel, dead_letter.number));
+        if dead_letter.is_replayed {
             return stored("duplicate");
         }
-        letter.is_replayed = true;
-        self.channels.get_mut(&letter.channel).unwrap().corrections.insert(letter.number, correction);
-        self.acts.push(format!("{} of {}", letter.channel, letter.number));
+        dead_letter.is_replayed = true;
+        self.channels.get_mut(&dead_letter.channel).unwrap().corrections.insert(dead_letter.number, correction);
+        self.acts.push(format!("{} of {}", dead_letter.channel, dead_letter.number));
         stored("ingested")
     }
 }

@@ -8,8 +8,8 @@
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use super::flight::Flight;
 use super::message::Message;
+use super::script::ChannelScript;
 
 /// Part of the key. Raise it whenever the same flags give other data than before, so that they get other channels too.
 const DATA_VERSION: u32 = 1;
@@ -67,7 +67,7 @@ impl Recipe {
 pub(super) struct Generator {
     random: ChaCha8Rng,
     /// The channels with messages left.
-    flights: Vec<Flight>,
+    flights: Vec<ChannelScript>,
     /// The length of the longest channel.
     longest: u64,
 }
@@ -78,11 +78,11 @@ impl Generator {
         let mut random = recipe.random();
         let lengths = lengths(recipe.rockets, recipe.max_messages, &mut random);
         let longest = lengths.iter().copied().max().unwrap_or(0);
-        let flight = |(index, length): (u32, u64)| match recipe.hostile {
-            true => Flight::hostile(index, length, &mut random),
-            false => Flight::field(length, &mut random),
+        let script = |(index, length): (u32, u64)| match recipe.hostile {
+            true => ChannelScript::hostile(index, length, &mut random),
+            false => ChannelScript::field(length, &mut random),
         };
-        let flights = (0..).zip(lengths).map(flight).collect();
+        let flights = (0..).zip(lengths).map(script).collect();
         Generator { random, flights, longest }
     }
 

@@ -7,7 +7,7 @@
 use rand::{Rng, RngExt as _};
 
 use super::message::Event;
-use super::words::Words;
+use super::names::Words;
 
 /// Rockets take turns, by index, in how they begin; so each beginning happens as soon as there are this many rockets.
 const OPENINGS: u32 = 8;

@@ -25,10 +25,10 @@ mod disorder;
 mod expected;
 #[cfg(test)]
 mod fake_service;
-mod flight;
 mod generator;
 mod hostile;
 mod message;
+mod names;
 mod operator;
 mod options;
 mod oracle;
@@ -38,6 +38,7 @@ mod queue;
 #[cfg(test)]
 mod repair_tests;
 mod report;
+mod script;
 mod sender;
 mod skips;
 mod tally;
@@ -47,7 +48,6 @@ mod test_service;
 mod tests;
 mod text;
 mod verify;
-mod words;
 
 use std::future::Future;
 use std::io::{Write, stdout};

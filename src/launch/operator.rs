@@ -70,8 +70,9 @@ impl Operator {
     pub(super) async fn refused(&self, channel: Uuid) -> Result<Vec<DeadLetter>, String> {
         let channel = channel.to_string();
         let rows = self.list(&["dead-letters"], &[("channel", &channel), ("reason", "refused")]).await?;
-        let letter = |row: &Value| Some(DeadLetter { id: id(&row["id"])?, number: row["message_number"].as_u64()? });
-        Ok(rows.iter().filter_map(letter).collect())
+        let dead_letter =
+            |row: &Value| Some(DeadLetter { id: id(&row["id"])?, number: row["message_number"].as_u64()? });
+        Ok(rows.iter().filter_map(dead_letter).collect())
     }
 
     /// Says that what has not arrived up to this number never will.
@@ -81,8 +82,8 @@ impl Operator {
     }
 
     /// Sends a dead letter in again, with another body.
-    pub(super) async fn replay(&self, letter: &DeadLetter, body: Bytes) -> Outcome {
-        self.post(&["dead-letters", &letter.id, "replay"], body).await
+    pub(super) async fn replay(&self, dead_letter: &DeadLetter, body: Bytes) -> Outcome {
+        self.post(&["dead-letters", &dead_letter.id, "replay"], body).await
     }
 
     /// Waits a moment, and not beyond that time.

@@ -21,9 +21,9 @@ const RATE_MAX: i64 = 1_000_000;
 
 /// Sends the messages of many rockets, as the field's sender does: many connections, out of order, again until through
 ///
-/// The same seed, `--rockets`, `--max-messages`, `--hostile` and `--lost` give the same messages on the same channels, with the
-/// same message times, on every platform. Any other value of one of these gives other channels, so that runs with
-/// different flags do not contradict each other on one service.
+/// The same seed, `--rockets`, `--max-messages`, `--hostile` and `--lost` give the same messages on the same channels,
+/// with the same message times, on every platform. Any other value of one of these gives other channels, so that runs
+/// with different flags do not contradict each other on one service.
 ///
 /// A message is sent again 500 ms after any answer but 2xx, after a timeout (10 s) and after a lost connection, until
 /// it is through. Unlike the field's sender this one also waits for the messages which still have to be sent again

@@ -47,7 +47,7 @@ pub(super) struct Gap {
 }
 
 impl Oracle {
-    /// An oracle that keeps every message, for corrections: only from the messages can a channel be folded anew. Every
+    /// An oracle that keeps every message, for corrections: only from the messages can a channel be replayed. Every
     /// other one keeps nothing but the rockets and the gaps.
     pub(super) fn with_messages() -> Oracle {
         Oracle { keeps_messages: true, ..Oracle::default() }

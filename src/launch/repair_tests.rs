@@ -65,9 +65,9 @@ async fn run_on(service: &TestService, flags: &[&str]) -> (bool, String) {
 }
 
 /// The number that stands behind these words in the table.
-fn count(output: &str, words: &str) -> u64 {
-    let line = output.lines().find(|line| line.contains(words)).unwrap_or_else(|| panic!("no {words}:\n{output}"));
-    line.replace(words, "").replace('│', "").parse().unwrap()
+fn count(output: &str, names: &str) -> u64 {
+    let line = output.lines().find(|line| line.contains(names)).unwrap_or_else(|| panic!("no {names}:\n{output}"));
+    line.replace(names, "").replace('│', "").parse().unwrap()
 }
 
 fn sorted_acts(service: &Shared) -> Vec<String> {

@@ -1,8 +1,8 @@
 //! The gaps that losses leave, closed as an operator would: look at the list of gaps, and skip what is missing.
 //!
 //! Skips are asked for only when the service itself shows a channel's gap, and only on channels of this run. Whatever
-//! answer is missing or not well, it is asked for again until the deadline, unless the service has meanwhile passed the number:
-//! then a skip whose answer was lost did its work, or an earlier run with the same flags has done it.
+//! answer is missing or not well, it is asked for again until the deadline, unless the service has meanwhile passed the
+//! number: then a skip whose answer was lost did its work, or an earlier run with the same flags has done it.
 
 use std::collections::BTreeMap;
 
@@ -139,7 +139,7 @@ async fn passed(operator: &Operator, channel: Uuid) -> u64 {
         return seen.last_number();
     }
     let refused = operator.refused(channel).await.unwrap_or_default();
-    refused.iter().map(|letter| letter.number).max().unwrap_or(0)
+    refused.iter().map(|dead_letter| dead_letter.number).max().unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! `GET /events/{event_id}`: what became of one message, and on request not before that is known.
 //!
 //! What is stored about it is read afresh for each answer; what is to be said of it is [`super::status`]'s to decide.
-//! Whoever waits has subscribed before the first reading, and reads again at each word ([`crate::broker::signals`]). A
-//! status that is final is told once this process's own view shows it, so that what is asked next is not older.
+//! Whoever waits has subscribed before the first reading, and reads again at each word ([`crate::broker::notifications`]). A
+//! status that is final is reported once this process's own view shows it, so that what is asked next is not older.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use tokio_util::sync::CancellationToken;
 use warp::Filter as _;
 use warp::http::Method;
 
-use super::feed::FedView;
+use super::feed::LiveView;
 use super::params::{BadQuery, Params};
 use super::routes::{methods, query};
-use super::status::{Asked, Seen, Status};
+use super::status::{Asked, Snapshot, Status};
 use crate::broker::inspect::progress;
 use crate::broker::log_reader::locate;
+use crate::broker::notifications::Signals;
 use crate::broker::outcomes::outcome_of;
-use crate::broker::signals::Signals;
 use crate::broker::store::{Store, Versioned};
 use crate::broker::trim::was_trimmed;
 use crate::broker::{Broker, BrokerError, Stored};
@@ -40,7 +40,7 @@ const SHOW_WAIT_MIN: Duration = Duration::from_secs(1);
 const LOOK_PAUSE_MIN: Duration = Duration::from_millis(4);
 /// Longest pause between two looks, where no word comes.
 const LOOK_PAUSE_MAX: Duration = Duration::from_secs(1);
-/// Readings for one look, where an outcome was told while the record was read.
+/// Readings for one look, where an outcome was reported while the record was read.
 const READINGS_MAX: usize = 3;
 
 /// Answers for events, on one connection.
@@ -48,7 +48,7 @@ const READINGS_MAX: usize = 3;
 pub struct Events {
     broker: Broker,
     store: Store,
-    fed: Arc<FedView>,
+    live: Arc<LiveView>,
     shutdown: CancellationToken,
 }
 
@@ -64,14 +64,14 @@ struct Event {
 }
 
 /// What became of it as far as is known, and the revision of the record that shows it.
-struct Look {
+struct StatusAt {
     status: Status,
     revision: u64,
 }
 
 /// What there is of an event.
 enum Found {
-    Event(Event, Look),
+    Event(Event, StatusAt),
     /// It was there, and is no more.
     Trimmed,
     Nothing,
@@ -94,8 +94,8 @@ struct PublicEvent {
 
 impl Events {
     /// Answers on this connection; at the shutdown nobody waits any longer.
-    pub async fn new(broker: &Broker, fed: &Arc<FedView>, shutdown: CancellationToken) -> Result<Self, BrokerError> {
-        Ok(Self { broker: broker.clone(), store: Store::new(broker).await?, fed: fed.clone(), shutdown })
+    pub async fn new(broker: &Broker, live: &Arc<LiveView>, shutdown: CancellationToken) -> Result<Self, BrokerError> {
+        Ok(Self { broker: broker.clone(), store: Store::new(broker).await?, live: live.clone(), shutdown })
     }
 
     /// `/events/{event_id}`.
@@ -119,7 +119,7 @@ impl Events {
             Err(problem) => return Answer::bad_request(problem.to_string()),
         };
         match self.find(id, wait).await {
-            Ok(Found::Event(event, look)) => Answer::ok(&public(&event, &look.status)),
+            Ok(Found::Event(event, status_at)) => Answer::ok(&public(&event, &status_at.status)),
             Ok(Found::Trimmed) => Answer::gone(format!("event {id} was trimmed")),
             Ok(Found::Nothing) => Answer::not_found("event"),
             Err(error) => unavailable(&error, request_id),
@@ -136,26 +136,26 @@ impl Events {
             return Ok(if was_there { Found::Trimmed } else { Found::Nothing });
         };
         let event = Event::of(partition, stored);
-        let look = match wait {
-            Duration::ZERO => self.look(&event).await?,
+        let status_at = match wait {
+            Duration::ZERO => self.status_at(&event).await?,
             _ => self.look_until_known(&event, deadline).await?,
         };
-        if matches!(look.status, Status::Final(..)) {
+        if matches!(status_at.status, Status::Final(..)) {
             // A view that lags further behind says so itself.
             let shown_by = deadline.max(Instant::now() + SHOW_WAIT_MIN);
-            let _ = timeout_at(shown_by, self.fed.reached(look.revision)).await;
+            let _ = timeout_at(shown_by, self.live.reached(status_at.revision)).await;
         }
-        Ok(Found::Event(event, look))
+        Ok(Found::Event(event, status_at))
     }
 
-    async fn look_until_known(&self, event: &Event, deadline: Instant) -> Result<Look, BrokerError> {
+    async fn look_until_known(&self, event: &Event, deadline: Instant) -> Result<StatusAt, BrokerError> {
         let mut signals = Signals::subscribe(&self.broker, event.identity(), event.in_sequence_of()).await?;
         let mut pause = LOOK_PAUSE_MIN;
         loop {
             let over = self.shutdown.is_cancelled() || Instant::now() >= deadline;
-            let look = self.look(event).await?;
-            if over || look.status.is_known() {
-                return Ok(look);
+            let status_at = self.status_at(event).await?;
+            if over || status_at.status.is_known() {
+                return Ok(status_at);
             }
             tokio::select! {
                 () = signals.next() => pause = LOOK_PAUSE_MIN,
@@ -165,19 +165,19 @@ impl Events {
         }
     }
 
-    async fn look(&self, event: &Event) -> Result<Look, BrokerError> {
+    async fn status_at(&self, event: &Event) -> Result<StatusAt, BrokerError> {
         let (mut seen, mut revision) = in_time(self.read(event)).await?;
         for _ in 1..READINGS_MAX {
-            if seen.outcome.is_none() || seen.has_effect(event.identity(), event.asked) {
+            if seen.outcome_record.is_none() || seen.has_effect(event.identity(), event.asked) {
                 break;
             }
             (seen, revision) = in_time(self.read(event)).await?;
         }
-        Ok(Look { status: seen.status(event.identity(), event.asked), revision })
+        Ok(StatusAt { status: seen.status(event.identity(), event.asked), revision })
     }
 
     /// Reads what is stored, in the order on which a status relies.
-    async fn read(&self, event: &Event) -> Result<(Seen, u64), BrokerError> {
+    async fn read(&self, event: &Event) -> Result<(Snapshot, u64), BrokerError> {
         let load = async {
             match event.in_sequence_of() {
                 Some(channel) => self.store.load_latest(&channel).await,
@@ -188,12 +188,12 @@ impl Events {
         let record = match found.record.as_deref().map(Record::from_bytes) {
             None => Record::default(),
             Some(Ok(record)) => record,
-            // A tracker will fold it anew, or a newer program knows.
-            Some(Err(_)) => Record::to_be_read_back(),
+            // A tracker will replay it, or a newer program knows.
+            Some(Err(_)) => Record::to_be_replayed(),
         };
-        let mut seen = Seen { record, owed: found.owed, at: found.at, progress, outcome: None };
-        if seen.may_be_told(event.identity(), event.asked) {
-            seen.outcome = outcome_of(&self.broker, event.identity()).await?;
+        let mut seen = Snapshot { record, unreported: found.unreported, at: found.at, progress, outcome_record: None };
+        if seen.may_be_reported(event.identity(), event.asked) {
+            seen.outcome_record = outcome_of(&self.broker, event.identity()).await?;
         }
         Ok((seen, found.revision))
     }
@@ -213,7 +213,7 @@ impl Event {
         Self { id, partition, channel: of_subject, number, message_type, asked, received_at }
     }
 
-    /// What tells it from a message that lay at its place before, or will.
+    /// What tells it from a message that lay at its sequence before, or will.
     fn identity(&self) -> domain::Event {
         domain::Event::new(self.id, self.received_at)
     }
@@ -227,7 +227,7 @@ impl Event {
 fn public(event: &Event, status: &Status) -> PublicEvent {
     let time = |time: OffsetDateTime| time.format(&Rfc3339).ok();
     let (processed_at, error_message) = match status {
-        Status::Final(became, at) => (*at, became.reason()),
+        Status::Final(outcome, at) => (*at, outcome.reason()),
         Status::Pending | Status::Waiting(_) | Status::Processing => (None, None),
     };
     PublicEvent {
@@ -269,7 +269,7 @@ async fn in_time<T>(read: impl Future<Output = Result<T, BrokerError>>) -> Resul
 fn unavailable(error: &BrokerError, request_id: &RequestId) -> Answer {
     static UNANSWERED: Limit = Limit::new();
     if let Some(unlogged) = UNANSWERED.admits() {
-        tracing::warn!(%request_id, %error, unlogged, "an event could not be told");
+        tracing::warn!(%request_id, %error, unlogged, "an event could not be read");
     }
     Answer::unavailable("the event cannot be read now, ask again")
 }
@@ -279,7 +279,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::domain::Became;
+    use crate::domain::Outcome;
 
     const CHANNEL: &str = "193270a9-c9cf-404a-8f83-838e71d9ae67";
 
@@ -343,7 +343,7 @@ mod tests {
     #[test]
     fn an_event_says_what_it_has_to_say_and_null_elsewhere() {
         let at = Some(OffsetDateTime::UNIX_EPOCH);
-        let failed = Status::Final(Became::Failed("why".into()), at);
+        let failed = Status::Final(Outcome::Failed("why".into()), at);
         let readable = format!(r#"{{"id":7,"channel":"{CHANNEL}","message_number":9,"message_type":"#);
         let stored = r#""received_at":"1970-01-01T00:00:00Z","processed_at":"#;
         let rows = [
@@ -354,7 +354,7 @@ mod tests {
                 ),
             ),
             (
-                json(CHANNEL, None, &body("MessagesSkipped"), &Status::Final(Became::Processed, at)),
+                json(CHANNEL, None, &body("MessagesSkipped"), &Status::Final(Outcome::Processed, at)),
                 format!(
                     r#"{readable}"MessagesSkipped","status":"processed",{stored}"1970-01-01T00:00:00Z","error_message":null}}"#
                 ),
@@ -366,7 +366,7 @@ mod tests {
                 ),
             ),
             (
-                json("not-a-uuid", None, "x", &Status::Final(Became::Duplicate, None)),
+                json("not-a-uuid", None, "x", &Status::Final(Outcome::Duplicate, None)),
                 format!(
                     r#"{{"id":7,"channel":null,"message_number":null,"message_type":null,"status":"duplicate",{stored}null,"error_message":null}}"#
                 ),

@@ -55,7 +55,7 @@ pub enum Freshness {
 
 /// A view and how fresh it is.
 #[derive(Debug, Default)]
-pub struct FedView {
+pub struct LiveView {
     /// The rockets.
     pub view: View,
     freshness: AtomicU8,
@@ -63,7 +63,7 @@ pub struct FedView {
     revision: watch::Sender<u64>,
 }
 
-impl FedView {
+impl LiveView {
     /// Waits until the view has what the bucket had at this revision.
     pub async fn reached(&self, revision: u64) {
         // Its sender is ours: it does not end.
@@ -80,19 +80,19 @@ impl FedView {
         }
     }
 
-    fn became_fresh(&self) {
+    fn turned_fresh(&self) {
         if self.freshness.swap(1, Ordering::AcqRel) != 1 {
             tracing::info!(revision = self.view.last_revision(), "the view is fresh");
         }
     }
 
-    fn became_stale(&self, why: &BrokerError) {
+    fn turned_stale(&self, why: &BrokerError) {
         if self.leaves(1, 2) || self.leaves(3, 2) {
             tracing::warn!(%why, "the view is stale until the broker is back");
         }
     }
 
-    fn became_behind(&self) {
+    fn fell_behind(&self) {
         if self.leaves(1, 3) {
             tracing::warn!(revision = self.view.last_revision(), "the view is behind the bucket");
         }
@@ -104,12 +104,12 @@ impl FedView {
 }
 
 /// Feeds the view until the shutdown.
-pub async fn run(broker: Broker, fed: Arc<FedView>, shutdown: CancellationToken) {
+pub async fn run(broker: Broker, live: Arc<LiveView>, shutdown: CancellationToken) {
     let mut bucket = Bucket::default();
     let feed_for_ever = async {
         loop {
-            let Err(why) = feed(&broker, &fed, &mut bucket).await;
-            fed.became_stale(&why);
+            let Err(why) = feed(&broker, &live, &mut bucket).await;
+            live.turned_stale(&why);
             tracing::debug!(%why, "the feed broke, opening another");
             sleep(REOPEN_PAUSE).await;
         }
@@ -154,26 +154,26 @@ impl Bucket {
 }
 
 /// Loads what is missing and applies what comes, until something breaks.
-async fn feed(broker: &Broker, fed: &FedView, bucket: &mut Bucket) -> Result<std::convert::Infallible, BrokerError> {
-    let (state, revision) = (bucket_state(broker).await?, fed.view.last_revision());
+async fn feed(broker: &Broker, live: &LiveView, bucket: &mut Bucket) -> Result<std::convert::Infallible, BrokerError> {
+    let (state, revision) = (bucket_state(broker).await?, live.view.last_revision());
     bucket.refuse_older(state.created, state.last_revision, revision, Instant::now())?;
     let goes_on = bucket.created == Some(state.created) && !bucket.lacks_something && revision <= state.last_revision;
     let mut feed = match goes_on {
         true => Feed::open(broker, Some(revision)).await?,
-        false => load(broker, fed, bucket, state.created).await?,
+        false => load(broker, live, bucket, state.created).await?,
     };
     (bucket.created, bucket.lacks_something) = (Some(state.created), false);
-    if fed.view.last_revision() >= state.last_revision {
-        fed.became_fresh();
+    if live.view.last_revision() >= state.last_revision {
+        live.turned_fresh();
     }
     let mut ticks = interval(COMPARE_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut comparison = Comparison::default();
     loop {
         tokio::select! {
-            change = feed.next() => apply(fed, change?),
+            change = feed.next() => apply(live, change?),
             _ = ticks.tick() => {
-                let difference = comparison.with(&bucket_state(broker).await?, fed, state.created);
+                let difference = comparison.with(&bucket_state(broker).await?, live, state.created);
                 difference.inspect_err(|_| bucket.lacks_something = true)?;
             }
         }
@@ -183,15 +183,15 @@ async fn feed(broker: &Broker, fed: &FedView, bucket: &mut Bucket) -> Result<std
 /// Loads the whole bucket into a new view, which then takes the place of the old one.
 async fn load(
     broker: &Broker,
-    fed: &FedView,
+    live: &LiveView,
     bucket: &mut Bucket,
     created: OffsetDateTime,
 ) -> Result<Feed, BrokerError> {
     let (view, feed) = load_new(broker).await?;
-    bucket.refuse_older(created, view.last_revision(), fed.view.last_revision(), Instant::now())?;
-    fed.view.replace_with(view);
-    fed.revision.send_replace(fed.view.last_revision());
-    fed.became_fresh();
+    bucket.refuse_older(created, view.last_revision(), live.view.last_revision(), Instant::now())?;
+    live.view.replace_with(view);
+    live.revision.send_replace(live.view.last_revision());
+    live.turned_fresh();
     Ok(feed)
 }
 
@@ -209,12 +209,12 @@ pub async fn load_new(broker: &Broker) -> Result<(View, Feed), BrokerError> {
     Ok((view, feed))
 }
 
-fn apply(fed: &FedView, change: Change) {
+fn apply(live: &LiveView, change: Change) {
     let pending = change.pending;
-    apply_to(&fed.view, change);
-    fed.revision.send_replace(fed.view.last_revision());
-    if pending == 0 && matches!(fed.freshness(), Freshness::Stale | Freshness::Behind) {
-        fed.became_fresh();
+    apply_to(&live.view, change);
+    live.revision.send_replace(live.view.last_revision());
+    if pending == 0 && matches!(live.freshness(), Freshness::Stale | Freshness::Behind) {
+        live.turned_fresh();
     }
 }
 
@@ -243,19 +243,19 @@ struct Comparison {
 }
 
 impl Comparison {
-    fn with(&mut self, bucket: &BucketState, fed: &FedView, created: OffsetDateTime) -> Result<(), BrokerError> {
-        let revision = fed.view.last_revision();
+    fn with(&mut self, bucket: &BucketState, live: &LiveView, created: OffsetDateTime) -> Result<(), BrokerError> {
+        let revision = live.view.last_revision();
         if bucket.created != created || bucket.last_revision < revision {
             return Err(BrokerError::Unavailable("the bucket was made anew".into()));
         }
-        if bucket.last_revision == revision && fed.view.keys().contains(&bucket.keys) {
+        if bucket.last_revision == revision && live.view.keys().contains(&bucket.keys) {
             (self.last, self.awaited) = (None, None);
-            fed.became_fresh();
+            live.turned_fresh();
             return Ok(());
         }
         if self.is_behind(bucket.last_revision, revision, Instant::now()) {
-            fed.became_behind();
-        } else if fed.leaves(3, 1) {
+            live.fell_behind();
+        } else if live.leaves(3, 1) {
             tracing::info!(revision, "the view has caught up");
         }
         // Changes may be on their way; only a view that does not move has missed something.

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use warp::Filter as _;
 use warp::http::Method;
 
-use super::feed::{FedView, Freshness};
+use super::feed::{Freshness, LiveView};
 use super::gap_list::{self, GapRequest};
 use super::routes::{loading, methods, query};
 use super::view::Gap;
@@ -40,28 +40,28 @@ pub struct PublicGap {
 }
 
 /// `/gaps`.
-pub(super) fn route(fed: &Arc<FedView>, broker: &Broker) -> Routes {
-    let (fed, broker) = (fed.clone(), broker.clone());
+pub(super) fn route(live: &Arc<LiveView>, broker: &Broker) -> Routes {
+    let (live, broker) = (live.clone(), broker.clone());
     warp::path!("gaps")
         .and(warp::method())
         .and(query())
         .then(move |method: Method, query: String| {
-            let (fed, broker) = (fed.clone(), broker.clone());
-            async move { if is_read(&method) { answer(&fed, &broker, &query).await } else { methods() } }
+            let (live, broker) = (live.clone(), broker.clone());
+            async move { if is_read(&method) { answer(&live, &broker, &query).await } else { methods() } }
         })
         .boxed()
 }
 
-async fn answer(fed: &FedView, broker: &Broker, query: &str) -> Answer {
+async fn answer(live: &LiveView, broker: &Broker, query: &str) -> Answer {
     let GapRequest { limit, after } = match GapRequest::parse(query) {
         Ok(request) => request,
         Err(problem) => return Answer::bad_request(problem.to_string()),
     };
-    if fed.freshness() == Freshness::Loading {
+    if live.freshness() == Freshness::Loading {
         return loading();
     }
     // One more than is shown tells whether there is a next page.
-    let mut gaps = fed.view.gaps(after, limit + 1);
+    let mut gaps = live.view.gaps(after, limit + 1);
     let has_more = gaps.len() > limit;
     gaps.truncate(limit);
     let next_cursor = gaps.last().filter(|_| has_more).map(|last| gap_list::encode(last.place()));
@@ -93,7 +93,7 @@ async fn row(broker: &Broker, gap: Gap) -> Result<PublicGap, BrokerError> {
 fn unavailable(error: &BrokerError) -> Answer {
     static UNANSWERED: Limit = Limit::new();
     if let Some(unlogged) = UNANSWERED.admits() {
-        tracing::warn!(%error, unlogged, "gaps could not be told");
+        tracing::warn!(%error, unlogged, "gaps could not be read");
     }
     Answer::unavailable("the gaps cannot be read now, ask again")
 }

@@ -1,6 +1,6 @@
 //! A rocket's history: one row a number, with the rocket after it, folded from the stream whenever it is asked for.
 //!
-//! The stream is the history, and what operators said of it (skips, corrections) gives every number the meaning that it has
+//! The stream is the history, and the overrides (skips, corrections) give every number the meaning that it has
 //! now: the last message of all may be a correction of the first. So a page costs a reading of the channel, from the last
 //! checkpoint before what it shows, and the memory of what it shows ([`window`]).
 //!
@@ -16,7 +16,7 @@ mod window;
 use std::ops::ControlFlow;
 
 pub use request::{HistoryRequest, LIMIT_DEFAULT, Moment, PageRequest};
-pub use row::{Row, RowStatus};
+pub use row::Row;
 
 use super::view::{Entry, Order};
 use crate::broker::topology::partition_of;
@@ -64,7 +64,7 @@ impl Histories {
         Self { broker, partitions }
     }
 
-    /// A page of a history; none where no number of the channel has taken its place.
+    /// A page of a history; none where no number of the channel is applied.
     pub async fn page(&self, channel: &Channel, request: &PageRequest) -> Result<Option<HistoryPage>, BrokerError> {
         let mut bases = self.log(channel).checkpoints(channel).await?;
         loop {
@@ -163,9 +163,9 @@ impl Histories {
         let run = fold.run(&log, |replay, read| {
             match read.turn {
                 Turn::StartOver => window = Window::behind(replay.base(), wanted),
-                Turn::Placed(placed) => {
-                    let acts = replay.acts();
-                    let steps = placed.into_iter().flatten().filter_map(|placed| Step::of(placed, &acts));
+                Turn::Advance(placed) => {
+                    let overrides = replay.overrides();
+                    let steps = placed.into_iter().flatten().filter_map(|placed| Step::of(placed, &overrides));
                     steps.for_each(|step| window.pass(step));
                 }
             }
@@ -173,7 +173,7 @@ impl Histories {
             let stands_in = |(number, event)| replay.folds().last()?.stands_in_for(number, event);
             let is_full = window.passed() > wanted.until && window.corrections().all(|it| stands_in(it).is_some());
             // The last message of all may be a correction of the first: only a complete reading knows.
-            match is_full && replay.is_surveyed() {
+            match is_full && replay.is_read_once() {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }
@@ -221,9 +221,9 @@ impl Histories {
                     record = begin(replay);
                     then = Some(record.clone()).filter(is_not_later);
                 }
-                Turn::Placed(placed) => {
-                    let acts = replay.acts();
-                    for step in placed.into_iter().flatten().filter_map(|placed| Step::of(placed, &acts)) {
+                Turn::Advance(placed) => {
+                    let overrides = replay.overrides();
+                    for step in placed.into_iter().flatten().filter_map(|placed| Step::of(placed, &overrides)) {
                         step.apply(&mut record);
                         if step.time().instant() <= instant {
                             then = Some(record.clone());

@@ -25,9 +25,9 @@ pub mod view;
 #[cfg(test)]
 mod fixtures;
 
-pub use crate::http::params::{self, BadQuery};
+pub use crate::http::params::{self};
 pub use events::Events;
 pub use list::ListRequest;
-pub use page::{Page, page};
+pub use page::page;
 pub use public::PublicRocket;
 pub use view::{Entry, View};

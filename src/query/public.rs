@@ -105,7 +105,7 @@ mod tests {
         let view = View::default();
         let mut record = Sample { times: [0, 1, 2], ..Sample::new(1) }.record();
         for number in [5, 6, 9] {
-            record.parked.insert(MessageNumber::new(number).unwrap(), Sequence(number));
+            record.pending.insert(MessageNumber::new(number).unwrap(), Sequence(number));
         }
         view.apply(Some(channel(1)), Some(record), 1);
         let expected = r#"{"id":"193270a9-c9cf-404a-8f83-000000000001","type":"Falcon-9","currentSpeed":500,"mission":"ARTEMIS","status":"active","launchTime":"2022-02-02T19:39:05.5+01:00","lastUpdated":"2022-02-02T18:39:05.500Z","lastMessageNumber":1,"lastMessageTime":"2022-02-02T18:39:06Z","pendingMessages":3}"#;

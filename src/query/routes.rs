@@ -5,7 +5,7 @@ use std::sync::Arc;
 use warp::Filter;
 use warp::filters::BoxedFilter;
 
-use super::feed::{FedView, Freshness};
+use super::feed::{Freshness, LiveView};
 use super::{Entry, Events, ListRequest, PublicRocket, gaps, page};
 use crate::broker::objects::{Object, Problem};
 use crate::broker::{Broker, Objects};
@@ -14,8 +14,8 @@ use crate::http::health::{Check, Condition};
 use crate::http::{Answer, Routes, either, is_read};
 
 /// Everything that can be asked: rockets, events and gaps.
-pub fn routes(fed: &Arc<FedView>, broker: &Broker, events: &Events) -> Routes {
-    [events.route(), gaps::route(fed, broker)].into_iter().fold(rockets(fed), either)
+pub fn routes(live: &Arc<LiveView>, broker: &Broker, events: &Events) -> Routes {
+    [events.route(), gaps::route(live, broker)].into_iter().fold(rockets(live), either)
 }
 
 /// Answers a path whose channel is none.
@@ -24,11 +24,11 @@ pub(super) fn no_channel() -> Answer {
 }
 
 /// `/rockets` and `/rockets/{channel}`.
-fn rockets(fed: &Arc<FedView>) -> Routes {
-    let (all, one) = (fed.clone(), fed.clone());
+fn rockets(live: &Arc<LiveView>) -> Routes {
+    let (all, one) = (live.clone(), live.clone());
     let list = warp::path!("rockets").and(warp::method()).and(query()).then(move |method, query: String| {
-        let fed = all.clone();
-        async move { if is_read(&method) { list(fed, query).await } else { methods() } }
+        let live = all.clone();
+        async move { if is_read(&method) { list(live, query).await } else { methods() } }
     });
     let get = warp::path!("rockets" / String)
         .and(warp::method())
@@ -46,14 +46,14 @@ pub(super) fn methods() -> Answer {
     Answer::method_not_allowed("GET, HEAD")
 }
 
-/// Whether rockets are told as they are. Without a broker nothing is known of what is new, also before the feed has
+/// Whether rockets are reported as they are. Without a broker nothing is known of what is new, also before the feed has
 /// noticed.
-pub fn check(fed: &Arc<FedView>, broker: &Broker, objects: &Objects) -> Check {
-    let (fed, broker, objects) = (fed.clone(), broker.clone(), objects.clone());
-    Arc::new(move || condition(&objects.problems(), fed.freshness(), broker.is_connected()))
+pub fn check(live: &Arc<LiveView>, broker: &Broker, objects: &Objects) -> Check {
+    let (live, broker, objects) = (live.clone(), broker.clone(), objects.clone());
+    Arc::new(move || condition(&objects.problems(), live.freshness(), broker.is_connected()))
 }
 
-/// Events, histories and gaps are read from the other streams: without those, rockets are still told.
+/// Events, histories and gaps are read from the other streams: without those, rockets are still served.
 fn condition(problems: &[Problem], freshness: Freshness, is_connected: bool) -> Condition {
     let absent: Vec<_> = problems
         .iter()
@@ -71,27 +71,27 @@ fn condition(problems: &[Problem], freshness: Freshness, is_connected: bool) -> 
     condition
 }
 
-async fn list(fed: Arc<FedView>, query: String) -> Answer {
+async fn list(live: Arc<LiveView>, query: String) -> Answer {
     let request = match ListRequest::parse(&query) {
         Ok(request) => request,
         Err(problem) => return Answer::bad_request(problem.to_string()),
     };
-    if fed.freshness() == Freshness::Loading {
+    if live.freshness() == Freshness::Loading {
         return loading();
     }
     // A list may be of a million rockets: nothing that the connections' threads should be busy with.
     let listed = tokio::task::spawn_blocking(move || {
-        let page = page(&fed.view, &request);
+        let page = page(&live.view, &request);
         let rockets: Vec<_> = page.rockets.iter().map(|entry| public(entry)).collect();
         Answer::page(&rockets, page.next_cursor)
     });
     listed.await.unwrap_or_else(|_| Answer::internal_error())
 }
 
-fn get(fed: &FedView, channel: &str) -> Answer {
+fn get(live: &LiveView, channel: &str) -> Answer {
     let Some(channel) = Channel::parse(channel) else { return no_channel() };
-    match fed.view.get(&channel) {
-        _ if fed.freshness() == Freshness::Loading => loading(),
+    match live.view.get(&channel) {
+        _ if live.freshness() == Freshness::Loading => loading(),
         Some(entry) => Answer::ok(&public(&entry)),
         None => Answer::not_found("rocket"),
     }
@@ -122,13 +122,13 @@ mod tests {
 
     #[test]
     fn only_the_bucket_keeps_it_from_its_work() {
-        let told = |object, wrong| {
+        let reported = |object, wrong| {
             let condition = condition(&[Problem { object, wrong }], Freshness::Fresh, true);
             (condition.stops.len(), condition.notes.len())
         };
-        assert_eq!(told(Object::Bucket, Wrong::Missing), (1, 0));
-        assert_eq!(told(Object::Outcomes, Wrong::Missing), (0, 1));
-        assert_eq!(told(Object::Durable(0), Wrong::Missing), (0, 0));
-        assert_eq!(told(Object::Bucket, Wrong::Full(5, 5, "messages")), (0, 0));
+        assert_eq!(reported(Object::Bucket, Wrong::Missing), (1, 0));
+        assert_eq!(reported(Object::Outcomes, Wrong::Missing), (0, 1));
+        assert_eq!(reported(Object::Durable(0), Wrong::Missing), (0, 0));
+        assert_eq!(reported(Object::Bucket, Wrong::Full(5, 5, "messages")), (0, 0));
     }
 }

@@ -29,7 +29,7 @@ pub enum SortBy {
     LaunchTime,
     /// The instant of the last message that changed the rocket.
     LastUpdated,
-    /// The instant of the last message that took its place.
+    /// The instant of the last message that was applied.
     LastMessageTime,
 }
 

@@ -1,5 +1,5 @@
-//! All rockets, in memory, and which channels wait behind a gap: fed from the bucket one change at a time, read by every
-//! request.
+//! All rockets, in memory, and which channels are pending behind a gap: fed from the bucket one change at a time, read by
+//! every request.
 //!
 //! Whoever feeds it holds the write lock for one insertion per change; the entry is made before and the old one freed
 //! after. A reader holds the read lock for one look-up, or for a bounded part of a [`scan`], and takes entries out as
@@ -22,7 +22,7 @@ pub mod gaps;
 pub mod scan;
 
 pub use gaps::Gap;
-pub use scan::{Order, Scan};
+pub use scan::Order;
 
 /// What is known of one rocket that was launched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,9 +31,9 @@ pub struct Entry {
     pub channel: Channel,
     /// Its state.
     pub rocket: Rocket,
-    /// The last message of its sequence that took its place, refused or not.
+    /// The last message of its sequence that was applied, refused or not.
     pub last: Last,
-    /// How many later numbers wait behind a gap.
+    /// How many later numbers are pending behind a gap.
     pub pending: u64,
 }
 
@@ -48,7 +48,7 @@ struct State {
     slots: BTreeMap<Channel, Slot>,
     /// Of channels that wait, launched or not. Others have nothing there.
     gaps: Gaps,
-    /// Changes of keys that are no channels. Their names are not told, so that their number is known only in bounds.
+    /// Changes of keys that are no channels. Their names are not kept, so that their number is known only in bounds.
     foreign_changes: u64,
     foreign_revision: u64,
     last_revision: u64,
@@ -65,7 +65,7 @@ impl View {
     /// Takes in one change of the bucket, unless one of a higher or the same revision is there for its key.
     ///
     /// No channel stands for a key that is none; no record for one that was deleted, or that this program cannot read:
-    /// such a rocket is hidden, as its old state would be told as if it were the present one.
+    /// such a rocket is hidden, as its old state would be served as if it were the present one.
     pub fn apply(&self, channel: Option<Channel>, record: Option<Record>, revision: u64) {
         let gap = channel.zip(record.as_ref()).and_then(|(channel, record)| Gap::of(channel, record));
         let entry = channel.zip(record).and_then(|(channel, record)| Entry::new(channel, record)).map(Arc::new);
@@ -120,7 +120,7 @@ impl Entry {
     /// None without a launch.
     fn new(channel: Channel, record: Record) -> Option<Self> {
         let (rocket, last) = record.rocket.zip(record.last)?;
-        Some(Self { channel, rocket, last, pending: record.parked.count() })
+        Some(Self { channel, rocket, last, pending: record.pending.count() })
     }
 }
 

@@ -2,27 +2,27 @@
 
 use serde_json::{Map, Value};
 
-use crate::domain::{Parked, Record};
+use crate::domain::{PendingRanges, Record};
 
 /// Fields that depend on the order of arrival, once more waits than a record can list.
-const PARKED: [&str; 2] = ["parked", "parkedBeyond"];
+const PENDING_FIELDS: [&str; 2] = ["parked", "parkedBeyond"];
 
 /// Whether two records say the same. Where one of them could not list all that waits, that is not compared.
 pub fn agree(is: &Record, should_be: &Record) -> bool {
     if !is_partial(is, should_be) {
         return is == should_be;
     }
-    let without = |record: &Record| Record { parked: Parked::default(), ..record.clone() };
+    let without = |record: &Record| Record { pending: PendingRanges::default(), ..record.clone() };
     without(is) == without(should_be)
 }
 
-/// `field: is X, should be Y` for each field that differs; if none of those that are compared does, for what waits.
+/// `field: is X, should be Y` for each field that differs; if none of those that are compared does, for what is pending.
 pub fn differences(is: &Record, should_be: &Record) -> Vec<String> {
     let [mut left, mut right] = [is, should_be].map(fields);
-    let parked = PARKED.map(|name| said(name, left.get(name), right.get(name)));
+    let pending = PENDING_FIELDS.map(|name| said(name, left.get(name), right.get(name)));
     if is_partial(is, should_be) {
         for fields in [&mut left, &mut right] {
-            fields.retain(|name, _| !PARKED.contains(&name.as_str()));
+            fields.retain(|name, _| !PENDING_FIELDS.contains(&name.as_str()));
         }
     }
     let mut names: Vec<_> = left.keys().chain(right.keys()).cloned().collect();
@@ -31,7 +31,7 @@ pub fn differences(is: &Record, should_be: &Record) -> Vec<String> {
     let differs = |name: &String| left.get(name) != right.get(name);
     let said: Vec<_> =
         names.iter().filter(|name| differs(name)).map(|name| said(name, left.get(name), right.get(name))).collect();
-    if said.is_empty() { parked[..1].to_vec() } else { said }
+    if said.is_empty() { pending[..1].to_vec() } else { said }
 }
 
 /// A record in one line, as it is stored.
@@ -40,7 +40,7 @@ pub fn in_words(record: &Record) -> String {
 }
 
 fn is_partial(is: &Record, should_be: &Record) -> bool {
-    is.parked.beyond().or(should_be.parked.beyond()).is_some()
+    is.pending.overflow().or(should_be.pending.overflow()).is_some()
 }
 
 /// The fields of the stored form; those of the rocket beside the others.
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn each_field_is_named_as_it_is_stored() {
         let (is, mut should_be) = (record(500), record(501));
-        should_be.acts = Sequence(7);
+        should_be.last_override = Sequence(7);
         let said = differences(&is, &should_be);
         assert_eq!(said, ["lastAct: is missing, should be 7", "rocket.speed: is 500, should be 501"]);
         assert!(agree(&is, &is) && !agree(&is, &should_be));
@@ -89,9 +89,9 @@ mod tests {
     #[test]
     fn what_cannot_be_listed_as_a_whole_is_not_compared() {
         let (mut is, mut should_be) = (record(500), record(500));
-        is.parked.insert(MessageNumber::new(3).unwrap(), Sequence(9));
+        is.pending.insert(MessageNumber::new(3).unwrap(), Sequence(9));
         assert!(!agree(&is, &should_be));
-        should_be.parked = Parked::unknown_from(Sequence(1));
+        should_be.pending = PendingRanges::unknown_from(Sequence(1));
         assert!(agree(&is, &should_be));
         assert_eq!(differences(&is, &should_be), ["parked: is [[3,3,9]], should be []"]);
     }

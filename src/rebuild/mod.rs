@@ -1,19 +1,19 @@
 //! Folds every channel from the stream, compares with the bucket, and writes what differs: `rockets rebuild`.
 //!
-//! `[stream] ▸` [`scan`] (a partition in one reading) `▸` the records, many at once `▸` [`mod@look`] (once more at each one
-//! that differs, because trackers go on meanwhile) `▸` [`difference`] (in words) `▸` [`mod@repair`] (dead letters, the record by
-//! compare-and-set, outcomes; of which [`told`] knows who was told).
+//! `[stream] ▸` [`scan`] (a partition in one reading) `▸` the records, many at once `▸` [`mod@examine`] (once more at
+//! each one that differs, because trackers go on meanwhile) `▸` [`difference`] (in words) `▸` [`mod@repair`] (dead
+//! letters, the record by compare-and-set, outcomes; of which [`reported_events`] knows what was reported).
 //!
 //! Safe while everything runs: a record is written only over the revision that was looked at, and nothing is reported
 //! that is merely late. Memory is bounded by the channels of one partition, whatever their messages; beside it, every
 //! channel's id is kept until the end, for finding records of which the stream has no message.
 
 pub(crate) mod difference;
-pub(crate) mod look;
+pub(crate) mod examine;
 mod progress;
 mod repair;
+mod reported_events;
 mod scan;
-mod told;
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -31,17 +31,17 @@ use crate::broker::topology::partition_of;
 use crate::broker::{Broker, BrokerError, NatsPartition, checkpoints};
 use crate::domain::{Channel, Record};
 use difference::agree;
-use look::{Finding, Wrong, look, look_quickly};
+use examine::{Finding, Wrong, examine, look_quickly};
 use progress::Progress;
 use repair::{repair, report_again};
+use reported_events::ReportedEvents;
 use scan::{Folded, Scan};
-use told::Told;
 
 /// Records that are read at once.
 const READS_AT_ONCE: usize = 256;
 /// Channels that are looked at once more at once.
 const LOOKS_AT_ONCE: usize = 64;
-/// Those of them that are read: each is folded twice, with some megabytes of what waits at most.
+/// Those of them that are read: each is folded twice, with some megabytes of what is pending at most.
 const CLOSE_LOOKS_AT_ONCE: usize = 4;
 /// Looks at one channel that keeps changing, before what was seen last counts.
 const LOOKS_MAX: u32 = 6;
@@ -94,8 +94,8 @@ struct Site<'a> {
     store: Store,
     /// Each partition, for writing.
     partitions: Vec<NatsPartition>,
-    /// Who was told; only who means to write needs to know.
-    told: Option<Told>,
+    /// What was reported; only who means to write needs to know.
+    reported: Option<ReportedEvents>,
     /// Close looks that may go on at once.
     close_looks: Semaphore,
 }
@@ -129,7 +129,7 @@ pub async fn run(
         let of_partition = |channel: &Channel, _: &mut Record| partition_of(channel, overview.partitions) == partition;
         let trimmed = trimmed.extract_if(of_partition).collect();
         let count = |messages| progress.count(messages);
-        let scan = Scan::read(broker, partition, trimmed, site.told.as_ref(), count).await?;
+        let scan = Scan::read(broker, partition, trimmed, site.reported.as_ref(), count).await?;
         let (folded, aside) = scan.into_parts();
         known.extend(folded.iter().map(|folded| folded.channel).chain(aside.iter().copied()));
         let aside = aside.into_iter().map(Suspect::of);
@@ -179,12 +179,12 @@ impl<'a> Site<'a> {
         for partition in 0..partitions {
             all.push(NatsPartition::new(broker, partition, Some(writer.clone())).await?);
         }
-        let told = match mode {
+        let reported = match mode {
             Mode::Check => None,
-            Mode::Apply => Some(Told::read(broker).await?),
+            Mode::Apply => Some(ReportedEvents::read(broker).await?),
         };
         let (store, close_looks) = (Store::new(broker).await?, Semaphore::new(CLOSE_LOOKS_AT_ONCE));
-        Ok(Self { broker, mode, store, partitions: all, told, close_looks })
+        Ok(Self { broker, mode, store, partitions: all, reported, close_looks })
     }
 
     /// The channels whose records are not at once what they should be.
@@ -192,7 +192,7 @@ impl<'a> Site<'a> {
         let compare = |folded: Folded| async move {
             let held = self.store.load(&folded.channel).await?.record;
             let is = held.and_then(|bytes| Record::from_bytes(&bytes).ok());
-            let differs = !folded.untold.is_empty() || !is.is_some_and(|is| agree(&is, &folded.record));
+            let differs = !folded.unstored.is_empty() || !is.is_some_and(|is| agree(&is, &folded.record));
             Ok::<_, BrokerError>(differs.then_some(Suspect { channel: folded.channel, folded: Some(folded) }))
         };
         let compared = stream::iter(folded.into_iter().map(compare)).buffer_unordered(READS_AT_ONCE);
@@ -226,13 +226,13 @@ impl<'a> Site<'a> {
         let mut report = Report::default();
         for looks in 0..LOOKS_MAX {
             sleep(LOOK_PAUSE * looks).await;
-            let wrong = match self.look(partition, &suspect).await? {
-                // Somebody else has written it meanwhile, perhaps for what we have told.
+            let wrong = match self.examine(partition, &suspect).await? {
+                // Somebody else has written it meanwhile, perhaps for what we have reported.
                 Finding::Right => return Ok(None),
                 Finding::Incomplete => continue,
-                Finding::Unreported(unreported) => {
+                Finding::MissingOutcomes(unreported) => {
                     let count = report_again(&self.partitions[usize::from(partition)], unreported).await?;
-                    let line = format!("outcomes: {count} messages had none, told again");
+                    let line = format!("outcomes: {count} messages had none, reported again");
                     return Ok((count > 0).then(|| Report { lines: vec![line], repaired: true }));
                 }
                 Finding::NotOurs(line) => return Ok(Some(Report { lines: vec![line], repaired: false })),
@@ -247,22 +247,22 @@ impl<'a> Site<'a> {
             }
         }
         if report.lines.is_empty() {
-            report.lines.push("record: cannot be told, the channel was never read to its end; try again".into());
+            report.lines.push("record: cannot be judged, the channel was never read to its end; try again".into());
         }
         Ok(Some(report))
     }
 
-    async fn look(&self, partition: u16, suspect: &Suspect) -> Result<Finding, BrokerError> {
+    async fn examine(&self, partition: u16, suspect: &Suspect) -> Result<Finding, BrokerError> {
         if let Some(folded) = &suspect.folded
             && let Some(finding) = look_quickly(self.broker, &self.store, partition, folded).await?
         {
             return Ok(finding);
         }
         let _turn = self.close_looks.acquire().await;
-        look(self.broker, &self.store, partition, &suspect.channel, self.told.as_ref()).await
+        examine(self.broker, &self.store, partition, &suspect.channel, self.reported.as_ref()).await
     }
 
-    /// Writes what should be, if it can be written now, and tells whether it was.
+    /// Writes what should be, if it can be written now, and returns whether it was.
     async fn write(
         &self,
         partition: u16,
@@ -270,10 +270,9 @@ impl<'a> Site<'a> {
         wrong: &Wrong,
         report: &mut Report,
     ) -> Result<bool, BrokerError> {
-        if let Some(act) = wrong.act_to_come {
-            let why =
-                "not repaired: an operator's word waits to be taken up by a tracker, which will fold the channel anew";
-            report.lines.push(format!("{why} (event {act})"));
+        if let Some(overriding) = wrong.override_to_come {
+            let why = "not repaired: an override waits for a tracker, which will replay the channel";
+            report.lines.push(format!("{why} (event {overriding})"));
             return Ok(false);
         }
         match repair(self.broker, &self.partitions[usize::from(partition)], channel, wrong).await {

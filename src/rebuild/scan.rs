@@ -1,17 +1,16 @@
 //! All channels of a partition folded in one reading of it, in bounded memory.
 //!
-//! A channel costs its record and what waits behind its gaps. One that needs more (an operator's word on its sequence, so
-//! that it has to be read twice; a large hand; more
-//! gaps than a record can list) is set aside, and read by itself.
+//! A channel costs its record and what is pending behind its gaps. One that needs more (an override on its sequence, so
+//! that it has to be read twice; a large buffer; more gaps than a record can list) is set aside, and read by itself.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::told::Told;
+use super::reported_events::ReportedEvents;
 use crate::broker::log_reader::read_partition;
 use crate::broker::{Broker, BrokerError};
-use crate::domain::outcome::OWED_MAX;
-use crate::domain::{Arrival, Channel, Entry, Event, Hand, Record, Refusal, Sequence, Verdict, take_up};
+use crate::domain::outcome::UNREPORTED_MAX;
+use crate::domain::{Arrival, Buffer, Channel, Entry, Event, Record, Refusal, Sequence, Verdict, apply_batch};
 
 /// Messages of one partition that wait in memory, without their bytes: mostly some 300 bytes each, 3 KiB at most. Beyond
 /// it the channel is set aside whose message was one too many.
@@ -26,68 +25,68 @@ pub struct Folded {
     pub record: Record,
     /// The last of its messages that was seen.
     pub seen: Sequence,
-    /// Messages that took their place, and of which nobody was told, where that is asked for.
-    pub untold: Vec<(Event, Option<Refusal>)>,
+    /// Messages that were applied, and of which nothing was reported, where that is asked for.
+    pub unstored: Vec<(Event, Option<Refusal>)>,
 }
 
 /// The channels of one partition, as they should be.
 #[derive(Debug, Default)]
 pub struct Scan<'a> {
-    /// Who was told; only who means to write needs to know.
-    told: Option<&'a Told>,
-    desks: HashMap<Channel, Desk>,
+    /// What was reported; only who means to write needs to know.
+    reported: Option<&'a ReportedEvents>,
+    scanned_channels: HashMap<Channel, ChannelScan>,
     /// Channels that are to be read by themselves.
     aside: HashSet<Channel>,
     waiting: usize,
 }
 
 #[derive(Debug, Default)]
-struct Desk {
+struct ChannelScan {
     record: Record,
-    hand: Hand<usize>,
+    buffer: Buffer<usize>,
     seen: Sequence,
-    untold: Vec<(Event, Option<Refusal>)>,
+    unstored: Vec<(Event, Option<Refusal>)>,
 }
 
-impl Desk {
-    /// Takes messages up, as many as can be placed.
-    fn take(&mut self, arrivals: &[Arc<Arrival<usize>>], told: Option<&Told>) {
+impl ChannelScan {
+    /// Applies messages, as many as can be applied.
+    fn take(&mut self, arrivals: &[Arc<Arrival<usize>>], reported: Option<&ReportedEvents>) {
         self.seen = arrivals.last().map_or(self.seen, |arrival| arrival.sequence);
-        self.take_once(arrivals, told);
-        // No more than so many are placed in one go.
-        while self.record.next_number().is_some_and(|next| self.hand.contains_key(&next)) {
-            self.take_once(&[], told);
+        self.take_once(arrivals, reported);
+        // No more than so many are applied in one go.
+        while self.record.next_number().is_some_and(|next| self.buffer.contains_key(&next)) {
+            self.take_once(&[], reported);
         }
     }
 
-    fn take_once(&mut self, arrivals: &[Arc<Arrival<usize>>], told: Option<&Told>) {
-        let verdicts = take_up(&mut self.record, &mut self.hand, arrivals, None);
-        let Some(told) = told else { return };
-        let untold = verdicts.into_iter().filter(|(arrival, _)| !told.contains(arrival.event()));
-        self.untold.extend(untold.filter_map(|(arrival, verdict)| match verdict {
+    fn take_once(&mut self, arrivals: &[Arc<Arrival<usize>>], reported: Option<&ReportedEvents>) {
+        let verdicts = apply_batch(&mut self.record, &mut self.buffer, arrivals, None);
+        let Some(reported) = reported else { return };
+        let unstored = verdicts.into_iter().filter(|(arrival, _)| !reported.contains(arrival.event()));
+        self.unstored.extend(unstored.filter_map(|(arrival, verdict)| match verdict {
             Verdict::Applied => Some((arrival.event(), None)),
             Verdict::Refused(refusal) => Some((arrival.event(), Some(refusal))),
-            Verdict::Duplicate | Verdict::Late | Verdict::Passed | Verdict::Parked => None,
+            Verdict::Duplicate | Verdict::SkippedLate | Verdict::Unjudged | Verdict::Pending => None,
         }));
     }
 }
 
 impl<'a> Scan<'a> {
-    /// Reads a partition from its beginning, where some channels were trimmed, and tells how many messages each page had.
+    /// Reads a partition from its beginning, where some channels were trimmed, and returns how many messages each page had.
     pub async fn read(
         broker: &Broker,
         partition: u16,
         trimmed: HashMap<Channel, Record>,
-        told: Option<&'a Told>,
-        mut tell: impl FnMut(usize),
+        reported: Option<&'a ReportedEvents>,
+        mut report: impl FnMut(usize),
     ) -> Result<Self, BrokerError> {
-        let begun = |(channel, record)| (channel, Desk { record, ..Desk::default() });
-        let desks = trimmed.into_iter().map(begun).collect();
-        let (mut scan, mut next) = (Self { told, desks, ..Self::default() }, Some(Sequence(1)));
+        let begun = |(channel, record)| (channel, ChannelScan { record, ..ChannelScan::default() });
+        let scanned_channels = trimmed.into_iter().map(begun).collect();
+        let (mut scan, mut next) = (Self { reported, scanned_channels, ..Self::default() }, Some(Sequence(1)));
         while let Some(from) = next {
             let page = read_partition(broker, partition, from).await?;
             scan.take(page.messages.iter().filter_map(|stored| stored.read_light()));
-            tell(page.messages.len());
+            report(page.messages.len());
             next = page.next;
         }
         Ok(scan)
@@ -95,9 +94,9 @@ impl<'a> Scan<'a> {
 
     /// The channels as they should be, and those that are to be read by themselves.
     pub fn into_parts(self) -> (Vec<Folded>, HashSet<Channel>) {
-        let folded = self.desks.into_iter().map(|(channel, desk)| {
-            let Desk { record, seen, untold, .. } = desk;
-            Folded { channel, record, seen, untold }
+        let folded = self.scanned_channels.into_iter().map(|(channel, scanned)| {
+            let ChannelScan { record, seen, unstored, .. } = scanned;
+            Folded { channel, record, seen, unstored }
         });
         (folded.collect(), self.aside)
     }
@@ -118,19 +117,19 @@ impl<'a> Scan<'a> {
         if self.aside.contains(&channel) {
             return;
         }
-        let desk = self.desks.entry(channel).or_default();
-        self.waiting -= desk.hand.len();
-        desk.take(arrivals, self.told);
-        self.waiting += desk.hand.len();
-        let cannot_list = desk.record.parked.beyond().is_some() || desk.untold.len() > OWED_MAX;
-        if cannot_list || (self.waiting > WAITING_MAX && !desk.hand.is_empty()) {
+        let scanned = self.scanned_channels.entry(channel).or_default();
+        self.waiting -= scanned.buffer.len();
+        scanned.take(arrivals, self.reported);
+        self.waiting += scanned.buffer.len();
+        let cannot_list = scanned.record.pending.overflow().is_some() || scanned.unstored.len() > UNREPORTED_MAX;
+        if cannot_list || (self.waiting > WAITING_MAX && !scanned.buffer.is_empty()) {
             self.set_aside(channel);
         }
     }
 
     fn set_aside(&mut self, channel: Channel) {
-        if let Some(desk) = self.desks.remove(&channel) {
-            self.waiting -= desk.hand.len();
+        if let Some(scanned) = self.scanned_channels.remove(&channel) {
+            self.waiting -= scanned.buffer.len();
         }
         self.aside.insert(channel);
     }
@@ -174,7 +173,7 @@ mod tests {
         let (mut folded, aside) = scan.into_parts();
         folded.sort_by_key(|folded| folded.channel);
         let last = |record: &Record| record.last.as_ref().map(|last| last.number.get());
-        let in_short = |it: &Folded| (it.channel, last(&it.record), it.record.parked.count(), it.seen.0);
+        let in_short = |it: &Folded| (it.channel, last(&it.record), it.record.pending.count(), it.seen.0);
         let seen: Vec<_> = folded.iter().map(in_short).collect();
         assert_eq!(seen, [(channel(1), Some(2), 1, 4), (channel(2), Some(1), 0, 2)]);
         assert_eq!(aside, HashSet::from([channel(3)]));
@@ -192,14 +191,14 @@ mod tests {
 
     #[test]
     fn who_was_not_told_is_known() {
-        // What was told of the third is about another message, which lay there before the stream lost its end.
+        // What was reported of the third is about another message, which lay there before the stream lost its end.
         let range = |first, last, at| ReportedRange { first, last, earliest: at, latest: at };
-        let told = Told::of(vec![range(1, 2, StoredAt(AT)), range(3, 3, StoredAt(AT - 1))]);
-        let mut scan = Scan { told: Some(&told), ..Scan::default() };
+        let reported = ReportedEvents::of(vec![range(1, 2, StoredAt(AT)), range(3, 3, StoredAt(AT - 1))]);
+        let mut scan = Scan { reported: Some(&reported), ..Scan::default() };
         scan.take([entry(1, 1, 1, false), entry(1, 3, 2, false), entry(1, 2, 3, false)].into_iter());
         let refused = Some(Refusal::NotLaunched);
         let third = Event { sequence: Sequence(3), stored_at: StoredAt(AT) };
-        assert_eq!(scan.into_parts().0[0].untold, [(third, refused)]);
+        assert_eq!(scan.into_parts().0[0].unstored, [(third, refused)]);
     }
 
     #[test]
@@ -207,7 +206,7 @@ mod tests {
         let mut scan = Scan::default();
         scan.take((2..=40_000).map(|number| entry(1, number, number, false)));
         scan.take([entry(2, 1, 50_000, false), entry(2, 3, 50_001, false)].into_iter());
-        assert_eq!((scan.waiting, scan.aside.len(), scan.desks.len()), (1, 1, 1));
+        assert_eq!((scan.waiting, scan.aside.len(), scan.scanned_channels.len()), (1, 1, 1));
         scan.take((1..=1_000).map(|step| entry(4, 2 * step * 1_000_000, 60_000 + step, false)));
         assert!(scan.aside.contains(&channel(4)), "it has more gaps than a record lists");
     }

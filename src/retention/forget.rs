@@ -2,17 +2,17 @@
 //! come in and trackers run.
 //!
 //! First the record goes, and what stands in its place says that the channel is being forgotten: from then on no tracker
-//! takes up a message of it. What is stored by then is removed, and what stands in the record's place says up to which
-//! message: whatever a tracker still holds of those is let go ([`crate::domain::Forgotten`]), and what comes behind begins
-//! the channel's second life. Done halfway it is done again, and the channel waits until then.
+//! applies a message of it. What is stored by then is removed, and what stands in the record's place says up to which
+//! message: whatever a tracker still holds of those is acknowledged ([`crate::domain::Forgotten`]), and what comes behind
+//! begins the channel's second life. Done halfway it is done again, and the channel waits until then.
 
 use tokio::time::sleep;
 
 use crate::broker::checkpoints::remove_checkpoints;
-use crate::broker::dead_letters::list::{LetterFilter, letters_from};
-use crate::broker::dead_letters::reader::remove_letter;
+use crate::broker::dead_letters::list::{DeadLetterFilter, dead_letters_from};
+use crate::broker::dead_letters::reader::remove_dead_letter;
 use crate::broker::inspect::last_of;
-use crate::broker::log_reader::read_back;
+use crate::broker::log_reader::read_page;
 use crate::broker::store::Store;
 use crate::broker::topology::partition_of;
 use crate::broker::trim::forgotten::note_forgotten;
@@ -36,10 +36,10 @@ pub struct Forgot {
 /// Forgets a channel of a stream of so many partitions.
 pub async fn forget(broker: &Broker, partitions: u16, channel: &Channel) -> Result<Forgot, BrokerError> {
     let (store, partition) = (Store::new(broker).await?, partition_of(channel, partitions));
-    let before = store.load_latest(channel).await?.owed.forgotten;
+    let before = store.load_latest(channel).await?.unreported.forgotten;
     store.forget(channel, Forgotten::UnderWay).await?;
     fail_point::reached("forget.begun");
-    // From here on nothing is taken up into the first life. What is read now is all that it had.
+    // From here on nothing is applied into the first life. What is read now is all that it had.
     let (messages, last) = note_messages(broker, partition, channel).await?;
     remove_head_of(broker, partition, channel, Sequence(last.map_or(0, |last| last.sequence.0) + 1)).await?;
     remove_checkpoints(broker, channel).await?;
@@ -52,11 +52,11 @@ pub async fn forget(broker: &Broker, partitions: u16, channel: &Channel) -> Resu
     store.forget(channel, through).await?;
     // What was on its way when the record went.
     remove_checkpoints(broker, channel).await?;
-    let dead_letters = remove_letters(broker, channel, through).await?;
+    let dead_letters = remove_dead_letters(broker, channel, through).await?;
     Ok(Forgot { messages, dead_letters })
 }
 
-/// Notes which messages there are, tells how many, and the last one.
+/// Notes which messages there are, returns how many, and the last one.
 async fn note_messages(
     broker: &Broker,
     partition: u16,
@@ -66,7 +66,7 @@ async fn note_messages(
     let (mut messages, mut last, mut next) = (0, None, Some(Sequence(1)));
     let mut lags = 0;
     while let Some(from) = next {
-        let page = read_back(broker, partition, channel, from).await?;
+        let page = read_page(broker, partition, channel, from).await?;
         let places: Vec<_> = page.messages.iter().map(|stored| stored.sequence).collect();
         note_forgotten(broker, &places).await?;
         messages += places.len() as u64;
@@ -87,13 +87,15 @@ async fn note_messages(
 }
 
 /// Removes the dead letters of what was forgotten.
-async fn remove_letters(broker: &Broker, channel: &Channel, forgotten: Forgotten) -> Result<u64, BrokerError> {
-    let filter = LetterFilter::new(None, Some(&channel.to_string()));
+async fn remove_dead_letters(broker: &Broker, channel: &Channel, forgotten: Forgotten) -> Result<u64, BrokerError> {
+    let filter = DeadLetterFilter::new(None, Some(&channel.to_string()));
     let (mut removed, mut next) = (0, Some(1));
     while let Some(from) = next {
-        let page = letters_from(broker, &filter, from).await?;
-        for letter in page.letters {
-            if letter.event().is_none_or(|event| forgotten.has(event)) && remove_letter(broker, letter.id).await? {
+        let page = dead_letters_from(broker, &filter, from).await?;
+        for dead_letter in page.dead_letters {
+            if dead_letter.event().is_none_or(|event| forgotten.has(event))
+                && remove_dead_letter(broker, dead_letter.id).await?
+            {
                 removed += 1;
             }
         }

@@ -5,8 +5,8 @@
 //!
 //! [`mod@forget`] is the other way in which messages go: all of one channel, at once.
 //!
-//! Everything that is needed to go on stays: what waits behind a gap, what no tracker has taken up, what is not older than
-//! asked. Two trims at once do no harm: each removes only what lies behind a checkpoint that was stored before.
+//! Everything that is needed to go on stays: what is pending behind a gap, what no tracker has applied, what is not older
+//! than asked. Two trims at once do no harm: each removes only what lies behind a checkpoint that was stored before.
 
 pub mod forget;
 pub mod plan;
@@ -20,7 +20,7 @@ use time::OffsetDateTime;
 
 use crate::broker::log_reader::read_partition;
 use crate::broker::topology::partition_of;
-use crate::broker::trim::{extent, remove_letters_before, remove_outcomes_before};
+use crate::broker::trim::{extent, remove_dead_letters_before, remove_outcomes_before};
 use crate::broker::{Broker, BrokerError, NatsPartition};
 use crate::domain::{Channel, Sequence, StoredAt};
 use crate::fail_point;
@@ -84,9 +84,9 @@ pub async fn trim(broker: &Broker, partitions: u16, order: Order) -> Result<Trim
     Ok(trimmed)
 }
 
-/// Removes dead letters that are older than this; tells how many there were.
+/// Removes dead letters that are older than this; returns how many there were.
 pub async fn trim_dead_letters(broker: &Broker, keep: Duration) -> Result<u64, BrokerError> {
-    remove_letters_before(broker, before(OffsetDateTime::now_utc().into(), keep)).await
+    remove_dead_letters_before(broker, before(OffsetDateTime::now_utc().into(), keep)).await
 }
 
 fn before(time: StoredAt, by: Duration) -> StoredAt {
@@ -137,7 +137,7 @@ async fn plans(
         .map(|channel| async move {
             let broker = &brokers[usize::from(partition_of(&channel, partitions))];
             let plan = match plan(broker, &channel, cut, dry_run).await {
-                // Only a newer program can judge what waits there.
+                // Only a newer program can judge what is pending there.
                 Err(BrokerError::Newer(_)) => None,
                 plan => plan?,
             };

@@ -6,7 +6,7 @@
 use crate::broker::{BrokerError, LogReader, TrackBroker};
 use crate::domain::checkpoint::trimmed_through;
 use crate::domain::{
-    Acts, Channel, Checkpoint, Entry, Goal, MessageNumber, Placed, Record, Replay, Sequence, StoredAt, Turn,
+    Advance, Channel, Checkpoint, Entry, Goal, MessageNumber, Overrides, Record, Replay, Sequence, StoredAt, Turn,
 };
 use crate::replay::ChannelReplay;
 
@@ -15,11 +15,11 @@ use crate::replay::ChannelReplay;
 pub struct Plan {
     /// Messages up to this number.
     pub through: u64,
-    /// Overrides up to this place of such numbers: they are folded in.
-    pub acts: Sequence,
+    /// Overrides up to this sequence of such numbers: they are folded in.
+    pub overrides: Sequence,
 }
 
-/// The record after the last number that took its place before a time.
+/// The record after the last number that was applied before a time.
 struct AtCut {
     cut: StoredAt,
     /// It does not go beyond this.
@@ -37,12 +37,12 @@ pub async fn plan(
 ) -> Result<Option<Plan>, BrokerError> {
     let held = broker.load_latest(channel).await?;
     let written = held.record.and_then(|bytes| Record::from_bytes(&bytes).ok());
-    // What overrides have changed must be told first: it is found out by reading.
-    let Some(written) = written.filter(|_| held.owed.since.is_none()) else { return Ok(None) };
+    // What overrides have changed must be reported first: it is found out by reading.
+    let Some(written) = written.filter(|_| held.unreported.since.is_none()) else { return Ok(None) };
     let Some(last) = written.last.as_ref().map(|last| last.number) else { return Ok(None) };
     let mut bases = broker.checkpoints(channel).await?;
     let before = bases.first().filter(|base| base.is_trimmed).map(of_checkpoint);
-    // A checkpoint may be ahead of the record: what lies between is not applied, and nobody is told of it.
+    // A checkpoint may be ahead of the record: what lies between is not applied, and nothing is reported of it.
     let is_applied = |base: &Checkpoint| base.through() <= last.get();
     bases.retain(|base| base.is_trimmed || (base.seen.stored_at < cut && is_applied(base)));
     let mut reading = ChannelReplay::of_what_they_say(*channel, Goal::State, bases.clone());
@@ -50,7 +50,7 @@ pub async fn plan(
     while let Some(read) = reading.step(broker).await? {
         match read.turn {
             Turn::StartOver => at_cut = AtCut::begin(&reading.replay, cut, last),
-            Turn::Placed(placed) => at_cut.take(placed.into_iter().flatten(), &reading.replay.acts()),
+            Turn::Advance(placed) => at_cut.take(placed.into_iter().flatten(), &reading.replay.overrides()),
         }
     }
     let Some(made) = reading.complete_checkpoint(broker, &written).await? else { return Ok(before) };
@@ -58,7 +58,11 @@ pub async fn plan(
     if through <= trimmed_through(&bases) {
         return Ok(before);
     }
-    let record = Record { acts: made.record.acts, acts_at: made.record.acts_at, ..at_cut.record };
+    let record = Record {
+        last_override: made.record.last_override,
+        last_override_at: made.record.last_override_at,
+        ..at_cut.record
+    };
     let from = match through == made.through() {
         true => made.from,
         false => match first_behind(broker, channel, through, &made, reading.replay.first_place()).await? {
@@ -71,7 +75,7 @@ pub async fn plan(
         let place = broker.store_checkpoint(channel, &checkpoint).await?;
         // Of a channel that was forgotten meanwhile it says nothing.
         let now = broker.load_latest(channel).await?;
-        if now.record.is_none() || now.owed.forgotten != held.owed.forgotten {
+        if now.record.is_none() || now.unreported.forgotten != held.unreported.forgotten {
             broker.remove_checkpoint(place).await?;
             return Ok(None);
         }
@@ -80,7 +84,7 @@ pub async fn plan(
 }
 
 fn of_checkpoint(checkpoint: &Checkpoint) -> Plan {
-    Plan { through: checkpoint.through(), acts: checkpoint.record.acts }
+    Plan { through: checkpoint.through(), overrides: checkpoint.record.last_override }
 }
 
 /// Where the first message lies whose number is higher, or what a reading begins with that needs none of them; none where a
@@ -94,7 +98,7 @@ async fn first_behind(
 ) -> Result<Option<Sequence>, BrokerError> {
     let (mut next, mut seen) = (Some(begin), Sequence(begin.0 - 1));
     while let Some(from) = next {
-        let page = log.read_back(channel, from).await?;
+        let page = log.read_page(channel, from).await?;
         seen = page.messages.last().map_or(seen, |last| last.sequence);
         let entries = page.messages.iter().filter_map(|stored| stored.read_light());
         let is_behind = |entry: &Entry<usize>| entry.message().is_some_and(|it| it.message.number.get() > through);
@@ -112,20 +116,20 @@ impl AtCut {
         Self { cut, last, record, is_over: false }
     }
 
-    fn take(&mut self, placed: impl Iterator<Item = Placed<usize>>, acts: &Acts) {
+    fn take(&mut self, placed: impl Iterator<Item = Advance<usize>>, overrides: &Overrides) {
         for placed in placed {
             let (last, stored_at) = match &placed {
-                Placed::Message(arrival, _) => (arrival.message.number, Some(arrival.stored_at)),
-                Placed::Skipped { last, by, .. } => (*last, acts.event_of_skip(*by).map(|event| event.stored_at)),
+                Advance::Message(arrival, _) => (arrival.message.number, Some(arrival.stored_at)),
+                Advance::Skipped { last, by, .. } => (*last, overrides.event_of_skip(*by).map(|event| event.stored_at)),
             };
             self.is_over |= last > self.last || stored_at.is_none_or(|stored_at| stored_at >= self.cut);
             if self.is_over {
                 return;
             }
             match placed {
-                Placed::Message(arrival, _) => drop(self.record.place(&arrival.message).is_ok()),
-                Placed::Skipped { last, by, .. } => {
-                    if let Some(skip) = acts.skip_at(by) {
+                Advance::Message(arrival, _) => drop(self.record.place(&arrival.message).is_ok()),
+                Advance::Skipped { last, by, .. } => {
+                    if let Some(skip) = overrides.skip_at(by) {
                         self.record.skip(last, &skip.time);
                     }
                 }
@@ -138,7 +142,7 @@ impl AtCut {
 mod tests {
     use super::*;
     use crate::domain::testing::channel;
-    use crate::domain::{Owed, wire};
+    use crate::domain::{Unreported, wire};
     use crate::simulation::testing::{ModelBroker, payload};
 
     #[tokio::test]
@@ -172,7 +176,7 @@ mod tests {
         let seen = broker.state().model.deliver(4).stored.event();
         let ahead = Checkpoint { record: fold(4), from: Sequence(5), seen, is_trimmed: false, place: 0 };
         broker.state().model.store_checkpoint(&channel(), &ahead);
-        broker.write(&channel(), fold(2).to_bytes(), &Owed::default(), 0).await.unwrap();
+        broker.write(&channel(), fold(2).to_bytes(), &Unreported::default(), 0).await.unwrap();
         let plan = plan(&broker, &channel(), StoredAt(100), false).await.unwrap();
         assert_eq!(plan.map(|plan| plan.through), Some(2));
     }

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use super::plan::Plan;
 use super::{Amount, Trimmed};
 use crate::broker::inspect::acknowledged_through;
-use crate::broker::log_reader::{Page, read_back, read_partition};
+use crate::broker::log_reader::{Page, read_page, read_partition};
 use crate::broker::trim::{extent, remove_head, remove_head_of, remove_messages};
 use crate::broker::{Broker, BrokerError, Stored};
 use crate::domain::{Channel, Entry, Sequence, StoredAt};
@@ -31,7 +31,7 @@ struct Whose<'a> {
     partition: u16,
     /// Of one channel; else all of the partition.
     channel: Option<&'a Channel>,
-    /// Up to where all messages were taken up.
+    /// Up to where all messages were applied.
     floor: Sequence,
 }
 
@@ -76,7 +76,7 @@ impl Sweep<'_> {
         Ok(trimmed)
     }
 
-    /// Where the first message lies that stays, before this place.
+    /// Where the first message lies that stays, before this sequence.
     async fn first_that_stays(&self, whose: Whose<'_>, end: Sequence) -> Result<Sequence, BrokerError> {
         let mut first = end;
         self.walk(whose, Sequence(1), |page| match page.iter().find(|stored| !self.goes(stored, whose)) {
@@ -90,7 +90,7 @@ impl Sweep<'_> {
         Ok(first)
     }
 
-    /// Counts what goes before this place.
+    /// Counts what goes before this sequence.
     async fn count(&self, whose: Whose<'_>, end: Sequence, trimmed: &mut Trimmed) -> Result<(), BrokerError> {
         self.walk(whose, Sequence(1), |page| {
             let before: Vec<_> = page.iter().take_while(|stored| stored.sequence < end).collect();
@@ -100,7 +100,7 @@ impl Sweep<'_> {
         .await
     }
 
-    /// Removes one by one what goes from this place on.
+    /// Removes one by one what goes from this sequence on.
     async fn remove_behind(&self, whose: Whose<'_>, from: Sequence, trimmed: &mut Trimmed) -> Result<(), BrokerError> {
         let mut next = Some(from);
         while let Some(from) = next {
@@ -136,7 +136,7 @@ impl Sweep<'_> {
 
     async fn page(&self, whose: Whose<'_>, from: Sequence) -> Result<Page, BrokerError> {
         match whose.channel {
-            Some(channel) => read_back(self.broker, whose.partition, channel, from).await,
+            Some(channel) => read_page(self.broker, whose.partition, channel, from).await,
             None => read_partition(self.broker, whose.partition, from).await,
         }
     }
@@ -151,7 +151,7 @@ impl Sweep<'_> {
     }
 }
 
-/// Whether a message may go that was stored before the cut, and taken up as everything up to the floor. What cannot be read is
+/// Whether a message may go that was stored before the cut, and applied as everything up to the floor. What cannot be read is
 /// a dead letter, and has no number.
 pub fn goes(plans: &HashMap<Channel, Plan>, cut: StoredAt, floor: Sequence, stored: &Stored) -> bool {
     // What takes a newer program is set aside for it.
@@ -162,10 +162,10 @@ pub fn goes(plans: &HashMap<Channel, Plan>, cut: StoredAt, floor: Sequence, stor
     let Some(plan) = plans.get(&entry.channel()) else { return false };
     match &entry {
         Entry::Message(arrival) => {
-            let is_known = !arrival.corrects || arrival.sequence <= plan.acts;
+            let is_known = !arrival.corrects || arrival.sequence <= plan.overrides;
             is_known && arrival.message.number.get() <= plan.through
         }
-        Entry::Skip(arrived) => arrived.sequence <= plan.acts && arrived.skip.up_to.get() <= plan.through,
+        Entry::Skip(arrived) => arrived.sequence <= plan.overrides && arrived.skip.up_to.get() <= plan.through,
     }
 }
 

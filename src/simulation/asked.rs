@@ -5,29 +5,29 @@ use std::ops::ControlFlow;
 
 use futures_util::FutureExt as _;
 
-use super::laws::{Event, Laws};
+use super::invariants::{Event, Laws};
 use super::messages::{CHANNELS, channel_of};
 use super::model::Model;
-use super::script::{Line, Said};
 use super::testing::ModelBroker;
+use super::workload::{Content, Line};
 use crate::broker::inspect::Progress;
 use crate::broker::store::Versioned;
 use crate::broker::{LogReader as _, Stored};
-use crate::domain::{Became, Channel, Checkpoint, Entry, Goal, Record, Sequence};
-use crate::query::status::{Asked, Seen, Status};
+use crate::domain::{Channel, Checkpoint, Entry, Goal, Outcome, Record, Sequence};
+use crate::query::status::{Asked, Snapshot, Status};
 use crate::rebuild::difference::{agree, differences};
-use crate::rebuild::look::{Finding, look_at};
+use crate::rebuild::examine::{Finding, look_at};
 use crate::replay::ChannelReplay;
 
 /// Messages of a page.
 const PAGE: usize = 100;
 
 /// Fails with what somebody is told that is not so.
-pub fn judge(model: Model, laws: &Laws) -> Result<(), String> {
+pub fn judge(model: Model, invariants: &Laws) -> Result<(), String> {
     let broker = ModelBroker::of(model, PAGE);
-    (0..CHANNELS).try_for_each(|channel| judge_channel(&broker, channel, laws.channels[channel].has_lost))?;
+    (0..CHANNELS).try_for_each(|channel| judge_channel(&broker, channel, invariants.channels[channel].has_lost))?;
     let log: Vec<_> = broker.state().model.log().cloned().collect();
-    log.iter().try_for_each(|stored| judge_event(&broker, laws, stored))
+    log.iter().try_for_each(|stored| judge_event(&broker, invariants, stored))
 }
 
 fn judge_channel(broker: &ModelBroker, at: usize, has_lost: bool) -> Result<(), String> {
@@ -58,18 +58,22 @@ fn judge_history(broker: &ModelBroker, of: &Channel, held: &Versioned, bases: &[
     }
 }
 
-fn judge_event(broker: &ModelBroker, laws: &Laws, stored: &Stored) -> Result<(), String> {
-    let Event { line: Line { channel, said }, told, .. } = &laws.events[stored.sequence.0 as usize - 1];
+fn judge_event(broker: &ModelBroker, invariants: &Laws, stored: &Stored) -> Result<(), String> {
+    let Event { line: Line { channel, content }, reported, .. } = &invariants.events[stored.sequence.0 as usize - 1];
     let (record, status) = (record_in(&broker.versioned(&channel_of(*channel))), status_of(broker, stored));
     let passed = record.last.as_ref().map_or(0, |last| last.number.get());
-    let fits = match (said, &status) {
-        (Said::Message(sent) | Said::Correction(sent), Status::Waiting(next)) => {
+    let fits = match (content, &status) {
+        (Content::Message(sent) | Content::Correction(sent), Status::Waiting(next)) => {
             sent.number > passed && next.get() == passed + 1
         }
-        (_, Status::Final(became, _)) => *became == told.clone().unwrap_or(Became::Duplicate),
+        (_, Status::Final(outcome, _)) => *outcome == reported.clone().unwrap_or(Outcome::Duplicate),
         _ => false,
     };
-    if fits { Ok(()) } else { Err(format!("{} of {channel}, {said:?}, is {status:?}, told {told:?}", stored.sequence)) }
+    if fits {
+        Ok(())
+    } else {
+        Err(format!("{} of {channel}, {content:?}, is {status:?}, told {reported:?}", stored.sequence))
+    }
 }
 
 fn status_of(broker: &ModelBroker, stored: &Stored) -> Status {
@@ -78,9 +82,10 @@ fn status_of(broker: &ModelBroker, stored: &Stored) -> Status {
     let held = entry.map_or(Versioned::NONE, |entry: Entry<Stored>| broker.versioned(&entry.channel()));
     let end = Sequence(broker.state().model.stream.len() as u64);
     let progress = Some(Progress { delivered: end, acknowledged: end });
-    let mut seen = Seen { record: record_in(&held), owed: held.owed, at: held.at, progress, outcome: None };
-    if seen.may_be_told(event, asked) {
-        seen.outcome = broker.state().model.outcomes.get(&event).cloned();
+    let mut seen =
+        Snapshot { record: record_in(&held), unreported: held.unreported, at: held.at, progress, outcome_record: None };
+    if seen.may_be_reported(event, asked) {
+        seen.outcome_record = broker.state().model.outcomes.get(&event).cloned();
     }
     seen.status(event, asked)
 }

@@ -1,47 +1,48 @@
-//! What is known of one channel of a schedule, beside the model: what arrived, what its record says, what was told of it.
+//! What is known of one channel of a schedule, beside the model: what arrived, what its record says, what was reported of it.
 
 use super::messages::NUMBER_MAX;
 use super::oracle::Truth;
 use super::record_text::Facts;
-use super::script::{Line, Said};
-use crate::domain::{Owed, Sequence};
+use super::workload::{Content, Line};
+use crate::domain::{Sequence, Unreported};
 
 /// One channel.
 pub struct OfChannel {
     /// What arrived that can be read, with its sequence.
-    pub arrivals: Vec<(u64, Said)>,
-    /// Where the acts lie.
-    pub acts: Vec<u64>,
+    pub arrivals: Vec<(u64, Content)>,
+    /// Where the overrides lie.
+    pub overrides: Vec<u64>,
     /// What its record says.
     pub facts: Facts,
     pub truths: Vec<Truth>,
-    /// Sets of numbers: of which a message arrived; a plain one; one that was acknowledged; of which a copy was told.
+    /// Sets of numbers: of which a message arrived; a plain one; one that was acknowledged; of which a copy was reported.
     pub arrived: u128,
     pub plain_arrived: u128,
     pub acknowledged: u128,
-    pub told: u128,
-    /// What the record owes.
-    pub owed: u128,
-    pub owes_since: bool,
-    /// Whether its record was damaged once: then it takes corrections to wait until it was folded anew.
+    pub reported: u128,
+    /// What the record has unreported.
+    pub unreported: u128,
+    pub unreported_since: bool,
+    /// Whether its record was damaged once: then it takes corrections to wait until it was replayed.
     pub was_damaged: bool,
-    /// Whether it is set aside for a newer program: what was let go since, that one finds in the log.
+    /// Whether it is set aside for a newer program: what was acknowledged since, that one finds in the log.
     pub is_aside: bool,
     pub was_aside: bool,
-    /// The last number that it had passed before it was damaged: what became of those may still be told.
+    /// The last number that it was past before it was damaged: what became of those may still be reported.
     pub passed_before: u64,
     /// The highest sequence of each number.
     pub highest: [u64; NUMBER_MAX as usize + 1],
     /// Dead letters of plain messages, by number. One that is refused may be one already, because it is seen to be too late
     /// by somebody who follows a skip at the same moment.
-    pub letters: [u32; NUMBER_MAX as usize + 1],
-    /// Messages and acts that were not acknowledged.
+    pub dead_letters: [u32; NUMBER_MAX as usize + 1],
+    /// Messages and overrides that were not acknowledged.
     pub held: u32,
     /// Up to which number the log was trimmed. Of these nobody knows any more which ones were skipped: a late one is a copy.
     pub trimmed: u64,
     /// Whether messages of it are gone that no checkpoint stands in for.
     pub has_lost: bool,
-    /// Whether the log lost its end: what was told of it counts for no message that came in its place, and those are copies.
+    /// Whether the log lost its end: what was reported of it counts for no message that came in its place, and those are
+    /// copies.
     pub has_lost_end: bool,
 }
 
@@ -49,21 +50,21 @@ impl OfChannel {
     pub fn new() -> Self {
         Self {
             arrivals: Vec::new(),
-            acts: Vec::new(),
+            overrides: Vec::new(),
             facts: Facts::default(),
             truths: Vec::new(),
             arrived: 0,
             plain_arrived: 0,
             acknowledged: 0,
-            told: 0,
-            owed: 0,
-            owes_since: false,
+            reported: 0,
+            unreported: 0,
+            unreported_since: false,
             was_damaged: false,
             is_aside: false,
             was_aside: false,
             passed_before: 0,
             highest: [0; NUMBER_MAX as usize + 1],
-            letters: [0; NUMBER_MAX as usize + 1],
+            dead_letters: [0; NUMBER_MAX as usize + 1],
             held: 0,
             trimmed: 0,
             has_lost: false,
@@ -71,17 +72,17 @@ impl OfChannel {
         }
     }
 
-    pub fn arrived(&mut self, sequence: u64, said: Said) {
-        match said {
-            Said::Malformed(_) => return,
-            Said::Message(sent) => self.plain_arrived |= 1 << sent.number,
-            Said::Correction(_) | Said::Skip(_) => self.acts.push(sequence),
+    pub fn arrived(&mut self, sequence: u64, content: Content) {
+        match content {
+            Content::Malformed(_) => return,
+            Content::Message(sent) => self.plain_arrived |= 1 << sent.number,
+            Content::Correction(_) | Content::Skip(_) => self.overrides.push(sequence),
         }
-        if let Said::Message(sent) | Said::Correction(sent) = said {
+        if let Content::Message(sent) | Content::Correction(sent) = content {
             self.arrived |= 1 << sent.number;
             self.highest[sent.number as usize] = sequence;
         }
-        self.arrivals.push((sequence, said));
+        self.arrivals.push((sequence, content));
         self.held += 1;
     }
 
@@ -98,24 +99,25 @@ impl OfChannel {
 
     /// Its record says nothing any more.
     pub fn damaged(&mut self) {
-        (self.owed, self.owes_since, self.was_damaged) = (0, false, true);
+        (self.unreported, self.unreported_since, self.was_damaged) = (0, false, true);
         self.passed_before = self.passed_before.max(self.facts.last);
         self.facts = Facts { beyond: true, corrections_wait: true, ..Facts::default() };
     }
 
-    pub fn note_owed(&mut self, owed: &Owed, lines: &[Line]) {
-        let number = |event: &Sequence| match lines[event.0 as usize - 1].said {
-            Said::Message(sent) | Said::Correction(sent) => sent.number,
-            Said::Skip(_) | Said::Malformed(_) => 0,
+    pub fn note_unreported(&mut self, unreported: &Unreported, lines: &[Line]) {
+        let number = |event: &Sequence| match lines[event.0 as usize - 1].content {
+            Content::Message(sent) | Content::Correction(sent) => sent.number,
+            Content::Skip(_) | Content::Malformed(_) => 0,
         };
-        self.owed = owed.placed.iter().fold(0, |bits, (event, _)| bits | 1 << number(&event.sequence));
+        self.unreported = unreported.messages.iter().fold(0, |bits, (event, _)| bits | 1 << number(&event.sequence));
         // What has changed since the very state that it has is nothing.
-        let (acts, last) = (self.facts.acts, self.facts.last);
-        self.owes_since = owed.since.is_some_and(|since| (since.acts.0, since.passed) != (acts, last));
+        let (overrides, last) = (self.facts.overrides, self.facts.last);
+        self.unreported_since =
+            unreported.since.is_some_and(|since| (since.overrides.0, since.applied_through) != (overrides, last));
     }
 
-    /// The last act that arrived; 0 before any.
-    pub fn last_act(&self) -> u64 {
-        self.acts.last().copied().unwrap_or(0)
+    /// The last override that arrived; 0 before any.
+    pub fn last_override(&self) -> u64 {
+        self.overrides.last().copied().unwrap_or(0)
     }
 }

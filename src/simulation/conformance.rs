@@ -14,7 +14,7 @@ use super::nats_server::{NatsCluster, NatsServer};
 use super::random::Random;
 use crate::broker::LAG_PAUSE;
 use crate::broker::consumer::Deliveries;
-use crate::broker::dead_letters::reader::LetterPage;
+use crate::broker::dead_letters::reader::DeadLetterPage;
 use crate::broker::log_reader::{PAGE_MESSAGES_MAX, Page};
 use crate::broker::outcomes::{OutcomeWriter, outcome_of};
 use crate::broker::publisher::Identity;
@@ -24,7 +24,7 @@ use crate::broker::{
     Broker, BrokerError, DeadLetter, Delivery, LogReader as _, NatsPartition, Outgoing, Publisher, Reason, TrackBroker,
 };
 use crate::domain::outcome::Since;
-use crate::domain::{Became, Event, MessageNumber, Outcome, Owed, Refusal, Sequence, StoredAt};
+use crate::domain::{Event, MessageNumber, Outcome, OutcomeRecord, Refusal, Sequence, StoredAt, Unreported};
 use crate::simulation::testing::ModelBroker;
 
 /// Operations of one script.
@@ -74,10 +74,10 @@ impl Both {
                 let model = plain(self.model.load(&channel).await);
                 self.same("load", async || plain(self.real.load(&channel).await), model).await;
             }
-            6 => self.tell().await,
-            7 => self.bury().await,
-            8 => self.letters().await,
-            _ => self.read_back().await,
+            6 => self.report().await,
+            7 => self.store_dead_letter().await,
+            8 => self.dead_letters().await,
+            _ => self.read_page().await,
         }
     }
 
@@ -95,16 +95,16 @@ impl Both {
     /// Waits until those who are left have agreed on who leads each stream.
     async fn settle(&mut self) {
         let (deadline, channel) = (Instant::now() + 2 * PATIENCE, channel_of(0));
-        let known = Outcome {
+        let known = OutcomeRecord {
             event: Event { sequence: Sequence(u64::from(u32::MAX)), stored_at: StoredAt(0) },
-            became: Became::Processed,
+            outcome: Outcome::Processed,
             at: OffsetDateTime::UNIX_EPOCH,
-            after_acts: Sequence(0),
+            after_overrides: Sequence(0),
         };
         while self.real.load_latest(&channel).await.is_err()
             || self.real.is_whole().await.is_err()
-            || self.real.remove_letter(u64::from(u32::MAX)).await.is_err()
-            || self.real.tell(vec![known.clone()]).await.is_err()
+            || self.real.remove_dead_letter(u64::from(u32::MAX)).await.is_err()
+            || self.real.report(vec![known.clone()]).await.is_err()
         {
             assert!(Instant::now() < deadline, "no leader");
             tokio::time::sleep(LAG_PAUSE).await;
@@ -135,67 +135,78 @@ impl Both {
         let expected = if self.random.happens(60) { self.random.below(there + 2) } else { there };
         let record = format!(r#"{{"format":1,"number":{}}}"#, self.random.bits()).into_bytes();
         let refusal = self.random.pick(&[None, Some(Refusal::Exploded)]);
-        let placed = (0..self.random.below(4)).map(|_| (self.event(1_000), refusal)).collect();
-        let since = self.random.pick(&[None, Some(Since { acts: Sequence(7), passed: 3 })]);
-        let owed = Owed { placed, since, forgotten: None };
-        let real = self.real.write(&channel, record.clone(), &owed, expected).await;
-        let model = self.model.write(&channel, record, &owed, expected).await;
+        let messages = (0..self.random.below(4)).map(|_| (self.event(1_000), refusal)).collect();
+        let since = self.random.pick(&[None, Some(Since { overrides: Sequence(7), applied_through: 3 })]);
+        let unreported = Unreported { messages, since, forgotten: None };
+        let real = self.real.write(&channel, record.clone(), &unreported, expected).await;
+        let model = self.model.write(&channel, record, &unreported, expected).await;
         assert_eq!(real, model, "write over {expected}, where {there} is");
     }
 
-    /// A message at a place below this one, in one life of the stream or another.
+    /// A message at a sequence below this one, in one life of the stream or another.
     fn event(&mut self, end: u64) -> Event {
         let (sequence, stored_at) = (Sequence(self.random.below(end)), StoredAt(self.random.bits() as i64 >> 24));
         Event { sequence, stored_at }
     }
 
-    async fn tell(&mut self) {
+    async fn report(&mut self) {
         let random = &mut self.random;
-        // Few, or so many that those that lie apart are told under one subject.
+        // Few, or so many that those that lie apart are reported under one subject.
         let (apart, count) = (random.pick(&[1, 700]), random.pick(&[3, 80]));
         // One life of the stream begins when the one before it is over.
         let life = random.below(2);
         let mut drawn = || {
-            let (event, after_acts) = (apart * random.within(1, 20), random.below(3));
-            // After the same act it is always the same, but that a copy may be told to be one.
-            let became = if random.happens(60) { Became::Duplicate } else { became(event + life + after_acts) };
+            let (event, after_overrides) = (apart * random.within(1, 20), random.below(3));
+            // After the same override it is always the same, but that a copy may be told to be one.
+            let outcome = if random.happens(60) { Outcome::Duplicate } else { outcome(event + life + after_overrides) };
             // In the other life of the stream the same places were stored a thousand milliseconds later.
             let event = Event { sequence: Sequence(event), stored_at: StoredAt((event + 1_000 * life) as i64) };
-            Outcome { event, became, at: OffsetDateTime::UNIX_EPOCH, after_acts: Sequence(after_acts) }
+            OutcomeRecord { event, outcome, at: OffsetDateTime::UNIX_EPOCH, after_overrides: Sequence(after_overrides) }
         };
         let outcomes: Vec<_> = (0..count).map(|_| drawn()).collect();
-        let (real, model) = (self.real.tell(outcomes.clone()).await, self.model.tell(outcomes.clone()).await);
+        let (real, model) = (self.real.report(outcomes.clone()).await, self.model.report(outcomes.clone()).await);
         assert_eq!(real, model, "tell");
-        for event in outcomes.iter().map(|outcome| outcome.event) {
+        for event in outcomes.iter().map(|outcome_record| outcome_record.event) {
             let model = self.model.state().model.outcomes.get(&event).cloned();
             self.same("outcome", async || outcome_of(&self.broker, event).await.unwrap(), model).await;
         }
     }
 
     /// A dead letter of some message, perhaps one that is there already.
-    async fn bury(&mut self) {
+    async fn store_dead_letter(&mut self) {
         let Some(sequence) = (self.stored > 0).then(|| self.random.within(1, self.stored.min(12))) else { return };
         let stored = self.model.deliver([sequence])[0].stored.clone();
         let reason = self.random.pick(Reason::ALL);
-        let after_acts = Sequence(self.random.pick(&[0, 0, 5]));
-        let letter = DeadLetter { stored: &stored, reason, error: "why".into(), after_acts };
-        assert_eq!(self.real.bury(&letter).await, self.model.bury(&letter).await, "bury");
+        let after_overrides = Sequence(self.random.pick(&[0, 0, 5]));
+        let dead_letter = DeadLetter { stored: &stored, reason, error: "why".into(), after_overrides };
+        assert_eq!(
+            self.real.store_dead_letter(&dead_letter).await,
+            self.model.store_dead_letter(&dead_letter).await,
+            "bury"
+        );
     }
 
     /// Which dead letters there are; one is removed, whether it is there or not.
-    async fn letters(&mut self) {
+    async fn dead_letters(&mut self) {
         let (channel, from) = (channel_of(self.random.below(CHANNELS) as usize), self.random.within(1, 8));
-        let ids = |page: LetterPage| {
-            let ids = page.letters.iter().map(|letter| (letter.id, letter.event(), letter.reason.clone()));
+        let ids = |page: DeadLetterPage| {
+            let ids = page
+                .dead_letters
+                .iter()
+                .map(|dead_letter| (dead_letter.id, dead_letter.event(), dead_letter.reason.clone()));
             (ids.collect::<Vec<_>>(), page.next)
         };
-        let model = ids(self.model.refused_letters(&channel, from).await.unwrap());
-        self.same("letters", async || ids(self.real.refused_letters(&channel, from).await.unwrap()), model).await;
+        let model = ids(self.model.refused_dead_letters(&channel, from).await.unwrap());
+        self.same("letters", async || ids(self.real.refused_dead_letters(&channel, from).await.unwrap()), model).await;
         let id = self.random.within(1, 16);
-        assert_eq!(self.real.remove_letter(id).await, self.model.remove_letter(id).await, "remove_letter {id}");
+        assert_eq!(
+            self.real.remove_dead_letter(id).await,
+            self.model.remove_dead_letter(id).await,
+            "remove_letter {id}"
+        );
     }
 
-    async fn read_back(&mut self) {
+    async fn read_page(&mut self) {
         let channel = channel_of(self.random.below(CHANNELS) as usize);
         let from = Sequence(self.random.within(1, self.stored + 2));
         self.read_back_from(channel, from).await;
@@ -209,9 +220,9 @@ impl Both {
                 let messages = page.messages.into_iter();
                 (messages.map(|it| (it.sequence, it.channel_token, it.payload)).collect::<Vec<_>>(), page.next)
             };
-            let model = all(self.model.read_back(&channel, from).await.unwrap());
+            let model = all(self.model.read_page(&channel, from).await.unwrap());
             next = model.1;
-            let ask = async || all(self.real.read_back(&channel, from).await.unwrap());
+            let ask = async || all(self.real.read_page(&channel, from).await.unwrap());
             self.same("read back", ask, model).await;
         }
     }
@@ -226,8 +237,8 @@ fn plain(answer: Result<Versioned, BrokerError>) -> Result<Versioned, BrokerErro
     answer.map(|versioned| Versioned { at: OffsetDateTime::UNIX_EPOCH, ..versioned })
 }
 
-fn became(of: u64) -> Became {
-    if of.is_multiple_of(2) { Became::Processed } else { Became::Failed("why".into()) }
+fn outcome(of: u64) -> Outcome {
+    if of.is_multiple_of(2) { Outcome::Processed } else { Outcome::Failed("why".into()) }
 }
 
 #[tokio::test]

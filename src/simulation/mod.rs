@@ -1,11 +1,12 @@
 //! The tracker's own code under a model of the broker, in schedules that are drawn from a seed: one seed, one schedule, on
 //! every machine.
 //!
-//! In a schedule several workers share one partition. What arrives is in [`script`] (made of [`messages`]), how much goes
-//! wrong in [`weather`], and what in [`faults`]; [`run`] gives the workers their turns, call by call ([`tap`]), in the [`world`] around the model.
-//! At everything that is stored, told or let go the [`laws`] of the contract are checked against an [`oracle`], which is
-//! written down apart from the code under test; [`verdict`] judges the end, [`asked`] what those are told who ask then. There is no clock, no thread and no sleep in a
-//! schedule.
+//! In a schedule several workers share one partition. What arrives is in [`workload`] (made of [`messages`]), how much
+//! goes wrong in [`profile`], and what in [`faults`]; [`run`] gives the workers their turns, call by call
+//! ([`faulty_broker`]), in the [`environment`] around the model. At everything that is stored, reported or acknowledged
+//! the [`invariants`] of the contract are checked against an [`oracle`], which is written down apart from the code under
+//! test; [`final_checks`] judges the end, [`asked`] what those are told who ask then. There is no clock, no thread and no
+//! sleep in a schedule.
 //!
 //! The bounds of what is kept and done at once are small in most schedules; [`shares`] counts how often the tracker comes
 //! beyond each, and fails a run in which that has become rare.
@@ -14,29 +15,30 @@
 //! `SIMULATION_SECONDS=60` or `SIMULATION_SCHEDULES=100000` says how long to look, `SIMULATION_LENGTH=20` makes the
 //! schedules shorter.
 //!
-//! Not here: what async-nats and a real broker do. That the model answers as a real one does is checked in [`conformance`],
-//! and real processes are the end to end tests' to kill. [`testing`] is the same model for unit tests, in which nothing goes wrong.
+//! Not here: what async-nats and a real broker do. That the model answers as a real one does is checked in
+//! [`conformance`], and real processes are the end to end tests' to kill. [`testing`] is the same model for unit tests,
+//! in which nothing goes wrong.
 
 mod asked;
 mod channel;
 mod conformance;
+mod environment;
 mod faults;
-mod laws;
+mod faulty_broker;
+mod final_checks;
+mod invariants;
 mod messages;
 mod model;
 mod nats_server;
 mod oracle;
+mod profile;
 mod random;
 mod record_text;
 mod run;
-mod script;
 mod search;
 mod shares;
-mod tap;
 pub mod testing;
-mod verdict;
-mod weather;
-mod world;
+mod workload;
 
 use search::Search;
 

@@ -8,13 +8,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use bytes::Bytes;
 use time::{Duration, OffsetDateTime};
 
-use crate::broker::dead_letters::reader::{Letter, LetterPage};
+use crate::broker::dead_letters::reader::{DeadLetterPage, StoredDeadLetter};
 use crate::broker::log_reader::Page;
 use crate::broker::store::Versioned;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Delivery, Reason, Stored};
 use crate::domain::bounds;
 use crate::domain::checkpoint::usable;
-use crate::domain::{Aside, Became, Channel, Checkpoint, Event, Forgotten, Outcome, Owed, Record, Sequence};
+use crate::domain::{
+    Aside, Channel, Checkpoint, Event, Forgotten, Outcome, OutcomeRecord, Record, Sequence, Unreported,
+};
 
 /// One partition of a broker.
 #[derive(Default)]
@@ -33,13 +35,13 @@ pub struct Model {
     /// How many of them every replica has.
     replicated: HashMap<Channel, usize>,
     /// The stream of dead letters; the first has id 1. One that was removed leaves a hole.
-    letters: Vec<Option<Kept>>,
+    dead_letters: Vec<Option<Kept>>,
     /// What dead letters are recognised by.
-    letter_ids: BTreeSet<String>,
+    dead_letter_ids: BTreeSet<String>,
     /// The checkpoints, each with its channel; the first has place 1. One that was removed leaves a hole.
     checkpoints: Vec<Option<(Channel, Checkpoint)>>,
-    /// What is told of each event.
-    pub outcomes: BTreeMap<Event, Outcome>,
+    /// What is reported of each event.
+    pub outcomes: BTreeMap<Event, OutcomeRecord>,
     /// What was delivered and not acknowledged, or not delivered yet.
     pub unacknowledged: BTreeSet<u64>,
 }
@@ -50,8 +52,8 @@ struct Version {
     /// None where it was deleted.
     record: Option<Bytes>,
     revision: u64,
-    /// The text of what it owes, as it stands in the header.
-    owed: String,
+    /// The text of what it has unreported, as it stands in the header.
+    unreported: String,
     at: OffsetDateTime,
     aside: Option<Aside>,
 }
@@ -60,7 +62,7 @@ struct Version {
 pub struct Kept {
     pub event: Event,
     pub reason: Reason,
-    after_acts: Sequence,
+    after_overrides: Sequence,
     token: String,
 }
 
@@ -69,9 +71,9 @@ pub struct Kept {
 pub struct Sight {
     /// By how many revisions of the record it is late.
     pub revisions_late: usize,
-    /// How many of the newest messages, or letters, are missing.
+    /// How many of the newest messages, or dead letters, are missing.
     pub newest_missing: u64,
-    /// Messages, or letters, of a page.
+    /// Messages, or dead letters, of a page.
     pub page: usize,
 }
 
@@ -95,10 +97,10 @@ impl Model {
             sequence,
             channel_token: token.into(),
             time: OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(sequence.0 as i64 + self.later),
-            request_id: None,
             corrects,
             attempts_before: 0,
             format: 1,
+            request_id: None,
             payload,
         });
         match self.places.get_mut(token) {
@@ -115,8 +117,8 @@ impl Model {
         Delivery { stored: self.stream[sequence as usize - 1].clone(), handle }
     }
 
-    /// What became of the message at a place, as it is told.
-    pub fn outcome(&self, sequence: u64) -> Option<&Outcome> {
+    /// What became of the message at a sequence, as it is reported.
+    pub fn outcome_record(&self, sequence: u64) -> Option<&OutcomeRecord> {
         self.outcomes.get(&self.stream.get(sequence as usize - 1)?.event())
     }
 
@@ -137,10 +139,10 @@ impl Model {
         let shown = versions.len().saturating_sub(sight.revisions_late).max(replicated);
         match versions[..shown].last() {
             None => Versioned::NONE,
-            Some(Version { record, revision, owed, at, aside }) => Versioned {
+            Some(Version { record, revision, unreported, at, aside }) => Versioned {
                 record: record.clone(),
                 revision: *revision,
-                owed: Owed::from_text(owed).unwrap(),
+                unreported: Unreported::from_text(unreported).unwrap(),
                 at: *at,
                 aside: *aside,
             },
@@ -152,7 +154,7 @@ impl Model {
         &mut self,
         channel: &Channel,
         record: Bytes,
-        owed: &Owed,
+        unreported: &Unreported,
         expected: u64,
         at: OffsetDateTime,
     ) -> Result<u64, BrokerError> {
@@ -161,14 +163,20 @@ impl Model {
             return Err(BrokerError::Conflict);
         }
         self.revision += 1;
-        versions.push(Version { record: Some(record), revision: self.revision, owed: owed.to_text(), at, aside: None });
+        versions.push(Version {
+            record: Some(record),
+            revision: self.revision,
+            unreported: unreported.to_text(),
+            at,
+            aside: None,
+        });
         Ok(self.revision)
     }
 
     /// Writes a record once more as it was read, and notes which messages of its channel are set aside.
     pub fn set_aside(&mut self, channel: &Channel, as_read: &Versioned, aside: Aside) -> Result<u64, BrokerError> {
         let record = as_read.record.clone().unwrap_or_else(|| Record::default().to_bytes().into());
-        let revision = self.write(channel, record, &as_read.owed, as_read.revision, as_read.at)?;
+        let revision = self.write(channel, record, &as_read.unreported, as_read.revision, as_read.at)?;
         let newest = self.versions.get_mut(channel).and_then(|versions| versions.last_mut());
         newest.into_iter().for_each(|version| version.aside = Some(aside));
         Ok(revision)
@@ -178,9 +186,9 @@ impl Model {
     #[cfg(test)]
     pub fn forget(&mut self, channel: &Channel, forgotten: Forgotten) {
         self.revision += 1;
-        let owed = Owed { forgotten: Some(forgotten), ..Owed::default() }.to_text();
+        let unreported = Unreported { forgotten: Some(forgotten), ..Unreported::default() }.to_text();
         let marker =
-            Version { record: None, revision: self.revision, owed, at: OffsetDateTime::UNIX_EPOCH, aside: None };
+            Version { record: None, revision: self.revision, unreported, at: OffsetDateTime::UNIX_EPOCH, aside: None };
         self.versions.entry(*channel).or_default().push(marker);
         let places = self.places.get(&channel.to_string()).cloned().unwrap_or_default();
         let gone = |place: &&Sequence| forgotten.has(self.stored(**place).event());
@@ -189,51 +197,58 @@ impl Model {
     }
 
     /// Tells what became of events.
-    pub fn tell(&mut self, outcomes: Vec<Outcome>) {
-        for outcome in outcomes {
-            let event = outcome.event;
+    pub fn report(&mut self, outcomes: Vec<OutcomeRecord>) {
+        for outcome_record in outcomes {
+            let event = outcome_record.event;
             let known = self.outcomes.remove(&event);
-            let counts = known.into_iter().chain([outcome]).reduce(Outcome::or);
+            let counts = known.into_iter().chain([outcome_record]).reduce(OutcomeRecord::or);
             self.outcomes.extend(counts.map(|counts| (event, counts)));
         }
     }
 
-    /// What is told of some events.
-    pub fn outcomes_of(&self, events: &[Event]) -> HashMap<Event, Outcome> {
+    /// What is reported of some events.
+    pub fn outcomes_of(&self, events: &[Event]) -> HashMap<Event, OutcomeRecord> {
         events.iter().filter_map(|event| Some((*event, self.outcomes.get(event)?.clone()))).collect()
     }
 
-    /// Stores a dead letter once; tells whether this was the time.
-    pub fn bury(&mut self, letter: &DeadLetter<'_>) -> bool {
-        let (event, token) = (letter.stored.event(), letter.stored.channel_token.clone());
-        let first = self.letter_ids.insert(letter.id());
+    /// Stores a dead letter once; returns whether this was the time.
+    pub fn store_dead_letter(&mut self, dead_letter: &DeadLetter<'_>) -> bool {
+        let (event, token) = (dead_letter.stored.event(), dead_letter.stored.channel_token.clone());
+        let first = self.dead_letter_ids.insert(dead_letter.id());
         if first {
-            self.letters.push(Some(Kept { event, reason: letter.reason, after_acts: letter.after_acts, token }));
+            self.dead_letters.push(Some(Kept {
+                event,
+                reason: dead_letter.reason,
+                after_overrides: dead_letter.after_overrides,
+                token,
+            }));
         }
         first
     }
 
     /// The dead letters that are there, with their ids.
-    pub fn letters(&self) -> impl Iterator<Item = (u64, &Kept)> {
-        self.letters.iter().zip(1..).filter_map(|(kept, id)| Some((id, kept.as_ref()?)))
+    pub fn dead_letters(&self) -> impl Iterator<Item = (u64, &Kept)> {
+        self.dead_letters.iter().zip(1..).filter_map(|(kept, id)| Some((id, kept.as_ref()?)))
     }
 
     /// A page of the dead letters of a channel's refused messages.
-    pub fn refused_letters(&self, channel: &Channel, from: u64, sight: Sight) -> LetterPage {
-        let (token, shown) = (channel.to_string(), (self.letters.len() as u64).saturating_sub(sight.newest_missing));
+    pub fn refused_dead_letters(&self, channel: &Channel, from: u64, sight: Sight) -> DeadLetterPage {
+        let (token, shown) =
+            (channel.to_string(), (self.dead_letters.len() as u64).saturating_sub(sight.newest_missing));
         let of_channel = |(id, kept): &(u64, &Kept)| {
             (from..=shown).contains(id) && kept.reason == Reason::Refused && kept.token == token
         };
-        let mut letters: Vec<_> = self.letters().filter(of_channel).map(letter).take(sight.page + 1).collect();
-        let more = letters.len() > sight.page;
-        letters.truncate(sight.page);
-        let next = letters.last().filter(|_| more).map(|last| last.id + 1);
-        LetterPage { letters, next }
+        let mut dead_letters: Vec<_> =
+            self.dead_letters().filter(of_channel).map(dead_letter).take(sight.page + 1).collect();
+        let more = dead_letters.len() > sight.page;
+        dead_letters.truncate(sight.page);
+        let next = dead_letters.last().filter(|_| more).map(|last| last.id + 1);
+        DeadLetterPage { dead_letters, next }
     }
 
     /// Removes a dead letter, if it is there; its message id stays known.
-    pub fn remove_letter(&mut self, id: u64) -> Option<Kept> {
-        self.letters.get_mut(id as usize - 1)?.take()
+    pub fn remove_dead_letter(&mut self, id: u64) -> Option<Kept> {
+        self.dead_letters.get_mut(id as usize - 1)?.take()
     }
 
     /// Has a message take a newer program, or all of them one that is known: as if the program were another one.
@@ -250,22 +265,23 @@ impl Model {
     pub fn make_durable_anew(&mut self) {
         self.unacknowledged = self.places.values().flatten().map(|place| place.0).collect();
         self.replicated = self.versions.iter().map(|(channel, versions)| (*channel, versions.len())).collect();
-        let failed = self.outcomes.values().filter(|outcome| matches!(outcome.became, Became::Failed(_)));
+        let failed =
+            self.outcomes.values().filter(|outcome_record| matches!(outcome_record.outcome, Outcome::Failed(_)));
         let reported: Vec<_> = failed
-            .map(|Outcome { event, .. }| format!("{}-{}", event.sequence, event.stored_at.0 * 1_000_000))
+            .map(|OutcomeRecord { event, .. }| format!("{}-{}", event.sequence, event.stored_at.0 * 1_000_000))
             .collect();
-        let known = self.letter_ids.len();
-        self.letter_ids.retain(|id| !reported.iter().any(|event| id.starts_with(event)));
-        if self.letter_ids.len() < known {
-            bounds::beyond("the id of a dead letter is forgotten");
+        let known = self.dead_letter_ids.len();
+        self.dead_letter_ids.retain(|id| !reported.iter().any(|event| id.starts_with(event)));
+        if self.dead_letter_ids.len() < known {
+            bounds::reached("the id of a dead letter is forgotten");
         }
     }
 
     /// Removes all dead letters and forgets their ids, as a day does.
     #[cfg(test)]
-    pub fn forget_letters(&mut self) {
-        self.letters.iter_mut().for_each(|letter| *letter = None);
-        self.letter_ids.clear();
+    pub fn forget_dead_letters(&mut self) {
+        self.dead_letters.iter_mut().for_each(|dead_letter| *dead_letter = None);
+        self.dead_letter_ids.clear();
     }
 
     /// Stores a checkpoint, and gives its place.
@@ -294,7 +310,7 @@ impl Model {
     }
 
     /// A page of a channel's messages.
-    pub fn read_back(&self, channel: &Channel, from: Sequence, sight: Sight) -> Page {
+    pub fn read_page(&self, channel: &Channel, from: Sequence, sight: Sight) -> Page {
         let places = self.places.get(&channel.to_string()).map_or(&[][..], Vec::as_slice);
         let shown = self.shown(sight);
         let first = places.partition_point(|place| *place < from);
@@ -305,7 +321,7 @@ impl Model {
         Page { messages, next }
     }
 
-    /// The messages at these places, if all of them are there.
+    /// The messages at these sequences, if all of them are there.
     pub fn read_messages(&self, places: &[Sequence]) -> Result<Vec<Stored>, BrokerError> {
         let gone = || BrokerError::Unavailable("a message that was read before is not there".into());
         places.iter().map(|place| self.has(*place).then(|| self.stored(*place)).ok_or_else(gone)).collect()
@@ -316,7 +332,7 @@ impl Model {
         self.stream.iter().filter(|stored| self.has(stored.sequence))
     }
 
-    /// Whether there is a message at a place.
+    /// Whether there is a message at a sequence.
     pub fn has(&self, place: Sequence) -> bool {
         let token = self.stream.get(place.0 as usize - 1).map(|stored| &stored.channel_token);
         token.is_some_and(|token| self.places[token].binary_search(&place).is_ok())
@@ -337,7 +353,7 @@ impl Model {
         self.removed += 1;
     }
 
-    /// Loses everything behind a place and goes on from there a day later, as after a power cut.
+    /// Loses everything behind a sequence and goes on from there a day later, as after a power cut.
     #[cfg(test)]
     pub fn lose_end(&mut self, behind: u64) {
         self.stream.truncate(behind as usize);
@@ -357,7 +373,7 @@ impl Model {
         places[..places.partition_point(|place| place.0 <= shown)].last().copied()
     }
 
-    /// The last place that is shown.
+    /// The last sequence that is shown.
     fn shown(&self, sight: Sight) -> u64 {
         (self.stream.len() as u64).saturating_sub(sight.newest_missing)
     }
@@ -367,18 +383,17 @@ impl Model {
     }
 }
 
-fn letter((id, kept): (u64, &Kept)) -> Letter {
-    Letter {
+fn dead_letter((id, kept): (u64, &Kept)) -> StoredDeadLetter {
+    StoredDeadLetter {
         id,
         reason: kept.reason.name().into(),
         error: String::new(),
         channel_token: kept.token.clone(),
         event: Some(kept.event.sequence),
         received_at: Some(OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(kept.event.stored_at.0)),
-        after_acts: kept.after_acts,
+        after_overrides: kept.after_overrides,
         dead_at: OffsetDateTime::UNIX_EPOCH,
         attempts: 1,
-        request_id: None,
         payload: Bytes::new(),
     }
 }

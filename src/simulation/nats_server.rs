@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::broker::objects::provision::provision;
+use crate::broker::objects::provision::{Means, provision};
 use crate::broker::topology::Topology;
 use crate::broker::{Broker, ConnectionSettings};
 
@@ -107,7 +107,7 @@ impl NatsCluster {
 async fn provisioned(urls: Vec<String>, topology: &Topology) -> Broker {
     let deadline = Instant::now() + PATIENCE;
     let broker = Broker::connect(&ConnectionSettings { urls, creds: None }, "conformance").await.unwrap();
-    while let Err(error) = provision(&broker, topology).await {
+    while let Err(error) = provision(&broker, topology, Means::Change { lower_replicas: false }).await {
         assert!(Instant::now() < deadline, "{error}");
         tokio::time::sleep(POLL).await;
     }

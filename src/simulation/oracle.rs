@@ -2,13 +2,13 @@
 //! what it judges.
 
 use super::messages::{NUMBER_MAX, Says, Sent, skip_time};
-use super::script::Said;
+use super::workload::Content;
 
 pub const NOT_LAUNCHED: &str = "the rocket has not been launched";
 pub const LAUNCHED_BEFORE: &str = "the rocket was launched before";
 pub const EXPLODED: &str = "the rocket has exploded";
 pub const TOO_FAST: &str = "the speed would be above 9223372036854775807";
-pub const LATE: &str = "its number was skipped before it arrived";
+pub const SKIPPED_LATE: &str = "its number was skipped before it arrived";
 
 /// One number of a channel: what has its place, what that did, and the rocket after it.
 #[derive(Clone, Copy, Debug)]
@@ -40,18 +40,18 @@ pub struct Rocket {
     updated: Sent,
 }
 
-/// What all numbers of a channel are with the acts up to one place, as if all of them arrived.
+/// What all numbers of a channel are with the overrides up to one place, as if all of them arrived.
 #[derive(Clone, Debug)]
 pub struct Truth {
-    /// The last act that counts.
-    pub acts: u64,
+    /// The last override that counts.
+    pub overrides: u64,
     numbers: Vec<Numbered>,
 }
 
 impl Truth {
-    /// Folds the acts up to this place over what the numbers say.
-    pub fn of(acts: u64, arrivals: &[(u64, Said)], plain: &[Sent]) -> Self {
-        let (corrections, skips) = acts_of(acts, arrivals);
+    /// Folds the overrides up to this sequence over what the numbers say.
+    pub fn of(overrides: u64, arrivals: &[(u64, Content)], plain: &[Sent]) -> Self {
+        let (corrections, skips) = overrides_of(overrides, arrivals);
         let (mut rocket, mut numbers) = (None, Vec::with_capacity(NUMBER_MAX as usize));
         for number in 1..=NUMBER_MAX as usize {
             let place = match (corrections[number], skips[number]) {
@@ -68,7 +68,7 @@ impl Truth {
             }
             numbers.push(Numbered { place, refused, rocket });
         }
-        Self { acts, numbers }
+        Self { overrides, numbers }
     }
 
     /// One number, from 1.
@@ -96,7 +96,7 @@ impl Truth {
         ranges
     }
 
-    /// The beginning of the record's text after this number, up to what waits.
+    /// The beginning of the record's text after this number, up to what is pending.
     pub fn text_through(&self, last: u64) -> String {
         let Some(at) = last.checked_sub(1).map(|at| &self.numbers[at as usize]) else {
             return r#"{"format":1,"rocket":null,"lastMessageNumber":0,"lastMessageTime":null,"parked":"#.into();
@@ -114,24 +114,24 @@ type Corrections = [Option<(Sent, u64)>; NUMBER_MAX as usize + 1];
 type Skips = [Option<(u64, u64)>; NUMBER_MAX as usize + 1];
 
 /// The correction that counts of each number, and the skip that covers it.
-fn acts_of(acts: u64, arrivals: &[(u64, Said)]) -> (Corrections, Skips) {
+fn overrides_of(overrides: u64, arrivals: &[(u64, Content)]) -> (Corrections, Skips) {
     let (mut corrections, mut skips) = ([None; NUMBER_MAX as usize + 1], [None; NUMBER_MAX as usize + 1]);
     let (mut arrived, mut highest) = (0u128, 0);
-    for (at, said) in arrivals.iter().filter(|(at, _)| *at <= acts) {
-        match *said {
-            Said::Message(sent) | Said::Correction(sent) => {
+    for (at, content) in arrivals.iter().filter(|(at, _)| *at <= overrides) {
+        match *content {
+            Content::Message(sent) | Content::Correction(sent) => {
                 arrived |= 1 << sent.number;
                 highest = highest.max(sent.number);
-                if matches!(said, Said::Correction(_)) {
+                if matches!(content, Content::Correction(_)) {
                     corrections[sent.number as usize] = Some((sent, *at));
                 }
             }
-            Said::Skip(up_to) => {
+            Content::Skip(up_to) => {
                 for number in (1..=up_to.min(highest)).filter(|number| arrived >> number & 1 == 0) {
                     skips[number as usize].get_or_insert((*at, up_to));
                 }
             }
-            Said::Malformed(_) => {}
+            Content::Malformed(_) => {}
         }
     }
     (corrections, skips)

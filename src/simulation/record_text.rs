@@ -4,9 +4,9 @@
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     pub last: u64,
-    pub acts: u64,
+    pub overrides: u64,
     /// First, last and lowest sequence of each range.
-    pub parked: Vec<[u64; 3]>,
+    pub pending: Vec<[u64; 3]>,
     /// Whether more waits than is listed.
     pub beyond: bool,
     pub skipped: Vec<[u64; 2]>,
@@ -22,8 +22,8 @@ impl Facts {
         let list = |name: &str| after(text, name).map(|rest| numbers(rest, 1)).unwrap_or_default();
         Self {
             last: single("\"lastMessageNumber\":"),
-            acts: single("\"lastAct\":"),
-            parked: list("\"parked\":[").as_chunks().0.to_vec(),
+            overrides: single("\"lastAct\":"),
+            pending: list("\"parked\":[").as_chunks().0.to_vec(),
             beyond: text.contains("\"parkedBeyond\""),
             skipped: list("\"skipped\":[").as_chunks().0.to_vec(),
             unlisted: single("\"skippedUnlisted\":"),
@@ -31,10 +31,10 @@ impl Facts {
         }
     }
 
-    /// The rest of the text, behind the name of what waits.
+    /// The rest of the text, behind the name of what is pending.
     pub fn text(&self) -> String {
         let list = |ranges: Vec<String>| format!("[{}]", ranges.join(","));
-        let mut text = list(self.parked.iter().map(|[a, b, c]| format!("[{a},{b},{c}]")).collect());
+        let mut text = list(self.pending.iter().map(|[a, b, c]| format!("[{a},{b},{c}]")).collect());
         if !self.skipped.is_empty() {
             let ranges = self.skipped.iter().map(|[a, b]| format!("[{a},{b}]")).collect();
             text += &format!(",\"skipped\":{}", list(ranges));
@@ -42,9 +42,9 @@ impl Facts {
         if self.unlisted > 0 {
             text += &format!(",\"skippedUnlisted\":{}", self.unlisted);
         }
-        if self.acts > 0 {
+        if self.overrides > 0 {
             // In the model, a message is stored at the millisecond of its place.
-            text += &format!(",\"lastAct\":{0},\"lastActAt\":[{0},{0}]", self.acts);
+            text += &format!(",\"lastAct\":{0},\"lastActAt\":[{0},{0}]", self.overrides);
         }
         if self.corrections_wait {
             text += ",\"correctionsWait\":true";
@@ -60,14 +60,14 @@ impl Facts {
         skipped
     }
 
-    /// The numbers that wait, a bit each.
-    pub fn parked_bits(&self) -> u128 {
-        self.parked.iter().flat_map(|[first, last, _]| *first..=*last).fold(0, |bits, number| bits | 1 << number)
+    /// The pending numbers, a bit each.
+    pub fn pending_bits(&self) -> u128 {
+        self.pending.iter().flat_map(|[first, last, _]| *first..=*last).fold(0, |bits, number| bits | 1 << number)
     }
 
     /// Whether a number that waits could be applied.
-    pub fn could_move(&self) -> bool {
-        match self.parked.first() {
+    pub fn is_drainable(&self) -> bool {
+        match self.pending.first() {
             Some([first, ..]) => *first <= self.last + 1,
             None => self.beyond,
         }
@@ -110,18 +110,18 @@ mod tests {
     fn facts_are_read_and_written() {
         let rest = r#"[[3,7,1204],[9,9,8]],"skipped":[[1,2]],"skippedUnlisted":2,"lastAct":12,"lastActAt":[12,12],"correctionsWait":true}"#;
         let facts = Facts::of(&format!(r#"{{"format":1,"lastMessageNumber":2,"lastMessageTime":"5","parked":{rest}"#));
-        let parked = vec![[3, 7, 1204], [9, 9, 8]];
+        let pending = vec![[3, 7, 1204], [9, 9, 8]];
         let expected = Facts {
             last: 2,
-            acts: 12,
-            parked,
+            overrides: 12,
+            pending,
             beyond: false,
             skipped: vec![[1, 2]],
             unlisted: 2,
             corrections_wait: true,
         };
         assert_eq!((&facts, facts.text()), (&expected, rest.into()));
-        assert!(facts.could_move());
+        assert!(facts.is_drainable());
         assert_eq!(Facts::of(r#"{"lastMessageNumber":0,"parked":[]}"#), Facts::default());
     }
 }

@@ -3,7 +3,7 @@
 //! A worker is a future that waits at each call of the broker. In each step chance gives one of the waiting calls its turn
 //! and polls its worker, or something else happens: messages arrive, an acknowledgement that was under way comes, a worker
 //! dies (its future is dropped where it stands) and another one begins with nothing in memory. When everything has
-//! arrived, the weather clears, and the workers must come to rest.
+//! arrived, the fault profile clears, and the workers must come to rest.
 
 use std::any::Any;
 use std::collections::{BTreeSet, HashMap};
@@ -15,11 +15,11 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use super::asked;
+use super::environment::{Environment, KNOWN};
+use super::faulty_broker::{FaultyBroker, Shared};
+use super::final_checks;
 use super::messages::{CHANNELS, channel_of};
 use super::random::Random;
-use super::tap::{Shared, Tap};
-use super::verdict;
-use super::world::{KNOWN, World};
 use crate::domain::bounds;
 use crate::replay::readings;
 use crate::retention::plan::plan;
@@ -47,26 +47,26 @@ pub struct Run {
 /// What a worker does, and whoever trims, for as long as it lives.
 type Life = Pin<Box<dyn Future<Output = ()>>>;
 
-fn works(tap: Tap) -> Life {
+fn works(faulty_broker: FaultyBroker) -> Life {
     Box::pin(async move {
-        let mut worker = Worker::new(tap.clone(), ACK_WAIT, Arc::new(Counters::default()), readings());
+        let mut worker = Worker::new(faulty_broker.clone(), ACK_WAIT, Arc::new(Counters::default()), readings());
         loop {
-            let batch = tap.next_batch(!worker.has_more_to_do()).await;
+            let batch = faulty_broker.next_batch(!worker.has_more_to_do()).await;
             worker.turn(batch).await;
         }
     })
 }
 
-fn trims(tap: Tap) -> Life {
+fn trims(faulty_broker: FaultyBroker) -> Life {
     Box::pin(async move {
         loop {
-            let (cut, mut plans) = (tap.next_trim().await, HashMap::new());
+            let (cut, mut plans) = (faulty_broker.next_trim().await, HashMap::new());
             for channel in (0..CHANNELS).map(channel_of) {
                 // Whose plan fails is left alone.
-                let plan = plan(&tap, &channel, cut, false).await.ok().flatten();
+                let plan = plan(&faulty_broker, &channel, cut, false).await.ok().flatten();
                 plans.extend(plan.map(|plan| (channel, plan)));
             }
-            tap.trim(&plans, cut).await;
+            faulty_broker.trim(&plans, cut).await;
         }
     })
 }
@@ -91,21 +91,21 @@ pub struct Ended {
 
 /// Runs a schedule with so many places in its stream; keeps its story if asked to.
 pub fn run(seed: u64, length: usize, keeps_story: bool) -> Ended {
-    let mut world = World::new(Random::new(seed), length);
-    bounds::set(world.weather.bounds);
-    bounds::take_beyond();
-    world.story = keeps_story.then(Vec::new);
-    world.tell_weather();
-    let (shared, workers) = (Shared::new(world), Vec::new());
+    let mut environment = Environment::new(Random::new(seed), length);
+    bounds::set(environment.profile.bounds);
+    bounds::take_reached();
+    environment.story = keeps_story.then(Vec::new);
+    environment.report_profile();
+    let (shared, workers) = (Shared::new(environment), Vec::new());
     let mut run = Run { shared, workers, steps: 0 };
     let caught = catch_unwind(AssertUnwindSafe(|| run.play()));
     if let Err(panicked) = caught {
-        run.shared.world().judge(Err(format!("panicked: {}", text_of(&*panicked))));
+        run.shared.environment().judge(Err(format!("panicked: {}", text_of(&*panicked))));
     }
     bounds::set(bounds::FULL);
-    let mut world = run.shared.world();
-    let (broken, story) = (world.broken.take(), world.story.take().unwrap_or_default());
-    Ended { broken, story, steps: run.steps, handed_out: world.handed_out, beyond: bounds::take_beyond() }
+    let mut environment = run.shared.environment();
+    let (broken, story) = (environment.broken.take(), environment.story.take().unwrap_or_default());
+    Ended { broken, story, steps: run.steps, handed_out: environment.handed_out, beyond: bounds::take_reached() }
 }
 
 /// What a panic said.
@@ -116,12 +116,12 @@ fn text_of(panicked: &(dyn Any + Send)) -> &str {
 
 impl Run {
     fn play(&mut self) {
-        let workers = self.shared.world().weather.workers;
+        let workers = self.shared.environment().profile.workers;
         (0..workers).for_each(|at| self.begin(at));
-        if self.shared.world().weather.trims > 0 {
+        if self.shared.environment().profile.trims > 0 {
             self.begin(workers);
         }
-        while !self.is_over() && self.shared.world().more_is_to_come() {
+        while !self.is_over() && self.shared.environment().more_is_to_come() {
             self.step();
         }
         self.calm_down();
@@ -129,34 +129,34 @@ impl Run {
             self.grant(true);
             self.steps += 1;
         }
-        let mut world = self.shared.world();
-        let world = &mut *world;
-        if world.broken.is_none() {
-            let lawful = verdict::judge(&world.model, &mut world.laws);
-            world.judge(lawful);
+        let mut environment = self.shared.environment();
+        let environment = &mut *environment;
+        if environment.broken.is_none() {
+            let lawful = final_checks::judge(&environment.model, &mut environment.invariants);
+            environment.judge(lawful);
         }
-        if world.broken.is_none() {
-            let model = std::mem::take(&mut world.model);
-            let lawful = asked::judge(model, &world.laws);
-            world.judge(lawful);
+        if environment.broken.is_none() {
+            let model = std::mem::take(&mut environment.model);
+            let lawful = asked::judge(model, &environment.invariants);
+            environment.judge(lawful);
         }
     }
 
     fn is_over(&self) -> bool {
-        let mut world = self.shared.world();
+        let mut environment = self.shared.environment();
         if self.steps > STEPS_MAX {
-            world.judge(Err(format!("no rest after {STEPS_MAX} steps")));
+            environment.judge(Err(format!("no rest after {STEPS_MAX} steps")));
         }
-        world.broken.is_some()
+        environment.broken.is_some()
     }
 
     /// A worker begins, or whoever trims, in the place of one that dies if there is one.
     fn begin(&mut self, at: usize) {
-        let tap = Tap::new(self.shared.clone(), at);
-        let is_worker = at < self.shared.world().weather.workers;
-        let one = One { life: if is_worker { works(tap) } else { trims(tap) }, frozen_until: 0 };
+        let faulty_broker = FaultyBroker::new(self.shared.clone(), at);
+        let is_worker = at < self.shared.environment().profile.workers;
+        let one = One { life: if is_worker { works(faulty_broker) } else { trims(faulty_broker) }, frozen_until: 0 };
         if at < self.workers.len() {
-            self.shared.world().tell(|| format!("worker {at} dies"));
+            self.shared.environment().report(|| format!("worker {at} dies"));
             self.workers[at] = one;
         } else {
             self.workers.push(one);
@@ -171,76 +171,77 @@ impl Run {
     /// Whatever chance brings.
     fn step(&mut self) {
         self.steps += 1;
-        let mut world = self.shared.world();
-        world.acting = None;
-        let (chance, one) = (world.random.below(4_096), world.random.place(self.workers.len()));
-        let (crashes, freezes, seconds) = (world.weather.crashes, world.weather.freezes, world.weather.seconds);
+        let mut environment = self.shared.environment();
+        environment.acting = None;
+        let (chance, one) = (environment.random.below(4_096), environment.random.place(self.workers.len()));
+        let (crashes, freezes, seconds) =
+            (environment.profile.crashes, environment.profile.freezes, environment.profile.seconds);
         if chance < crashes {
-            drop(world);
+            drop(environment);
             return self.begin(one);
         }
         if chance < crashes + freezes {
-            world.tell(|| format!("worker {one} is frozen"));
-            self.workers[one].frozen_until = self.steps + world.random.below(FREEZE_STEPS_MAX);
+            environment.report(|| format!("worker {one} is frozen"));
+            self.workers[one].frozen_until = self.steps + environment.random.below(FREEZE_STEPS_MAX);
             return;
         }
         if chance < crashes + freezes + seconds {
-            world.pass_a_second();
-            drop(world);
+            environment.pass_a_second();
+            drop(environment);
             return self.pass_a_second();
         }
-        if world.random.below(65_536) < world.weather.days && world.days_passed < DAYS_MAX {
-            world.pass_a_day();
-            drop(world);
+        if environment.random.below(65_536) < environment.profile.days && environment.days_passed < DAYS_MAX {
+            environment.pass_a_day();
+            drop(environment);
             return self.begin_all();
         }
-        if world.random.below(65_536) < world.weather.damages {
-            world.damage_a_record();
+        if environment.random.below(65_536) < environment.profile.damages {
+            environment.damage_a_record();
         }
-        if world.random.below(65_536) < world.weather.losses {
-            world.lose_one();
+        if environment.random.below(65_536) < environment.profile.losses {
+            environment.lose_one();
         }
-        if world.random.below(65_536) < world.weather.lost_ends && !world.has_lost_end {
-            world.lose_end();
-            drop(world);
+        if environment.random.below(65_536) < environment.profile.lost_ends && !environment.has_lost_end {
+            environment.lose_end();
+            drop(environment);
             return self.begin_all();
         }
-        if world.random.below(64) < world.weather.arrivals {
-            for _ in 0..=world.random.below(ARRIVALS_MAX) {
-                if world.more_arrives() {
-                    world.arrive();
+        if environment.random.below(64) < environment.profile.arrivals {
+            for _ in 0..=environment.random.below(ARRIVALS_MAX) {
+                if environment.more_arrives() {
+                    environment.arrive();
                 }
             }
         }
-        if !world.under_way.is_empty() && world.random.happens(24) {
-            world.come_one();
+        if !environment.under_way.is_empty() && environment.random.happens(24) {
+            environment.come_one();
         }
-        drop(world);
+        drop(environment);
         self.grant(false);
     }
 
     /// Gives one of the calls that wait its turn.
     fn grant(&mut self, calm: bool) {
-        let mut guard = self.shared.world();
-        let world = &mut *guard;
-        if world.calls.is_empty() {
+        let mut guard = self.shared.environment();
+        let environment = &mut *guard;
+        if environment.calls.is_empty() {
             return;
         }
-        let at = world.random.place(world.calls.len());
-        let worker = world.calls[at].worker;
-        let rests = world.calls[at].idle && !world.has_a_batch();
+        let at = environment.random.place(environment.calls.len());
+        let worker = environment.calls[at].worker;
+        let rests = environment.calls[at].idle && !environment.has_a_batch();
         if rests || (!calm && self.workers[worker].frozen_until > self.steps) {
             return;
         }
-        let call = world.calls.swap_remove(at);
-        world.granted = Some(call.id);
+        let call = environment.calls.swap_remove(at);
+        environment.granted = Some(call.id);
         drop(guard);
         call.waker.wake_by_ref();
         self.poll(worker);
-        let mut world = self.shared.world();
+        let mut environment = self.shared.environment();
         // It looks after something else just now.
-        if world.granted.take().is_some() {
-            world.calls.push(call);
+        if environment.granted.take().is_some() {
+            environment.calls.push(call);
         }
     }
 
@@ -250,21 +251,22 @@ impl Run {
         (0..self.workers.len()).for_each(|at| self.poll(at));
     }
 
-    /// From now on nothing goes wrong; half of the time, all workers die before. Where records were damaged or channels set aside everything is
-    /// delivered once more: of some channels all was acknowledged, and nobody would look at them. What takes a newer program gets it.
+    /// From now on nothing goes wrong; half of the time, all workers die before. Where records were damaged or channels
+    /// set aside everything is delivered once more: of some channels all was acknowledged, and nobody would look at them.
+    /// What takes a newer program gets it.
     fn calm_down(&mut self) {
-        let mut world = self.shared.world();
-        world.calm = true;
-        while !world.under_way.is_empty() {
-            world.come_one();
+        let mut environment = self.shared.environment();
+        environment.calm = true;
+        while !environment.under_way.is_empty() {
+            environment.come_one();
         }
-        let is_anew = world.weather.damages > 0 || world.weather.newer > 0;
+        let is_anew = environment.profile.damages > 0 || environment.profile.newer > 0;
         if is_anew {
-            world.model.set_format(None, KNOWN);
-            world.pass_a_day();
+            environment.model.set_format(None, KNOWN);
+            environment.pass_a_day();
         }
-        let all_die = world.random.happens(128) || is_anew;
-        drop(world);
+        let all_die = environment.random.happens(128) || is_anew;
+        drop(environment);
         if all_die {
             self.begin_all();
         }
@@ -275,11 +277,11 @@ impl Run {
         (0..self.workers.len()).for_each(|at| self.begin(at));
     }
 
-    /// Whether everything is let go and all workers wait for more.
+    /// Whether everything is acknowledged and all workers wait for more.
     fn rests(&self) -> bool {
-        let world = self.shared.world();
-        world.model.unacknowledged.is_empty()
-            && world.calls.len() == self.workers.len()
-            && world.calls.iter().all(|call| call.idle)
+        let environment = self.shared.environment();
+        environment.model.unacknowledged.is_empty()
+            && environment.calls.len() == self.workers.len()
+            && environment.calls.iter().all(|call| call.idle)
     }
 }

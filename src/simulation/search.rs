@@ -1,4 +1,4 @@
-//! Looks through many schedules for one that breaks a law, on all cores, and tells how to run it again.
+//! Looks through many schedules for one that breaks an invariant, on all cores, and tells how to run it again.
 
 use std::cell::OnceCell;
 use std::str::FromStr;
@@ -11,11 +11,11 @@ use tokio::runtime::{Builder, Runtime};
 use super::run::{Ended, run};
 use super::shares::Shares;
 
-/// Places in the stream of one schedule.
+/// Sequences of one schedule.
 const LENGTH: usize = 200;
 /// Schedules where nothing else is asked for.
 const SCHEDULES: u64 = 2_000;
-/// Lines of a story that are told, the last ones.
+/// Lines of a story that are shown, the last ones.
 const STORY_LINES_MAX: usize = 4_000;
 
 /// What to look through.
@@ -28,12 +28,12 @@ pub struct Search {
 
 /// What was seen so far.
 #[derive(Default)]
-struct Seen {
+struct Reached {
     schedules: AtomicU64,
     steps: AtomicU64,
     handed_out: AtomicU64,
     shares: Mutex<Shares>,
-    /// The first schedule that broke a law, and which.
+    /// The first schedule that broke an invariant, and which.
     found: Mutex<Option<(u64, String)>>,
 }
 
@@ -59,7 +59,7 @@ impl Search {
 
     /// Looks, and panics with the story of what it finds.
     pub fn run(&self) {
-        let (begun, seen) = (Instant::now(), Seen::default());
+        let (begun, seen) = (Instant::now(), Reached::default());
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get()) as u64;
         std::thread::scope(|scope| {
             for _ in 0..cores.min(self.schedules) {
@@ -80,14 +80,14 @@ impl Search {
         let shares = seen.shares.into_inner().unwrap();
         shares.print(count);
         if let Some((seed, why)) = seen.found.into_inner().unwrap() {
-            self.tell(seed, &why, count, time);
+            self.report(seed, &why, count, time);
         }
         if self.length == LENGTH {
             shares.judge(count).unwrap();
         }
     }
 
-    fn look(&self, begun: Instant, seen: &Seen) {
+    fn look(&self, begun: Instant, seen: &Reached) {
         while seen.found.lock().unwrap().is_none() && self.time.is_none_or(|time| begun.elapsed() < time) {
             let at = seen.schedules.fetch_add(1, Ordering::Relaxed);
             if at >= self.schedules {
@@ -105,8 +105,8 @@ impl Search {
         }
     }
 
-    /// Tells the story of a schedule that broke a law.
-    fn tell(&self, seed: u64, why: &str, count: u64, time: Duration) {
+    /// Tells the story of a schedule that broke an invariant.
+    fn report(&self, seed: u64, why: &str, count: u64, time: Duration) {
         let again = run_here(seed, self.length, true);
         let first = again.story.len().saturating_sub(STORY_LINES_MAX);
         again.story.iter().take(1).chain(&again.story[first..]).for_each(|line| println!("{line}"));

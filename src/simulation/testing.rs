@@ -8,13 +8,13 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use super::model::{Model, Sight};
-use crate::broker::dead_letters::reader::LetterPage;
+use crate::broker::dead_letters::reader::DeadLetterPage;
 use crate::broker::log_reader::Page;
 use crate::broker::store::Versioned;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Delivery, LogReader, Stored, TrackBroker};
 use crate::domain::{
-    Arrival, Aside, Became, Channel, Checkpoint, Event, MessageNumber, MessageTime, Outcome, Owed, Record, Sequence,
-    Skip, wire,
+    Arrival, Aside, Channel, Checkpoint, Event, MessageNumber, MessageTime, Outcome, OutcomeRecord, Record, Sequence,
+    Skip, Unreported, wire,
 };
 
 /// Messages of one page where nothing else is asked for: few, so that every drain takes many steps.
@@ -34,8 +34,8 @@ pub struct State {
     /// Deliveries whose time was extended, each time anew.
     pub extended: Vec<u64>,
     /// Whether there is no room for another dead letter.
-    pub letters_full: bool,
-    /// Deliveries that were given back, each time anew.
+    pub dead_letters_full: bool,
+    /// Deliveries that were returned with a nak, each time anew.
     pub given_back: Vec<(u64, Duration)>,
 }
 
@@ -81,7 +81,7 @@ impl ModelBroker {
             pages_read: 0,
             messages_read: 0,
             extended: Vec::new(),
-            letters_full: false,
+            dead_letters_full: false,
             given_back: Vec::new(),
         })))
     }
@@ -152,8 +152,8 @@ impl ModelBroker {
     }
 
     /// The dead letters: the reason of each, by event.
-    pub fn letters(&self) -> BTreeMap<u64, &'static str> {
-        self.state().model.letters().map(|(_, kept)| (kept.event.sequence.0, kept.reason.name())).collect()
+    pub fn dead_letters(&self) -> BTreeMap<u64, &'static str> {
+        self.state().model.dead_letters().map(|(_, kept)| (kept.event.sequence.0, kept.reason.name())).collect()
     }
 }
 
@@ -163,9 +163,9 @@ impl State {
         read.map_or_else(Record::default, |bytes| Record::from_bytes(&bytes).unwrap_or_default())
     }
 
-    /// What became of an event, as it is told.
-    pub fn became(&self, event: u64) -> Option<&Became> {
-        self.model.outcome(event).map(|outcome| &outcome.became)
+    /// What became of an event, as it is reported.
+    pub fn outcome(&self, event: u64) -> Option<&Outcome> {
+        self.model.outcome_record(event).map(|outcome_record| &outcome_record.outcome)
     }
 }
 
@@ -173,7 +173,7 @@ impl LogReader for ModelBroker {
     async fn read_some(&self, channel: &Channel, from: Sequence, messages_max: usize) -> Result<Page, BrokerError> {
         let mut state = self.state();
         state.pages_read += 1;
-        let page = state.model.read_back(channel, from, state.sight.pages_of(messages_max));
+        let page = state.model.read_page(channel, from, state.sight.pages_of(messages_max));
         state.messages_read += page.messages.len();
         Ok(page)
     }
@@ -210,39 +210,45 @@ impl TrackBroker for ModelBroker {
         Ok(self.versioned(channel))
     }
 
-    async fn write(&self, channel: &Channel, record: Vec<u8>, owed: &Owed, expected: u64) -> Result<u64, BrokerError> {
-        self.state().model.write(channel, record.into(), owed, expected, self.now())
+    async fn write(
+        &self,
+        channel: &Channel,
+        record: Vec<u8>,
+        unreported: &Unreported,
+        expected: u64,
+    ) -> Result<u64, BrokerError> {
+        self.state().model.write(channel, record.into(), unreported, expected, self.now())
     }
 
     async fn set_aside(&self, channel: &Channel, as_read: &Versioned, aside: Aside) -> Result<u64, BrokerError> {
         self.state().model.set_aside(channel, as_read, aside)
     }
 
-    async fn tell(&self, outcomes: Vec<Outcome>) -> Result<(), BrokerError> {
-        self.state().model.tell(outcomes);
+    async fn report(&self, outcomes: Vec<OutcomeRecord>) -> Result<(), BrokerError> {
+        self.state().model.report(outcomes);
         Ok(())
     }
 
-    async fn outcomes_of(&self, events: &[Event]) -> Result<HashMap<Event, Outcome>, BrokerError> {
+    async fn outcomes_of(&self, events: &[Event]) -> Result<HashMap<Event, OutcomeRecord>, BrokerError> {
         Ok(self.state().model.outcomes_of(events))
     }
 
-    async fn bury(&self, letter: &DeadLetter<'_>) -> Result<(), BrokerError> {
+    async fn store_dead_letter(&self, dead_letter: &DeadLetter<'_>) -> Result<(), BrokerError> {
         let mut state = self.state();
-        if state.letters_full {
+        if state.dead_letters_full {
             return Err(BrokerError::Full("no room".into()));
         }
-        state.model.bury(letter);
+        state.model.store_dead_letter(dead_letter);
         Ok(())
     }
 
-    async fn refused_letters(&self, channel: &Channel, from: u64) -> Result<LetterPage, BrokerError> {
+    async fn refused_dead_letters(&self, channel: &Channel, from: u64) -> Result<DeadLetterPage, BrokerError> {
         let state = self.state();
-        Ok(state.model.refused_letters(channel, from, state.sight))
+        Ok(state.model.refused_dead_letters(channel, from, state.sight))
     }
 
-    async fn remove_letter(&self, id: u64) -> Result<(), BrokerError> {
-        self.state().model.remove_letter(id);
+    async fn remove_dead_letter(&self, id: u64) -> Result<(), BrokerError> {
+        self.state().model.remove_dead_letter(id);
         Ok(())
     }
 

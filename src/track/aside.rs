@@ -1,6 +1,7 @@
-//! Channels that take a newer program: their record, or a message of theirs, has a format that this one does not know. Nothing
-//! of them is judged, and they hold up nobody. The record says, in a header, which messages are set aside; the first of them
-//! is never acknowledged and comes again after a pause, until a program knows the format. That one folds the channel anew.
+//! Channels that take a newer program: their record, or a message of theirs, has a format that this one does not know.
+//! Nothing of them is judged, and they hold up nobody. The record says, in a header, which messages are set aside; the
+//! first of them is never acknowledged and comes again after a pause, until a program knows the format. That one replays
+//! the channel.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +19,7 @@ pub const ASIDE_PAUSE: Duration = Duration::from_secs(if cfg!(feature = "fail-po
 const REMEMBERED_MAX: usize = 1_024;
 
 /// Channels that are named to whoever asks how a tracker is.
-const TOLD_MAX: usize = 16;
+const NAMED_MAX: usize = 16;
 
 /// The channels that this process has set aside, and the format that each takes; clones share them.
 #[derive(Clone, Debug, Default)]
@@ -31,8 +32,8 @@ impl SetAside {
         let of_channel = |(channel, format): (&Channel, &u32)| {
             format!("channel {channel} waits for a program that knows format {format}: update the trackers")
         };
-        let mut sentences: Vec<_> = known.iter().take(TOLD_MAX).map(of_channel).collect();
-        let more = known.len().saturating_sub(TOLD_MAX);
+        let mut sentences: Vec<_> = known.iter().take(NAMED_MAX).map(of_channel).collect();
+        let more = known.len().saturating_sub(NAMED_MAX);
         sentences.extend((more > 0).then(|| format!("{more} more channels wait for a newer program")));
         sentences
     }
@@ -63,7 +64,7 @@ pub async fn set_aside(
 ) {
     let newer = settled.extract_if(.., |(_, settled)| matches!(settled, Err(BrokerError::Newer(_))));
     for (group, _) in newer.collect::<Vec<_>>() {
-        let channel = group.desk.channel;
+        let channel = group.state.channel;
         let (format, deliveries) = group.into_deliveries();
         match note(broker, &channel, format, &deliveries).await {
             Ok(aside) => {

@@ -12,31 +12,31 @@ use futures_util::future::join_all;
 
 use super::Counters;
 use super::cache::Cache;
-use super::desk::Desk;
+use super::channel_state::ChannelState;
 use super::disposition::Kept;
-use super::reported::bury_malformed;
+use super::reported::dead_letter_malformed;
 use super::reported::reported;
 use super::settle::{Settled, settle};
 use crate::broker::{AckHandle, BrokerError, Delivery, Malformed, Stored, TrackBroker};
-use crate::domain::{Arrival, Channel, Entry, Event, Outcome, Sequence};
+use crate::domain::{Arrival, Channel, Entry, Event, OutcomeRecord, Sequence};
 
 /// The messages of one channel in a batch.
 pub struct Group {
     /// What is in memory of the channel.
-    pub desk: Desk,
+    pub state: ChannelState,
     /// Its plain messages.
     pub arrivals: Vec<Arc<Arrival<Stored>>>,
     /// What each of them is acknowledged by.
     pub handles: Vec<AckHandle>,
-    /// What operators said of it.
-    pub acts: Vec<(Event, AckHandle)>,
+    /// The overrides.
+    pub overrides: Vec<(Event, AckHandle)>,
     /// What takes a newer program to judge it, and the newest format of these.
     pub newer: Vec<(Sequence, AckHandle)>,
     format: Option<u32>,
 }
 
 /// What is no message, and whether it is a dead letter now.
-pub type Buried = (Box<Malformed>, AckHandle, Result<(), BrokerError>);
+pub type StoredMalformed = (Box<Malformed>, AckHandle, Result<(), BrokerError>);
 
 /// Sorts a batch by channel, the messages of each in the order of the stream.
 pub fn sort(batch: Vec<Delivery>, cache: &mut Cache) -> (Vec<Group>, Vec<(Box<Malformed>, AckHandle)>) {
@@ -64,13 +64,13 @@ pub fn sort(batch: Vec<Delivery>, cache: &mut Cache) -> (Vec<Group>, Vec<(Box<Ma
                 group.arrivals.push(arrival);
                 group.handles.push(handle);
             }
-            act => group.acts.push((act.event(), handle)),
+            overriding => group.overrides.push((overriding.event(), handle)),
         }
     }
     (groups.into_values().collect(), malformed)
 }
 
-/// Takes up the messages of all channels at once.
+/// Applies the messages of all channels at once.
 pub async fn settle_all(
     broker: &impl TrackBroker,
     groups: Vec<Group>,
@@ -80,7 +80,7 @@ pub async fn settle_all(
         let settled = match (group.format, group.arrivals.as_slice()) {
             (Some(format), _) => Err(BrokerError::Newer(format)),
             (None, []) => Ok(Settled::default()),
-            (None, arrivals) => settle(broker, &mut group.desk, arrivals, counters).await,
+            (None, arrivals) => settle(broker, &mut group.state, arrivals, counters).await,
         };
         (group, settled)
     });
@@ -88,28 +88,28 @@ pub async fn settle_all(
 }
 
 /// Keeps what is no message, once for all.
-pub async fn bury_all(
+pub async fn store_malformed(
     broker: &impl TrackBroker,
     malformed: Vec<(Box<Malformed>, AckHandle)>,
     counters: &Counters,
-) -> Vec<Buried> {
+) -> Vec<StoredMalformed> {
     let reported = reported(broker, malformed.iter().map(|(malformed, _)| &malformed.stored), |_| true).await;
     let reported = &reported;
-    let buried = malformed.into_iter().map(|(malformed, handle)| async move {
-        let buried = match reported {
+    let stored_dead_letters = malformed.into_iter().map(|(malformed, handle)| async move {
+        let stored_dead_letters = match reported {
             Ok(reported) if reported.contains(&malformed.stored.event()) => Ok(()),
-            Ok(_) => bury_malformed(broker, &malformed, counters).await,
+            Ok(_) => dead_letter_malformed(broker, &malformed, counters).await,
             Err(error) => Err(error.clone()),
         };
-        (malformed, handle, buried)
+        (malformed, handle, stored_dead_letters)
     });
-    join_all(buried).await
+    join_all(stored_dead_letters).await
 }
 
 impl Group {
-    fn new(desk: Desk) -> Self {
-        let (arrivals, handles, acts, newer) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { desk, arrivals, handles, acts, newer, format: None }
+    fn new(state: ChannelState) -> Self {
+        let (arrivals, handles, overrides, newer) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { state, arrivals, handles, overrides, newer, format: None }
     }
 
     /// Takes out a plain message.
@@ -121,20 +121,20 @@ impl Group {
     /// Everything that was delivered, and the format that it takes, if that of one of the messages is newer.
     pub fn into_deliveries(self) -> (Option<u32>, Vec<(Sequence, AckHandle)>) {
         let plain = self.arrivals.iter().map(|arrival| arrival.sequence).zip(self.handles);
-        let acts = self.acts.into_iter().map(|(act, handle)| (act.sequence, handle));
-        (self.format, plain.chain(acts).chain(self.newer).collect())
+        let overrides = self.overrides.into_iter().map(|(overriding, handle)| (overriding.sequence, handle));
+        (self.format, plain.chain(overrides).chain(self.newer).collect())
     }
 
     /// What is to be reported and acknowledged, now that its effect is stored; nothing where there is neither.
-    pub fn into_recorded(self, settled: Settled) -> (Desk, Option<RecordedGroup>) {
-        let Self { mut desk, arrivals, handles, .. } = self;
+    pub fn into_recorded(self, settled: Settled) -> (ChannelState, Option<RecordedGroup>) {
+        let Self { mut state, arrivals, handles, .. } = self;
         let deliveries: Vec<_> = arrivals.iter().map(|arrival| arrival.sequence).zip(handles).collect();
-        let (why, fresh) = (Why::of(&desk, settled.blocked), settled.fresh);
-        let kept = why.as_ref().filter(|_| !deliveries.is_empty()).map(|why| why.keeps(&mut desk, fresh));
-        let outcomes: Vec<_> = desk.outcomes().into_iter().chain(settled.outcomes).collect();
+        let (why, fresh) = (Why::of(&state, settled.blocked), settled.fresh);
+        let kept = why.as_ref().filter(|_| !deliveries.is_empty()).map(|why| why.keeps(&mut state, fresh));
+        let outcomes: Vec<_> = state.outcomes().into_iter().chain(settled.outcomes).collect();
         let is_of_use = !outcomes.is_empty() || !deliveries.is_empty();
-        let (channel, why) = (desk.channel, why.unwrap_or(Why::Drainable));
-        (desk, is_of_use.then_some(RecordedGroup { channel, outcomes, deliveries, kept, why }))
+        let (channel, why) = (state.channel, why.unwrap_or(Why::Drainable));
+        (state, is_of_use.then_some(RecordedGroup { channel, outcomes, deliveries, kept, why }))
     }
 }
 
@@ -144,16 +144,16 @@ pub struct Recorded {
     /// Its channels.
     pub groups: Vec<RecordedGroup>,
     /// What was no message, and is a dead letter by now.
-    pub malformed: Vec<(Outcome, AckHandle)>,
+    pub malformed: Vec<(OutcomeRecord, AckHandle)>,
 }
 
 /// The messages of one channel whose effect is stored.
 pub struct RecordedGroup {
     /// The channel.
     pub channel: Channel,
-    /// What became of them, and of others that took their place with them.
-    pub outcomes: Vec<Outcome>,
-    /// Their places in the stream, and what they are acknowledged by.
+    /// What became of them, and of others that were applied with them.
+    pub outcomes: Vec<OutcomeRecord>,
+    /// Their sequences, and what they are acknowledged by.
     pub deliveries: Vec<(Sequence, AckHandle)>,
     /// Which of them stay unacknowledged, if the record was drainable when it was stored.
     pub kept: Option<Kept>,
@@ -165,20 +165,20 @@ pub struct RecordedGroup {
 pub enum Why {
     /// The record is drainable.
     Drainable,
-    /// It has to be folded anew first: for corrections that are pending, or because what acts have changed may be owed by a
-    /// record that cannot move, and somebody who followed them is gone.
-    FoldsAnew,
+    /// It has to be replayed first: for corrections that are pending, or because what overrides have changed may be
+    /// unreported by a record that cannot move, and somebody who followed them is gone.
+    NeedsReplay,
     /// The dead letter of the message that comes next cannot be stored.
     Blocked(BrokerError),
 }
 
 impl Why {
-    fn of(desk: &Desk, blocked: Option<BrokerError>) -> Option<Self> {
-        let (owes, record) = (desk.since().is_some(), &desk.known.as_ref()?.record);
+    fn of(state: &ChannelState, blocked: Option<BrokerError>) -> Option<Self> {
+        let (has_unreported, record) = (state.since().is_some(), &state.known.as_ref()?.record);
         match blocked {
-            _ if owes || (record.could_move() && record.corrections_wait) => Some(Self::FoldsAnew),
+            _ if has_unreported || (record.is_drainable() && record.corrections_wait) => Some(Self::NeedsReplay),
             Some(error) => Some(Self::Blocked(error)),
-            None => record.could_move().then_some(Self::Drainable),
+            None => record.is_drainable().then_some(Self::Drainable),
         }
     }
 
@@ -186,15 +186,15 @@ impl Why {
     pub fn blocked(&self) -> Option<&BrokerError> {
         match self {
             Self::Blocked(error) => Some(error),
-            Self::Drainable | Self::FoldsAnew => None,
+            Self::Drainable | Self::NeedsReplay => None,
         }
     }
 
     /// Which deliveries stay unacknowledged. Of a channel that is blocked one is enough, however many come behind it: as long
     /// as its record stands where it stood when that one was kept, that one is there, or another one in its place.
-    fn keeps(&self, desk: &mut Desk, fresh: Vec<Sequence>) -> Kept {
-        let here = desk.blocked_here().filter(|_| self.blocked().is_some());
-        if here.is_some() && std::mem::replace(&mut desk.blocked, here) == here && !fresh.is_empty() {
+    fn keeps(&self, state: &mut ChannelState, fresh: Vec<Sequence>) -> Kept {
+        let here = state.blocked_here().filter(|_| self.blocked().is_some());
+        if here.is_some() && std::mem::replace(&mut state.blocked, here) == here && !fresh.is_empty() {
             return Kept::AllBut(fresh);
         }
         fresh.first().map_or(Kept::All, |first| Kept::One(*first))
@@ -216,7 +216,7 @@ impl Recorded {
     /// Reports all of it; it is stored when this returns.
     pub async fn report(&self, broker: &impl TrackBroker) -> Result<(), BrokerError> {
         let of_channels = self.groups.iter().flat_map(|group| &group.outcomes);
-        let outcomes = of_channels.chain(self.malformed.iter().map(|(outcome, _)| outcome));
-        broker.tell(outcomes.cloned().collect()).await
+        let outcomes = of_channels.chain(self.malformed.iter().map(|(outcome_record, _)| outcome_record));
+        broker.report(outcomes.cloned().collect()).await
     }
 }

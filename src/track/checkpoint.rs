@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::desk::Desk;
+use super::channel_state::ChannelState;
 use crate::broker::{BrokerError, TrackBroker};
 use crate::domain::{Channel, Checkpoint, Goal, Record};
 use crate::replay::{ChannelReplay, takes_turn};
@@ -19,7 +19,7 @@ use crate::replay::{ChannelReplay, takes_turn};
 /// Numbers between two checkpoints of a channel. So many messages are read in some tens of milliseconds.
 const NUMBERS_APART: u64 = if cfg!(test) { 8 } else { 5_000 };
 /// Of turns with something else to do every so many goes on with a checkpoint; of those without each. Reading a message
-/// once more costs as much as taking it up, and a queue is to be taken up first.
+/// once more costs as much as taking it up, and a queue is to be applied first.
 const BUSY_TURNS: u32 = 64;
 /// A checkpoint begins to be read only where so many channels may be read: then some are left for drains and overrides,
 /// for which somebody waits.
@@ -57,12 +57,12 @@ impl Checkpoints {
     }
 
     /// Notes a channel that has come far enough to look for its last checkpoint.
-    pub fn note(&mut self, desk: &mut Desk) {
-        let Some(known) = desk.known.as_ref().filter(|_| self.jobs.len() < WAITING_MAX) else { return };
+    pub fn note(&mut self, state: &mut ChannelState) {
+        let Some(known) = state.known.as_ref().filter(|_| self.jobs.len() < WAITING_MAX) else { return };
         let stretch = known.record.last.as_ref().map_or(0, |last| last.number.get()) / NUMBERS_APART;
-        let is_due = std::mem::replace(&mut desk.checkpointed, stretch) < stretch;
-        if is_due && self.jobs.iter().all(|job| job.channel != desk.channel) {
-            self.jobs.push_back(CheckpointJob { channel: desk.channel, permit: None, running: None });
+        let is_due = std::mem::replace(&mut state.checkpointed, stretch) < stretch;
+        if is_due && self.jobs.iter().all(|job| job.channel != state.channel) {
+            self.jobs.push_back(CheckpointJob { channel: state.channel, permit: None, running: None });
         }
     }
 

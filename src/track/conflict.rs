@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use super::batch::Group;
 use super::settle::Settled;
 use crate::broker::{BrokerError, DeadLetter, Reason, Stored, TrackBroker};
-use crate::domain::{Arrival, Became, Event, Outcome, Record, Sequence};
+use crate::domain::{Arrival, Event, Outcome, OutcomeRecord, Record, Sequence};
 
 /// Channels of one batch whose log is looked at; the copies of further ones are plain duplicates.
 const CHANNELS_MAX: usize = 64;
@@ -52,17 +52,17 @@ fn leave_copies(settled: &mut Settled, error: &BrokerError) {
 
 /// Looks for the originals of one channel's copies.
 async fn look(broker: &impl TrackBroker, group: &Group, settled: &mut Settled) {
-    let Some(known) = &group.desk.known else { return };
+    let Some(known) = &group.state.known else { return };
     let conflicts = match conflicts_among(broker, &settled.copies, &known.record).await {
         Ok(conflicts) => conflicts,
         Err(error) => return leave_copies(settled, &error),
     };
-    let (at, after_acts) = (broker.now(), known.record.acts);
-    for (event, became, kept) in conflicts {
+    let (at, after_overrides) = (broker.now(), known.record.last_override);
+    for (event, outcome, kept) in conflicts {
         match kept {
             Ok(()) => {
-                settled.outcomes.retain(|outcome| outcome.event != event);
-                settled.outcomes.push(Outcome { event, became, at, after_acts });
+                settled.outcomes.retain(|outcome_record| outcome_record.event != event);
+                settled.outcomes.push(OutcomeRecord { event, outcome, at, after_overrides });
             }
             Err(error) => settled.leave(error, vec![event.sequence]),
         }
@@ -74,22 +74,22 @@ async fn conflicts_among(
     broker: &impl TrackBroker,
     copies: &[Arc<Arrival<Stored>>],
     record: &Record,
-) -> Result<Vec<(Event, Became, Result<(), BrokerError>)>, BrokerError> {
+) -> Result<Vec<(Event, Outcome, Result<(), BrokerError>)>, BrokerError> {
     let from = copies.iter().map(|copy| begins_at(copy, record)).min().unwrap_or(Sequence(1));
     let Some(channel) = copies.first().map(|copy| copy.message.channel) else { return Ok(Vec::new()) };
-    let page: Vec<_> = broker.read_back(&channel, from).await?.messages;
+    let page: Vec<_> = broker.read_page(&channel, from).await?.messages;
     let entries: Vec<_> = page.into_iter().filter_map(|stored| stored.read().ok()).collect();
     let plain = || entries.iter().filter_map(|entry| entry.message()).filter(|arrival| !arrival.corrects);
     let original = |copy: &Arrival<Stored>| plain().find(|arrival| arrival.message.number == copy.message.number);
     let other = |copy: &Arrival<Stored>| {
         original(copy).filter(|first| first.sequence < copy.sequence && first.message != copy.message)
     };
-    let conflicts = copies.iter().filter_map(|copy| Some((copy, Became::Conflict(other(copy)?.sequence))));
-    let kept = join_all(conflicts.map(|(copy, became)| async move {
-        let (reason, error) = (Reason::Conflict, became.reason().unwrap_or_default());
-        let letter = DeadLetter { stored: &copy.stored, reason, error, after_acts: Sequence(0) };
-        let kept = broker.bury(&letter).await;
-        (copy.event(), became, kept)
+    let conflicts = copies.iter().filter_map(|copy| Some((copy, Outcome::Conflict(other(copy)?.sequence))));
+    let kept = join_all(conflicts.map(|(copy, outcome)| async move {
+        let (reason, error) = (Reason::Conflict, outcome.reason().unwrap_or_default());
+        let dead_letter = DeadLetter { stored: &copy.stored, reason, error, after_overrides: Sequence(0) };
+        let kept = broker.store_dead_letter(&dead_letter).await;
+        (copy.event(), outcome, kept)
     }));
     Ok(kept.await)
 }
@@ -97,7 +97,7 @@ async fn conflicts_among(
 /// From where on the original of a copy is looked for.
 fn begins_at(copy: &Arrival<Stored>, record: &Record) -> Sequence {
     let number = copy.message.number;
-    let waits = record.parked.ranges().iter().find(|range| range.first <= number && number <= range.last);
+    let waits = record.pending.ranges().iter().find(|range| range.first <= number && number <= range.last);
     match waits {
         Some(range) => range.sequence,
         None if number.get() <= FIRST_NUMBERS => Sequence(1),

@@ -135,7 +135,7 @@ impl Answers {
 pub fn log_failure(channel: Channel, error: &BrokerError) {
     static FAILED: Limit = Limit::new();
     if let Some(unlogged) = FAILED.admits() {
-        tracing::warn!(%channel, %error, unlogged, "messages could not be taken up, they come again");
+        tracing::warn!(%channel, %error, unlogged, "messages could not be applied, they come again");
     }
 }
 

@@ -20,7 +20,7 @@ pub struct Signs {
     pub aside: SetAside,
 }
 
-/// Whether messages can be taken up.
+/// Whether messages can be applied.
 pub fn check(broker: &Broker, objects: &Objects, signs: &Signs) -> Check {
     let (broker, objects, signs) = (broker.clone(), objects.clone(), signs.clone());
     Arc::new(move || match broker.is_connected() {
@@ -91,8 +91,8 @@ mod tests {
         for (object, wrong, stops) in rows {
             let problem = Problem { object, wrong };
             let condition = condition(std::slice::from_ref(&problem), &TrackStores::default());
-            let told = if stops { condition.stops } else { condition.notes };
-            assert_eq!(told, [problem.to_string()], "{object}");
+            let reported = if stops { condition.stops } else { condition.notes };
+            assert_eq!(reported, [problem.to_string()], "{object}");
         }
     }
 
@@ -103,10 +103,13 @@ mod tests {
         for storing in [&stores.records, &stores.dead_letters, &stores.outcomes] {
             storing.note(1, &full);
         }
-        let told = [
+        let reported = [
             "dead letters cannot be stored in stream ROCKETS_DLQ: the store is full",
             "outcomes cannot be stored in stream ROCKETS_OUTCOMES: the store is full",
         ];
-        assert_eq!(condition(&[], &stores), Condition { stops: told.map(str::to_owned).to_vec(), notes: Vec::new() });
+        assert_eq!(
+            condition(&[], &stores),
+            Condition { stops: reported.map(str::to_owned).to_vec(), notes: Vec::new() }
+        );
     }
 }

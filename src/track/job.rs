@@ -1,5 +1,5 @@
 //! Work on one channel that takes many steps, so that other channels get their turn in between: a drain, or a replay for
-//! what an operator said. A job keeps deliveries unacknowledged until it is done; if we are gone, they come to somebody
+//! an override. A job keeps deliveries unacknowledged until it is done; if we are gone, they come to somebody
 //! else, who begins anew.
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Counters;
 use super::cache::Memory;
-use super::desk::Desk;
+use super::channel_state::ChannelState;
 use super::disposition::{Answers, log_failure, log_held_up, partition_pause};
 use crate::broker::{AckHandle, BrokerError, TrackBroker};
 use crate::domain::Channel;
@@ -30,7 +30,7 @@ pub trait Job {
     fn step(
         &mut self,
         broker: &impl TrackBroker,
-        desk: &mut Desk,
+        state: &mut ChannelState,
         counters: &Counters,
     ) -> impl Future<Output = Result<Step, BrokerError>>;
 }
@@ -43,7 +43,7 @@ pub enum Step {
     /// These deliveries are done with: what they asked for is stored and reported.
     Done(Vec<AckHandle>),
     /// The log does not show what the record knows of: look again later.
-    Vain,
+    NoProgress,
     /// The dead letter of the message that comes next cannot be stored: go on later.
     Blocked(BrokerError),
 }
@@ -106,20 +106,20 @@ impl<J: Job> Jobs<J> {
         let has_turn = |queued: &mut Queued<J>| takes_turn(&mut queued.permit, readings);
         let round: Vec<_> = self.jobs.extract_if(.., has_turn).take(JOBS_AT_ONCE).collect();
         let steps = round.into_iter().map(|mut queued| {
-            let mut desk = memory.cache.take(queued.channel);
+            let mut state = memory.cache.take(queued.channel);
             async move {
-                let step = queued.job.step(broker, &mut desk, counters).await;
-                (queued, desk, step)
+                let step = queued.job.step(broker, &mut state, counters).await;
+                (queued, state, step)
             }
         });
         let stepped = join_all(steps).await.into_iter();
-        stepped.map(|(queued, desk, step)| self.after(queued, desk, step, memory, answers)).max().unwrap_or_default()
+        stepped.map(|(queued, state, step)| self.after(queued, state, step, memory, answers)).max().unwrap_or_default()
     }
 
     fn after(
         &mut self,
         queued: Queued<J>,
-        mut desk: Desk,
+        mut state: ChannelState,
         step: Result<Step, BrokerError>,
         memory: &mut Memory,
         answers: &mut Answers,
@@ -132,24 +132,24 @@ impl<J: Job> Jobs<J> {
                     self.jobs.push(queued);
                 }
             }
-            Ok(Step::Vain) => {
-                let channel = desk.channel;
-                tracing::error!(%channel, "messages that are said to wait are not in the stream, looking again later");
+            Ok(Step::NoProgress) => {
+                let channel = state.channel;
+                tracing::error!(%channel, "pending messages are not in the log, looking again later");
                 answers.nak_paced(queued.job.handles(), &BrokerError::NotThere);
             }
             Ok(Step::Blocked(error)) => {
-                log_held_up(desk.channel, &error);
-                desk.blocked = desk.blocked_here();
+                log_held_up(state.channel, &error);
+                state.blocked = state.blocked_here();
                 answers.nak_paced(queued.job.handles(), &error);
             }
             Err(error) => {
-                log_failure(desk.channel, &error);
+                log_failure(state.channel, &error);
                 answers.nak(queued.job.handles(), &error);
                 // What is remembered may be wrong now: forget it.
                 return partition_pause(&error);
             }
         }
-        memory.put(desk);
+        memory.put(state);
         Duration::ZERO
     }
 }

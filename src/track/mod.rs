@@ -4,39 +4,41 @@
 //! `[stream] ▸ broker/consumer ▸ worker ▸ batch ▸ settle ▸ domain/sequencer ▸ broker/store ▸ [bucket]`, and then
 //! `batch ▸ broker/outcomes ▸ [outcomes]`
 //!
-//! One task a partition. [`worker`] takes a [`batch`], sorts it by channel and settles each channel by itself; [`settle`]
-//! is the heart: fold, write where the revision is still the same, else again. What became of its messages is reported while
-//! the next batch is settled, and then the messages are acknowledged. A [`job`] is work on one channel that takes many steps:
-//! [`drain`] goes on with what waits in the stream behind a gap that closed, [`act`] folds a channel anew for what an
-//! operator said. [`mod@checkpoint`] keeps from where a channel can be read later; [`disposition`] is the table of what
-//! becomes of a delivery,
-//! [`conflict`] finds copies that say something else, [`reported`] keeps a dead letter once for all, [`aside`] is what takes
-//! a newer program; [`desk`] and [`cache`] hold hints that may be lost at any moment. [`health`] is whether all of this can
-//! be done.
+//! One task a partition. [`worker`] takes a [`batch`], sorts it by channel and settles each channel by itself. [`settle`] is
+//! the heart: apply what is next, write the record where its revision is still the same, else read it and begin again. The
+//! outcomes of a batch are reported while the next one is settled; then its messages are acknowledged.
 //!
-//! With several trackers, [`standing`] gives each its place in the [`mod@line`] of each partition, and the broker serves the
-//! first.
+//! A [`job`] is work on one channel that takes many steps. [`drain`] applies what is pending behind a gap that has closed.
+//! [`replay_job`] replays a channel for an override.
+//!
+//! [`disposition`] is the table that acks, keeps or naks a delivery. [`conflict`] finds copies that say something else.
+//! [`reported`] stores a dead letter once for all. [`aside`] keeps channels that take a newer program. [`mod@checkpoint`]
+//! stores from where a channel can be read later. [`channel_state`] and [`cache`] are what is in memory: hints, which may
+//! be lost at any moment. [`health`] says whether all of this can be done.
+//!
+//! With several trackers, [`assignment`] gives each its rank in each partition ([`mod@ranking`]); the broker serves the
+//! lowest rank first.
 //!
 //! What is deliberately absent: ownership. Any number of trackers may work on any channel; compare-and-set decides, and
 //! the loser reads again. Nothing is acknowledged before its effect is stored, and no message of a channel whose record
-//! could still move is let go without another one being held for it.
+//! is drainable is acknowledged without another one being held for it.
 
-mod act;
 mod aside;
+mod assignment;
 mod batch;
 mod cache;
-mod changes;
+mod channel_state;
 mod checkpoint;
 mod conflict;
-mod desk;
 mod disposition;
 mod drain;
 pub mod health;
 mod job;
-mod line;
+mod outcome_diff;
+mod ranking;
+mod replay_job;
 mod reported;
 mod settle;
-mod standing;
 pub(crate) mod worker;
 
 use std::sync::Arc;
@@ -51,8 +53,8 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::outcomes::OutcomeWriter;
 use crate::broker::{Broker, Deliveries, NatsPartition};
 use aside::SetAside;
+use assignment::Assignment;
 use health::Signs;
-use standing::Standing;
 use worker::Worker;
 
 /// What a tracker has to know.
@@ -62,7 +64,7 @@ pub struct TrackSettings {
     pub partitions: u16,
     /// How long a message may be held unacknowledged before it is delivered again.
     pub ack_wait: Duration,
-    /// Whether it is told what became of each message; benchmarks leave it out.
+    /// Whether it is reported what became of each message; benchmarks leave it out.
     pub outcomes: bool,
 }
 
@@ -75,8 +77,8 @@ pub struct Counters {
     pub refused: AtomicU64,
     /// Could not be read as a message: dead letters.
     pub malformed: AtomicU64,
-    /// Wait behind a gap.
-    pub parked: AtomicU64,
+    /// Pending behind a gap.
+    pub pending: AtomicU64,
     /// Arrived after their number had been skipped: dead letters.
     pub late: AtomicU64,
     /// Had a number that was taken.
@@ -94,7 +96,7 @@ impl Counters {
 }
 
 /// Tracks all partitions until the shutdown, and says on `leads` for which it is first. Then it says goodbye, so that others
-/// take over at once, and gives back what is held.
+/// take over at once, and naks what is held.
 pub async fn run(
     broker: Broker,
     settings: TrackSettings,
@@ -105,10 +107,10 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let counters = Arc::new(Counters { aside: signs.aside.clone(), ..Counters::default() });
     let outcomes = settings.outcomes.then(|| OutcomeWriter::new(&broker));
-    let standing = Standing::join(&broker, settings.partitions, leads).await?;
+    let assignment = Assignment::join(&broker, settings.partitions, leads).await?;
     let (mut partitions, stop) = (JoinSet::new(), CancellationToken::new());
     for partition in 0..settings.partitions {
-        let deliveries = Deliveries::new(broker.clone(), partition, standing.ranks());
+        let deliveries = Deliveries::new(broker.clone(), partition, assignment.ranks());
         let nats = NatsPartition::new(&broker, partition, outcomes.clone()).await?.noting(signs.stores.clone());
         let worker = Worker::new(nats, settings.ack_wait, counters.clone(), readings.clone());
         partitions.spawn(worker.run(deliveries, stop.clone()));
@@ -116,7 +118,7 @@ pub async fn run(
     tracing::info!(partitions = settings.partitions, "tracking");
     // A worker that ends before leaves its partition to nobody, so that this process is of no use any more.
     let failed = tokio::select! {
-        () = standing.keep(&shutdown) => Ok(()),
+        () = assignment.keep(&shutdown) => Ok(()),
         Some(ended) = partitions.join_next() => ended.context("a partition's worker failed").and_then(|()| {
             anyhow::bail!("a partition's worker ended before its time")
         }),
@@ -125,7 +127,7 @@ pub async fn run(
     while let Some(ended) = partitions.join_next().await {
         ended.context("a partition's worker failed")?;
     }
-    // What was acknowledged or given back last is on its way; without a broker it comes again.
+    // What was acknowledged or nakked last is on its way; without a broker it comes again.
     let _ = broker.flush().await;
     tracing::info!(?counters, "tracking has ended");
     failed

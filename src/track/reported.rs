@@ -10,8 +10,8 @@ use futures_util::future::try_join_all;
 
 use super::Counters;
 use crate::broker::{BrokerError, DeadLetter, Malformed, Reason, Stored, TrackBroker};
-use crate::domain::outcome::LATE;
-use crate::domain::{Became, Event, Outcome, Sequence};
+use crate::domain::outcome::SKIPPED_LATE;
+use crate::domain::{Event, Outcome, OutcomeRecord, Sequence};
 use crate::logging::Limit;
 
 /// Those of these messages that were reported to have failed in a way, so that their dead letters were stored.
@@ -25,35 +25,39 @@ pub async fn reported(
         return Ok(HashSet::new());
     }
     let outcomes = broker.outcomes_of(&events).await?;
-    let has_failed = |outcome: &Outcome| matches!(&outcome.became, Became::Failed(why) if failed_so(why));
-    let failed = outcomes.into_iter().filter(|(_, outcome)| has_failed(outcome));
+    let has_failed =
+        |outcome_record: &OutcomeRecord| matches!(&outcome_record.outcome, Outcome::Failed(why) if failed_so(why));
+    let failed = outcomes.into_iter().filter(|(_, outcome_record)| has_failed(outcome_record));
     Ok(failed.map(|(event, _)| event).collect())
 }
 
 /// Keeps messages that came after their number was skipped.
-pub async fn bury_late(broker: &impl TrackBroker, late: Vec<&Stored>) -> Result<(), BrokerError> {
-    let reported = reported(broker, late.iter().copied(), |why| why == LATE).await?;
-    let letters = late.into_iter().filter(|stored| !reported.contains(&stored.event())).map(|stored| DeadLetter {
+pub async fn store_late(broker: &impl TrackBroker, late: Vec<&Stored>) -> Result<(), BrokerError> {
+    let reported = reported(broker, late.iter().copied(), |why| why == SKIPPED_LATE).await?;
+    let dead_letters = late.into_iter().filter(|stored| !reported.contains(&stored.event())).map(|stored| DeadLetter {
         stored,
         reason: Reason::Skipped,
-        error: LATE.to_owned(),
-        after_acts: Sequence(0),
+        error: SKIPPED_LATE.to_owned(),
+        after_overrides: Sequence(0),
     });
-    try_join_all(letters.map(|letter| async move { broker.bury(&letter).await })).await.map(drop)
+    try_join_all(dead_letters.map(|dead_letter| async move { broker.store_dead_letter(&dead_letter).await }))
+        .await
+        .map(drop)
 }
 /// Keeps what is no message as a dead letter.
-pub async fn bury_malformed(
+pub async fn dead_letter_malformed(
     broker: &impl TrackBroker,
     malformed: &Malformed,
     counters: &Counters,
 ) -> Result<(), BrokerError> {
     static MALFORMED: Limit = Limit::new();
-    static UNBURIED: Limit = Limit::new();
+    static UNSTORED: Limit = Limit::new();
     let Malformed { stored, error } = malformed;
-    let letter = DeadLetter { stored, reason: Reason::Malformed, error: error.clone(), after_acts: Sequence(0) };
-    let buried = broker.bury(&letter).await;
-    buried.inspect_err(|error| {
-        if let Some(unlogged) = UNBURIED.admits() {
+    let dead_letter =
+        DeadLetter { stored, reason: Reason::Malformed, error: error.clone(), after_overrides: Sequence(0) };
+    let stored_dead_letters = broker.store_dead_letter(&dead_letter).await;
+    stored_dead_letters.inspect_err(|error| {
+        if let Some(unlogged) = UNSTORED.admits() {
             let event_id = stored.sequence.0;
             tracing::warn!(event_id, %error, unlogged, "a dead letter could not be stored, its message comes again");
         }

@@ -1,6 +1,6 @@
 //! The worker of one partition: takes a batch, sorts it by channel and records all channels at once; while the next batch
 //! is recorded it reports what became of the messages of this one, and then acknowledges them. In between it goes on with
-//! channels that drain or are folded anew, a step each.
+//! channels that drain or are replayed, a step each.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Counters;
-use super::act::{ActJob, Cause};
 use super::aside::set_aside;
-use super::batch::{Buried, Group, Recorded, RecordedGroup, Why, bury_all, settle_all, sort};
+use super::batch::{Group, Recorded, RecordedGroup, StoredMalformed, Why, settle_all, sort, store_malformed};
 use super::cache::Memory;
 use super::conflict::find_conflicts;
 use super::disposition::{Answers, Disposition, Kept, disposition, log_failure, log_held_up, partition_pause};
 use super::drain::Drain;
 use super::job::Jobs;
+use super::replay_job::{Cause, ReplayJob};
 use super::settle::Settled;
 use crate::broker::{AckHandle, BrokerError, Deliveries, Delivery, TrackBroker};
-use crate::domain::{Became, Outcome, Sequence};
+use crate::domain::{Outcome, OutcomeRecord, Sequence};
 use crate::fail_point;
 
 /// The worker of one partition.
@@ -33,8 +33,8 @@ pub struct Worker<B> {
     /// The batch before, whose outcomes are reported while this one is recorded.
     recorded: Recorded,
     drains: Jobs<Drain>,
-    acts: Jobs<ActJob>,
-    /// Bounds how many channels are read at once in this process; without a turn of it a drain or an act waits.
+    overrides: Jobs<ReplayJob>,
+    /// Bounds how many channels are read at once in this process; without a turn of it a drain or an override waits.
     readings: Arc<Semaphore>,
     answers: Answers,
     /// When the broker was last told that what is kept for the drains is still being worked on.
@@ -51,23 +51,23 @@ impl<B: TrackBroker> Worker<B> {
             memory: Memory::new(),
             recorded: Recorded::default(),
             drains: Jobs::new(readings.clone()),
-            acts: Jobs::new(readings.clone()),
+            overrides: Jobs::new(readings.clone()),
             readings,
             answers: Answers::new(),
             extended: Instant::now(),
         }
     }
 
-    /// Works until the shutdown, then gives back what it keeps.
+    /// Works until the shutdown, then naks what it keeps.
     pub async fn run(mut self, mut deliveries: Deliveries, shutdown: CancellationToken) {
         loop {
-            let (has_more, has_queued) = (self.has_more_to_do(), !self.drains.is_empty() || !self.acts.is_empty());
+            let (has_more, has_queued) = (self.has_more_to_do(), !self.drains.is_empty() || !self.overrides.is_empty());
             let batch = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
                 batch = deliveries.next_batch() => batch,
                 () = std::future::ready(()), if has_more => Vec::new(),
-                // Given back at once: what it is for takes it in its turn.
+                // Released at once: what it is for takes it in its turn.
                 Ok(_turn) = self.readings.acquire(), if has_queued => Vec::new(),
             };
             let pause = self.turn(batch).await;
@@ -86,17 +86,17 @@ impl<B: TrackBroker> Worker<B> {
     pub fn has_more_to_do(&self) -> bool {
         !self.recorded.is_empty()
             || self.drains.can_go_on()
-            || self.acts.can_go_on()
+            || self.overrides.can_go_on()
             || self.memory.checkpoints.can_go_on(&self.readings)
     }
 
     /// The deliveries that are kept over many turns.
     fn kept(&self) -> impl Iterator<Item = AckHandle> {
-        self.drains.handles().chain(self.acts.handles()).chain(self.recorded.handles().cloned())
+        self.drains.handles().chain(self.overrides.handles()).chain(self.recorded.handles().cloned())
     }
 
-    /// One batch, then one step of the drains and of the acts; while it lasts, everything that is kept does not come again.
-    /// Tells for how long to leave the broker alone.
+    /// One batch, then one step of the drains and of the overrides; while it lasts, everything that is kept does not come
+    /// again. Tells for how long to leave the broker alone.
     pub async fn turn(&mut self, batch: Vec<Delivery>) -> Duration {
         let kept: Vec<_> = batch.iter().map(|delivery| delivery.handle.clone()).chain(self.kept()).collect();
         let (broker, half) = (self.broker.clone(), self.ack_wait / 2);
@@ -126,19 +126,19 @@ impl<B: TrackBroker> Worker<B> {
         let before = std::mem::take(&mut self.recorded);
         let broker = self.broker.clone();
         let (broker, counters) = (&*broker, &*self.counters.clone());
-        let (reported, mut settled, buried) = tokio::join!(
+        let (reported, mut settled, stored_dead_letters) = tokio::join!(
             before.report(broker),
             settle_all(broker, groups, counters),
-            bury_all(broker, malformed, counters),
+            store_malformed(broker, malformed, counters),
         );
         find_conflicts(broker, &mut settled).await;
         set_aside(broker, &mut settled, &counters.aside, &mut self.answers).await;
         let pauses = [
             self.after_reporting(before, reported, &mut settled),
             self.after_settling(settled),
-            self.after_burying(buried),
+            self.after_malformed(stored_dead_letters),
             self.drains.step(broker, &mut self.memory, counters, &mut self.answers).await,
-            self.acts.step(broker, &mut self.memory, counters, &mut self.answers).await,
+            self.overrides.step(broker, &mut self.memory, counters, &mut self.answers).await,
         ];
         self.memory.checkpoints.step(broker, &self.readings, is_busy).await;
         fail_point::reached("track.before-acknowledging");
@@ -161,7 +161,7 @@ impl<B: TrackBroker> Worker<B> {
         settled: &mut [(Group, Result<Settled, BrokerError>)],
     ) -> Duration {
         if reported.is_ok() && !before.is_empty() {
-            fail_point::reached("track.outcomes-told");
+            fail_point::reached("track.outcomes-reported");
             self.note_reported(&before, settled);
         }
         for group in before.groups {
@@ -178,17 +178,17 @@ impl<B: TrackBroker> Worker<B> {
         Duration::ZERO
     }
 
-    /// What was reported is owed no more, by the channels that are on the desk at the moment and by those in memory.
+    /// What was reported is noted, in the states of channels that are worked on at the moment and by those in memory.
     fn note_reported(&mut self, before: &Recorded, settled: &mut [(Group, Result<Settled, BrokerError>)]) {
         let mut reported: HashMap<_, _> = before.groups.iter().map(|group| (group.channel, &group.outcomes)).collect();
-        for (Group { desk, .. }, _) in settled {
-            if let Some(outcomes) = reported.remove(&desk.channel) {
-                desk.told(outcomes);
+        for (Group { state, .. }, _) in settled {
+            if let Some(outcomes) = reported.remove(&state.channel) {
+                state.reported(outcomes);
             }
         }
         for (channel, outcomes) in reported {
-            if let Some(desk) = self.memory.cache.peek(channel) {
-                desk.told(outcomes);
+            if let Some(state) = self.memory.cache.peek(channel) {
+                state.reported(outcomes);
             }
         }
     }
@@ -210,9 +210,9 @@ impl<B: TrackBroker> Worker<B> {
         }
         match why {
             _ if for_job.is_empty() => {}
-            Why::FoldsAnew => {
-                let job = self.acts.of(channel);
-                for_job.into_iter().for_each(|(_, handle)| job.hold(Cause::CouldMove, handle));
+            Why::NeedsReplay => {
+                let job = self.overrides.of(channel);
+                for_job.into_iter().for_each(|(_, handle)| job.hold(Cause::Drainable, handle));
             }
             Why::Drainable | Why::Blocked(_) => {
                 self.answers.ack.extend(self.drains.of(channel).keep(for_job, are_enough));
@@ -224,13 +224,13 @@ impl<B: TrackBroker> Worker<B> {
     fn after_settling(&mut self, settled: Vec<(Group, Result<Settled, BrokerError>)>) -> Duration {
         let mut pause = Duration::ZERO;
         for (mut group, settled) in settled {
-            for (act, handle) in std::mem::take(&mut group.acts) {
-                self.acts.of(group.desk.channel).hold(Cause::Act(act), handle);
+            for (overriding, handle) in std::mem::take(&mut group.overrides) {
+                self.overrides.of(group.state.channel).hold(Cause::Override(overriding), handle);
             }
             match settled {
                 Ok(settled) => self.record(group, settled),
                 Err(error) => {
-                    log_failure(group.desk.channel, &error);
+                    log_failure(group.state.channel, &error);
                     pause = pause.max(partition_pause(&error));
                     self.answers.nak(group.handles, &error);
                 }
@@ -240,33 +240,33 @@ impl<B: TrackBroker> Worker<B> {
     }
 
     fn record(&mut self, mut group: Group, settled: Settled) {
-        self.counters.aside.forget(&group.desk.channel);
+        self.counters.aside.forget(&group.state.channel);
         for sequence in &settled.unjudged {
             if let Some((arrival, handle)) = group.take(*sequence) {
-                self.acts.of(group.desk.channel).hold(Cause::Passed(arrival), handle);
+                self.overrides.of(group.state.channel).hold(Cause::Unjudged(arrival), handle);
             }
         }
         if let Some(error) = &settled.blocked {
-            log_held_up(group.desk.channel, error);
+            log_held_up(group.state.channel, error);
         }
         if let Some((error, messages)) = &settled.unkept {
-            log_held_up(group.desk.channel, error);
+            log_held_up(group.state.channel, error);
             let handles: Vec<_> = messages.iter().filter_map(|at| Some(group.take(*at)?.1)).collect();
             self.answers.nak_paced(handles, error);
         }
-        let (desk, recorded) = group.into_recorded(settled);
+        let (state, recorded) = group.into_recorded(settled);
         self.recorded.groups.extend(recorded);
-        self.memory.put(desk);
+        self.memory.put(state);
     }
 
-    fn after_burying(&mut self, buried: Vec<Buried>) -> Duration {
+    fn after_malformed(&mut self, stored_dead_letters: Vec<StoredMalformed>) -> Duration {
         let (mut pause, at) = (Duration::ZERO, self.broker.now());
-        for (malformed, handle, buried) in buried {
-            match buried {
+        for (malformed, handle, stored_dead_letters) in stored_dead_letters {
+            match stored_dead_letters {
                 Ok(()) => {
-                    let (event, became) = (malformed.stored.event(), Became::Failed(malformed.error));
-                    let outcome = Outcome { event, became, at, after_acts: Sequence(0) };
-                    self.recorded.malformed.push((outcome, handle));
+                    let (event, outcome) = (malformed.stored.event(), Outcome::Failed(malformed.error));
+                    let outcome_record = OutcomeRecord { event, outcome, at, after_overrides: Sequence(0) };
+                    self.recorded.malformed.push((outcome_record, handle));
                 }
                 Err(error) => {
                     pause = pause.max(partition_pause(&error));

@@ -62,7 +62,7 @@ async fn provision_and_run(
     }
 }
 
-/// Sets up the broker, and tells whether the bucket is new at a log that is not.
+/// Sets up the broker, and returns whether the bucket is new at a log that is not.
 async fn provision(
     config: &Config,
     connection: &ConnectionSettings,
@@ -74,14 +74,14 @@ async fn provision(
             broker.server_name() == name,
             "broker.port: another program's broker answers at {}; choose another port (ROCKETS_BROKER__PORT), or use \
              that broker (ROCKETS_NATS__URL={})",
-            connection.told(),
-            connection.told()
+            connection.shown(),
+            connection.shown()
         );
     }
     // What others have set up is theirs.
     let is_own = expected_name.is_some();
     let means = if is_own { Means::Change { lower_replicas: false } } else { Means::MakeMissing };
-    let steps = provision::provision_as(&broker, &roles::topology(config), means).await?;
+    let steps = provision::provision(&broker, &roles::topology(config), means).await?;
     steps.iter().for_each(Step::log);
     provision::refuse_unfit(&steps)?;
     Ok((broker, is_bucket_to_be_filled(&steps)))

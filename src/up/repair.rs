@@ -12,7 +12,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::time::sleep;
 
-use crate::broker::objects::provision::{Means, Outcome, ProvisionError, Step, provision_as};
+use crate::broker::objects::provision::{Means, Outcome, ProvisionError, Step, provision};
 use crate::broker::objects::{Object, Problem, Wrong};
 use crate::broker::topology::{BUCKET_STREAM, STREAM, Topology};
 use crate::broker::{Broker, Objects};
@@ -61,7 +61,7 @@ fn missing(problems: &[Problem]) -> Vec<Object> {
 
 /// Makes what is missing, and says so in one line.
 async fn make_missing(broker: &Broker, topology: &Topology) -> Result<(), ProvisionError> {
-    let steps = provision_as(broker, topology, Means::MakeMissing).await?;
+    let steps = provision(broker, topology, Means::MakeMissing).await?;
     let made = steps.into_iter().filter(|step| step.outcome == Outcome::Made).map(|Step { object, .. }| object);
     let made: Vec<_> = made.collect();
     if !made.is_empty() {

@@ -11,12 +11,12 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::{AdminError, Operations};
 use crate::broker::log_reader::read_one;
 use crate::broker::store::records;
 use crate::broker::topology::partition_of;
 use crate::broker::{Broker, BrokerError};
 use crate::config::{Gaps, Retention};
-use crate::dlq::{Operations, Trouble};
 use crate::domain::wire::SkipRequest;
 use crate::domain::{Channel, MessageNumber, Record};
 use crate::retention::{Order, trim, trim_dead_letters};
@@ -47,7 +47,7 @@ pub struct Upkeep {
 
 /// Does it until the shutdown.
 pub async fn run(upkeep: Upkeep, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let all = async { tokio::join!(upkeep.trim_log(), upkeep.trim_letters(), upkeep.skip_gaps()) };
+    let all = async { tokio::join!(upkeep.trim_log(), upkeep.trim_dead_letters(), upkeep.skip_gaps()) };
     // Each can be broken off anywhere: what was begun is done again.
     shutdown.run_until_cancelled(all).await;
     shutdown.cancelled().await;
@@ -96,13 +96,13 @@ impl Upkeep {
         }
     }
 
-    async fn trim_letters(&self) {
+    async fn trim_dead_letters(&self) {
         let Some(keep) = self.retention.dead_letters else { return };
         loop {
             self.next_trim(keep).await;
             match trim_dead_letters(&self.broker, keep).await {
                 Ok(0) => {}
-                Ok(letters) => tracing::info!(letters, "old dead letters were removed"),
+                Ok(dead_letters) => tracing::info!(dead_letters, "old dead letters were removed"),
                 Err(error) => tracing::warn!(%error, "old dead letters could not be removed, trying again later"),
             }
         }
@@ -119,7 +119,7 @@ impl Upkeep {
     }
 
     /// Skips each gap that is older, of the partitions for which this tracker is first.
-    async fn skip_old_gaps(&self, after: Duration) -> Result<(), Trouble> {
+    async fn skip_old_gaps(&self, after: Duration) -> Result<(), AdminError> {
         if self.led.borrow().is_empty() {
             return Ok(());
         }
@@ -142,26 +142,31 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Whether the first of the messages that wait was stored so long ago.
+    /// Whether the first of the pending messages was stored so long ago.
     async fn is_older(&self, record: &Record, after: Duration) -> Result<bool, BrokerError> {
-        let Some(lowest) = record.parked.lowest() else { return Ok(false) };
+        let Some(lowest) = record.pending.lowest() else { return Ok(false) };
         let first = read_one(&self.broker, lowest).await?;
         Ok(first.is_some_and(|first| OffsetDateTime::now_utc() - first.time >= after))
     }
 }
 
-/// The last number that is missing before what waits; none where nothing waits or the record could move.
+/// The last number that is missing before what is pending; none where nothing waits or the record is drainable.
 fn missing(record: &Record) -> Option<MessageNumber> {
-    let first = record.parked.ranges().first().filter(|_| !record.could_move())?;
+    let first = record.pending.ranges().first().filter(|_| !record.is_drainable())?;
     MessageNumber::new(first.first.get() - 1)
 }
 
 /// Skips as an operator would; where things have changed meanwhile, nothing is to be done.
-async fn skip(operations: &Operations, channel: Channel, up_to: MessageNumber, after: Duration) -> Result<(), Trouble> {
+async fn skip(
+    operations: &Operations,
+    channel: Channel,
+    up_to: MessageNumber,
+    after: Duration,
+) -> Result<(), AdminError> {
     let reason = format!("not arrived within {}", humantime::format_duration(after));
     let request_id = uuid::Uuid::new_v4().to_string();
     match operations.skip(channel, SkipRequest { up_to, reason }, &request_id).await {
-        Ok(_) | Err(Trouble::Conflict(_) | Trouble::NotFound(_)) => Ok(()),
+        Ok(_) | Err(AdminError::Conflict(_) | AdminError::NotFound(_)) => Ok(()),
         Err(error) => Err(error),
     }
 }
@@ -175,7 +180,7 @@ mod tests {
     fn what_is_missing_lies_before_the_first_that_waits() {
         let record = |waiting: &[u64]| {
             let mut record = Record::default();
-            waiting.iter().for_each(|at| record.parked.insert(MessageNumber::new(*at).unwrap(), Sequence(*at)));
+            waiting.iter().for_each(|at| record.pending.insert(MessageNumber::new(*at).unwrap(), Sequence(*at)));
             record
         };
         for (waiting, expected) in [(&[][..], None), (&[1, 2], None), (&[4, 5, 9], Some(3)), (&[9, 2], Some(1))] {

@@ -34,7 +34,7 @@ async fn goes_all_the_way(course: &Course, ingests: &[Client], queries: &[Client
     course.tries(number);
     let copies = (0..COPIES).map(|copy| ingests[copy % ingests.len()].post(&message));
     let event = one_is_stored(&join_all(copies).await);
-    // What waits for a gap is known; there is none here.
+    // what waits for a gap is known; there is none here.
     join_all(queries.iter().map(|query| is_known(course, query, event, number))).await;
 }
 

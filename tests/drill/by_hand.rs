@@ -1,5 +1,5 @@
 //! What operators do to a broker by hand while the load goes on: delete objects, trim the log, forget a rocket, let the dead
-//! letters run full, have leaders step down.
+//! dead letters run full, have leaders step down.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ pub async fn delete_durable(site: &Site, partition: usize) {
 /// Deletes what can be made again from the log. What has been said of rockets and events meanwhile is judged no more.
 pub async fn delete_store(site: &Site, load: &Load, store: Store) {
     load.begins_again.fetch_add(1, Ordering::SeqCst);
-    load.letters_lost.fetch_or(store == Store::DeadLetters, Ordering::SeqCst);
+    load.dead_letters_lost.fetch_or(store == Store::DeadLetters, Ordering::SeqCst);
     site.jetstream().await.delete_stream(store.stream()).await.unwrap();
 }
 
@@ -82,7 +82,7 @@ async fn is_stored(ingest: &Client, message: &serde_json::Value) {
 }
 
 /// Lets the dead letters have no more room, or any.
-pub async fn bound_letters(site: &Site, is_full: bool) {
+pub async fn bound_dead_letters(site: &Site, is_full: bool) {
     let jetstream = site.jetstream().await;
     let info = jetstream.get_stream("ROCKETS_DLQ").await.unwrap().cached_info().clone();
     let max_messages = if is_full { info.state.messages.max(1) as i64 } else { -1 };

@@ -17,7 +17,7 @@ const STREAM: &str = "ROCKETS";
 /// What a store that is to be full may take beyond what it has.
 const ROOM_LEFT: u64 = 256 * 1024;
 /// How late each piece is on a slow line.
-const LATE: Duration = Duration::from_millis(60);
+const SKIPPED_LATE: Duration = Duration::from_millis(60);
 /// How large a message is that fills the store.
 const LARGE: usize = 48 * 1024;
 
@@ -32,7 +32,7 @@ pub async fn inflict(site: &mut Site, load: &Load, fault: Fault) {
             site.slot(role, at).freeze();
         }
         Kind::Cut(role) => site.slot(role, at).line(Line::Cut),
-        Kind::Slow(role) => site.slot(role, at).line(Line::Slow(LATE)),
+        Kind::Slow(role) => site.slot(role, at).line(Line::Slow(SKIPPED_LATE)),
         Kind::Silent(role) => site.slot(role, at).line(Line::Silent),
         Kind::KillBroker => site.one().kill(),
         Kind::FreezeBroker => site.one().freeze(),
@@ -53,7 +53,7 @@ pub async fn inflict(site: &mut Site, load: &Load, fault: Fault) {
         Kind::DeleteStore(store) => by_hand::delete_store(site, load, store).await,
         Kind::Trim => by_hand::trim(site, load).await,
         Kind::Forget => by_hand::forget(site, load).await,
-        Kind::LettersFull => by_hand::bound_letters(site, true).await,
+        Kind::DeadLettersFull => by_hand::bound_dead_letters(site, true).await,
         Kind::ClockOff(role) => site.slot(role, at).begin_again(HOUR_OFF[at % 2]),
         Kind::StepDown => by_hand::step_down(site, at).await,
         Kind::CutRoutes => site.three().cut_off(at, true),
@@ -79,7 +79,7 @@ pub async fn heal(site: &mut Site, load: &Load, fault: Fault) {
         Kind::KillNode | Kind::KillLeader | Kind::FreezeNode | Kind::FreezeLeader => site.three().mend().await,
         Kind::DeleteDurable => drop(site.program(&["init"]).ends().await.says(0)),
         Kind::DeleteStore(_) => by_hand::restore_store(site, load).await,
-        Kind::LettersFull => by_hand::bound_letters(site, false).await,
+        Kind::DeadLettersFull => by_hand::bound_dead_letters(site, false).await,
         Kind::ClockOff(role) => site.slot(role, at).begin_again(None),
         Kind::CutRoutes => {
             site.three().cut_off(at, false);

@@ -1,5 +1,5 @@
 //! From one replica to three, without a pause: the three brokers hold everything once, messages come all the time, and
-//! `rockets init` is told that it is to be three times. After it, the node that alone had the messages may go.
+//! `rockets init` is told to make it three times. After it, the node that alone had the messages may go.
 
 use async_nats::jetstream;
 use async_nats::jetstream::stream::ClusterInfo;

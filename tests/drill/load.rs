@@ -48,7 +48,7 @@ pub struct Load {
     /// Odd while something is gone that is made again from the log.
     pub begins_again: AtomicU64,
     /// Whether dead letters were deleted: nothing makes them again, since each may have been dropped before.
-    pub letters_lost: AtomicBool,
+    pub dead_letters_lost: AtomicBool,
     courses: Mutex<Vec<Arc<Course>>>,
     finished: Mutex<Option<mpsc::UnboundedSender<Arc<Course>>>>,
     /// Ends the load; rockets that are on their way come to their end.
@@ -68,7 +68,7 @@ pub struct Tally {
     pub lies: AtomicU64,
     /// Rockets that were forgotten and began again.
     pub forgotten: AtomicU64,
-    /// Events that were told to be trimmed.
+    /// Events that were reported to be trimmed.
     pub trimmed: AtomicU64,
 }
 
@@ -91,7 +91,7 @@ impl Load {
         let filler = Arc::new(Course::of_probe(Flight::new()));
         let courses = Mutex::new(probes.iter().chain([&filler]).cloned().collect());
         let (turn, frozen, freezes, stop, tally, lies) = Default::default();
-        let (trims, begins_again, letters_lost) = Default::default();
+        let (trims, begins_again, dead_letters_lost) = Default::default();
         let finished = Mutex::new(Some(finished));
         Self {
             ingests,
@@ -102,7 +102,7 @@ impl Load {
             freezes,
             trims,
             begins_again,
-            letters_lost,
+            dead_letters_lost,
             courses,
             finished,
             stop,
@@ -206,8 +206,8 @@ impl Load {
         self.finished.lock().unwrap().take();
     }
 
-    /// Sends the first message of what is to fill the store. Where it were refused for good, a rebuild from a trimmed log would
-    /// rightly name its rocket: nobody could tell whether that message was never sent or is lost.
+    /// Sends the first message of what is to fill the store. Where it were refused for good, a rebuild from a trimmed log
+    /// would rightly name its rocket: nobody could tell whether that message was never sent or is lost.
     pub async fn begin_filler(&self) {
         let (number, _) = self.filler.next();
         self.post_until_stored(&self.filler, number).await;

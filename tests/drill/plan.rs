@@ -87,7 +87,7 @@ pub enum Kind {
     /// `rockets forget` of a rocket that goes on sending.
     Forget,
     /// The dead letters have no room for a while.
-    LettersFull,
+    DeadLettersFull,
     /// A process whose clock is an hour off, for a while.
     ClockOff(Role),
     /// The leaders step down every two seconds, for a while.
@@ -139,7 +139,7 @@ impl Kind {
             Self::DeleteDurable => 10,
             Self::DeleteStore(_) | Self::Trim | Self::Forget | Self::ClockOff(_) => 10,
             // What waited comes again after a pause that has grown.
-            Self::LettersFull => 15,
+            Self::DeadLettersFull => 15,
             Self::StepDown => 20,
             // The node that was cut off catches up, and those who talked to it find another one.
             Self::CutRoutes => 45,
@@ -155,7 +155,7 @@ impl Kind {
     /// Whether it is done by somebody who waits until it is done, so that nothing else happens meanwhile.
     fn comes_alone(self) -> bool {
         let by_hand = matches!(self, Self::DeleteDurable | Self::DeleteStore(_) | Self::Trim | Self::Forget);
-        by_hand || matches!(self, Self::LettersFull | Self::StepDown | Self::CutRoutes) || self.is_for_good()
+        by_hand || matches!(self, Self::DeadLettersFull | Self::StepDown | Self::CutRoutes) || self.is_for_good()
     }
 
     /// The role that it meets; none for the broker.
@@ -163,7 +163,7 @@ impl Kind {
         match self {
             Self::Kill(role) | Self::Freeze(role) | Self::KillForGood(role) | Self::FreezeForGood(role) => Some(role),
             Self::Cut(role) | Self::Slow(role) | Self::Silent(role) | Self::ClockOff(role) => Some(role),
-            Self::DeleteDurable | Self::DeleteStore(_) | Self::Trim | Self::Forget | Self::LettersFull => None,
+            Self::DeleteDurable | Self::DeleteStore(_) | Self::Trim | Self::Forget | Self::DeadLettersFull => None,
             Self::StepDown | Self::CutRoutes => None,
             Self::KillBroker | Self::FreezeBroker | Self::Full => None,
             Self::KillNode | Self::KillLeader | Self::FreezeNode | Self::FreezeLeader => None,
@@ -173,7 +173,7 @@ impl Kind {
 
     fn lasting(self, random: &mut ChaCha8Rng) -> Duration {
         Duration::from_millis(match self {
-            Self::Full | Self::LettersFull => random.random_range(1_000..2_000),
+            Self::Full | Self::DeadLettersFull => random.random_range(1_000..2_000),
             Self::CutRoutes => random.random_range(2_000..8_000),
             Self::ClockOff(_) => random.random_range(2_000..4_000),
             Self::Slow(_) | Self::Freeze(_) | Self::FreezeBroker => random.random_range(200..2_000),
@@ -205,7 +205,7 @@ impl fmt::Display for Kind {
             Self::DeleteStore(store) => write!(f, "by hand: {} deleted", store.stream()),
             Self::Trim => write!(f, "by hand: the log trimmed"),
             Self::Forget => write!(f, "by hand: a rocket forgotten"),
-            Self::LettersFull => write!(f, "broker: dead letters full"),
+            Self::DeadLettersFull => write!(f, "broker: dead letters full"),
             Self::ClockOff(role) => write!(f, "{}: its clock an hour off", role.name()),
             Self::StepDown => write!(f, "the leaders: step down every 2 s"),
             Self::CutRoutes => write!(f, "a node: cut off from the others"),
@@ -284,7 +284,7 @@ fn table_for_three_brokers() -> Vec<(u32, Kind)> {
     table.extend(Role::ALL.map(|role| (1, Kind::Freeze(role))));
     table.push((1, Kind::KillForGood(Role::Track)));
     table.extend([(4, Kind::StepDown), (4, Kind::CutRoutes), (2, Kind::DeleteDurable), (1, Kind::Trim)]);
-    table.extend([(1, Kind::Forget), (1, Kind::LettersFull), (1, Kind::DeleteStore(Store::Records))]);
+    table.extend([(1, Kind::Forget), (1, Kind::DeadLettersFull), (1, Kind::DeleteStore(Store::Records))]);
     table
 }
 
@@ -296,7 +296,7 @@ fn table_for_one_broker() -> Vec<(u32, Kind)> {
         table.extend([(3, Kind::KillForGood(role)), (1, Kind::Silent(role))]);
     }
     table.push((1, Kind::FreezeForGood(Role::Track)));
-    table.extend([(4, Kind::DeleteDurable), (3, Kind::Trim), (3, Kind::Forget), (4, Kind::LettersFull)]);
+    table.extend([(4, Kind::DeleteDurable), (3, Kind::Trim), (3, Kind::Forget), (4, Kind::DeadLettersFull)]);
     table.extend(Store::ALL.map(|store| (2, Kind::DeleteStore(store))));
     if clock_library().is_some() {
         table.extend(Role::ALL.map(|role| (1, Kind::ClockOff(role))));

@@ -115,7 +115,7 @@ impl Verdict {
         let mut copies: HashMap<&(String, u64), u64> = HashMap::new();
         stored.values().for_each(|message| *copies.entry(message).or_default() += 1);
         verdict.stored_twice = copies.values().filter(|copies| **copies > 1).count() as u64;
-        let (queries, letters) = (site.clients(Role::Query), letters(&jetstream).await);
+        let (queries, dead_letters) = (site.clients(Role::Query), dead_letter_counts(&jetstream).await);
         for (at, course) in load.courses().iter().enumerate() {
             let is_there = |(event, number): &(u64, u64)| {
                 stored.get(event).is_some_and(|(channel, stored)| (channel, stored) == (&course.channel, number))
@@ -123,8 +123,8 @@ impl Verdict {
             for missing in course.events().iter().filter(|event| !is_there(event)) {
                 verdict.lost += u64::from(!was_trimmed(load, &queries[0], course, missing).await);
             }
-            if !load.letters_lost.load(Ordering::SeqCst) {
-                verdict.doubled += doubled(&letters, course);
+            if !load.dead_letters_lost.load(Ordering::SeqCst) {
+                verdict.doubled += doubled(&dead_letters, course);
             }
             for query in &queries {
                 shows_the_end(load, query, course).await;
@@ -175,7 +175,7 @@ impl Verdict {
     }
 }
 
-/// Whether an event is told to be trimmed, and may be: it took its place long ago.
+/// Whether an event is reported to be trimmed, and may be: it was applied long ago.
 async fn was_trimmed(load: &Load, query: &Client, course: &Course, (event, number): &(u64, u64)) -> bool {
     let may_be = load.is_trimmed() && *number <= course.last_number();
     may_be && query.get(&format!("/events/{event}")).await.status == 410
@@ -199,18 +199,18 @@ async fn stored(jetstream: &jetstream::Context) -> HashMap<u64, (String, u64)> {
 }
 
 /// How many dead letters there are of each event.
-async fn letters(jetstream: &jetstream::Context) -> BTreeMap<u64, u64> {
-    let mut letters = BTreeMap::new();
-    for letter in dead_letters(jetstream).await {
-        *letters.entry(letter.header("Rockets-Sequence").parse().unwrap()).or_default() += 1;
+async fn dead_letter_counts(jetstream: &jetstream::Context) -> BTreeMap<u64, u64> {
+    let mut counts = BTreeMap::new();
+    for dead_letter in dead_letters(jetstream).await {
+        *counts.entry(dead_letter.header("Rockets-Sequence").parse().unwrap()).or_default() += 1;
     }
-    letters
+    counts
 }
 
 /// Numbers of a course that have more or fewer dead letters than they should.
-fn doubled(letters: &BTreeMap<u64, u64>, course: &Course) -> u64 {
+fn doubled(dead_letters: &BTreeMap<u64, u64>, course: &Course) -> u64 {
     let differs = |told: &Told| {
-        let found: u64 = told.events.iter().filter_map(|event| letters.get(event)).sum();
+        let found: u64 = told.events.iter().filter_map(|event| dead_letters.get(event)).sum();
         found != u64::from(told.status == "failed")
     };
     course.told().iter().filter(|told| differs(told)).count() as u64

@@ -92,16 +92,18 @@ impl Witness {
             }
         }
         if !malformed.is_empty() {
-            let letters = dead_letters(&self.jetstream).await;
-            let kept: BTreeSet<u64> =
-                letters.iter().filter_map(|letter| letter.header("Rockets-Sequence").parse().ok()).collect();
+            let dead_letters = dead_letters(&self.jetstream).await;
+            let kept: BTreeSet<u64> = dead_letters
+                .iter()
+                .filter_map(|dead_letter| dead_letter.header("Rockets-Sequence").parse().ok())
+                .collect();
             assert!(malformed.is_subset(&kept), "acknowledged and no dead letter: {:?}", malformed.difference(&kept));
         }
         count
     }
 }
 
-/// The place in the stream of what is acknowledged by this; nothing where it says something else.
+/// The sequence of what is acknowledged by this; nothing where it says something else.
 fn acknowledged(message: &Message) -> Option<u64> {
     let tokens: Vec<_> = message.subject.split('.').collect();
     assert_eq!(tokens.len(), 9, "{tokens:?}");
@@ -109,9 +111,9 @@ fn acknowledged(message: &Message) -> Option<u64> {
     is_final.then(|| tokens[5].parse().unwrap())
 }
 
-/// Whether a record has passed a number, or says that it waits.
+/// Whether a record is past a number, or says that it waits.
 fn has(record: &Value, number: u64) -> bool {
-    let parked = record["parked"].as_array().cloned().unwrap_or_default();
+    let pending = record["parked"].as_array().cloned().unwrap_or_default();
     let waits = |range: &Value| (range[0].as_u64().unwrap()..=range[1].as_u64().unwrap()).contains(&number);
-    number <= record["lastMessageNumber"].as_u64().unwrap_or_default() || parked.iter().any(waits)
+    number <= record["lastMessageNumber"].as_u64().unwrap_or_default() || pending.iter().any(waits)
 }

@@ -13,7 +13,7 @@ use super::proxy::{Line, Proxy};
 use super::raw_http::Connection;
 
 /// How late each piece comes from the broker. A page of a channel is some thirty of them.
-const LATE: Duration = Duration::from_millis(3);
+const SKIPPED_LATE: Duration = Duration::from_millis(3);
 /// Numbers of the long channel: thirty pages.
 const NUMBERS: u64 = 30_000;
 /// Numbers of a channel with a gap before each message: more gaps than a record lists, so that the log is read for whether
@@ -40,7 +40,7 @@ impl Far {
         Self { broker, proxy, query, client, _track: track }
     }
 
-    /// Stores messages, and waits until they are taken up and seen.
+    /// Stores messages, and waits until they are applied and seen.
     async fn store(&self, flight: &Flight, messages: &[Value]) {
         let jetstream = self.broker.jetstream().await;
         publish(&jetstream, messages).await;
@@ -63,7 +63,7 @@ async fn histories_for_those_who_left_keep_nobody_from_theirs() {
     let (long, short) = (Flight::new(), Flight::new());
     far.store(&long, &long.climb(NUMBERS)).await;
     far.store(&short, &short.climb(3)).await;
-    far.proxy.set(Line::Slow(LATE));
+    far.proxy.set(Line::Slow(SKIPPED_LATE));
     let path = format!("/rockets/{}/history?order=asc", long.channel);
     let asked = Instant::now();
     assert_eq!(far.client.get(&path).await.status, 200);
@@ -95,7 +95,7 @@ async fn a_skip_of_one_who_left_is_dropped() {
         publish(&jetstream, &messages).await;
     }
     is_taken_up(&jetstream).await;
-    far.proxy.set(Line::Slow(LATE));
+    far.proxy.set(Line::Slow(SKIPPED_LATE));
     let skip = json!({ "up_to": numbers, "reason": "radio lost" });
     let body = skip.to_string();
     let head = format!("POST /rockets/{}/skip HTTP/1.1\r\nhost: x\r\ncontent-length: {}", gappy.channel, body.len());

@@ -31,7 +31,7 @@ async fn a_long_channel_is_read_from_its_last_checkpoint() {
     }
     log.history_holds(&client).await;
 
-    // Without what lies before the checkpoint, what lies behind it is told all the same.
+    // Without what lies before the checkpoint, what lies behind it is reported all the same.
     let subject = format!("checkpoints.{}.passed", flight.channel);
     let checkpoint = jetstream
         .get_stream("ROCKETS_CHECKPOINTS")

@@ -7,17 +7,18 @@ use serde_json::{Value, json};
 use super::harness::stream::{count, is_taken_up, publish, publish_bytes};
 use super::harness::{Broker, Client, Flight, Program, TestService, becomes, pick};
 
-/// What is told of an event that had no effect because another one has its number.
+/// What is reported of an event that had no effect because another one has its number.
 async fn is_conflict(client: &Client, event: u64, with: u64) -> Value {
     let told = client.settled(event).await;
     let expected = format!("event {with} has this message number and says something else");
     assert_eq!(pick(&told, ["status", "error_message"]), json!(["duplicate", expected]), "{told}");
     let channel = told["channel"].as_str().unwrap();
-    let letters = client.dead_letters_of(channel).await;
-    let letters: Vec<_> = letters.into_iter().filter(|letter| letter["event_id"] == event).collect();
-    let [letter] = &letters[..] else { panic!("not one dead letter of {event}: {letters:?}") };
-    assert_eq!(pick(letter, ["reason", "error_message"]), json!(["conflict", expected]), "{letter}");
-    letter.clone()
+    let dead_letters = client.dead_letters_of(channel).await;
+    let dead_letters: Vec<_> =
+        dead_letters.into_iter().filter(|dead_letter| dead_letter["event_id"] == event).collect();
+    let [dead_letter] = &dead_letters[..] else { panic!("not one dead letter of {event}: {dead_letters:?}") };
+    assert_eq!(pick(dead_letter, ["reason", "error_message"]), json!(["conflict", expected]), "{dead_letter}");
+    dead_letter.clone()
 }
 
 #[tokio::test]
@@ -32,13 +33,13 @@ async fn another_body_with_a_number_that_is_taken_is_a_dead_letter() {
     let waits = client.ingest(&flight.faster(9, 1)).await;
     becomes("what waits", json!("pending"), async || client.status(waits).await.into()).await;
     let other_waits = client.ingest(&flight.faster(9, 2)).await;
-    let letter = is_conflict(client, other, second).await;
+    let dead_letter = is_conflict(client, other, second).await;
     is_conflict(client, other_waits, waits).await;
     assert_eq!(client.settled(first).await["status"], "processed");
     assert_eq!(client.rocket(&flight.channel).await.unwrap()["currentSpeed"], 510);
 
     // Replayed, it takes the number.
-    let replayed = client.replay(&letter["id"], None).await.ingested();
+    let replayed = client.replay(&dead_letter["id"], None).await.ingested();
     assert_eq!(client.settled(replayed).await["status"], "processed");
     assert_eq!(client.rocket(&flight.channel).await.unwrap()["currentSpeed"], 511);
 }
@@ -93,10 +94,10 @@ async fn what_was_dropped_is_no_dead_letter_again_when_all_is_delivered_anew() {
         client.settled(event).await;
     }
     is_taken_up(&jetstream).await;
-    let letters = client.dead_letters_of(&flight.channel).await;
-    assert_eq!(letters.len(), 3, "{letters:?}");
-    for letter in &letters[1..] {
-        assert_eq!(client.drop_dead_letter(&letter["id"]).await.status, 200);
+    let dead_letters = client.dead_letters_of(&flight.channel).await;
+    assert_eq!(dead_letters.len(), 3, "{dead_letters:?}");
+    for dead_letter in &dead_letters[1..] {
+        assert_eq!(client.drop_dead_letter(&dead_letter["id"]).await.status, 200);
     }
     up.kill();
     let mut again = is_delivered_anew(&mut broker, &jetstream).await;

@@ -516,7 +516,7 @@ async fn with_a_broker_that_hangs_a_message_is_a_503_within_five_seconds() {
     assert!(started.elapsed() < SENDER_PATIENCE, "{:?}", started.elapsed());
     service.broker_hangs(false);
     service.until_healthy().await;
-    // It may have been stored or not: told again, it is there once.
+    // It may have been stored or not: sent again, it is there once.
     let answer = post(service.addr(), &waiting).await.data();
     assert!(["ingested", "duplicate"].contains(&answer["status"].as_str().unwrap()), "{answer}");
     assert_eq!(service.stored().await, 2);

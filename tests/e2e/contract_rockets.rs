@@ -49,7 +49,7 @@ async fn a_rocket_has_the_fields_of_the_contract() {
     service.until(&channel, |rocket| rocket["pendingMessages"] == 3).await;
     assert_eq!(rocket(addr, &channel).await["lastMessageNumber"], 1);
 
-    // A refused message takes its place: the number and the message time go on, the rest stays.
+    // A refused message is applied: the number and the message time go on, the rest stays.
     ingest(addr, message(&channel, 2, "RocketSpeedDecreased", &json!({"by": 9_000}))).await;
     ingest(addr, message_at(&channel, 3, "2030-01-01T00:00:00Z", "RocketLaunched", &launch_payload())).await;
     service.until_at(&channel, 5).await;

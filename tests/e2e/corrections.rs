@@ -9,17 +9,20 @@ use super::harness::stream::{is_taken_up, publish, publish_bytes};
 use super::harness::{ChannelLog, Client, Flight, TestService, becomes};
 
 /// The dead letter of a number.
-async fn letter_of(client: &Client, flight: &Flight, number: u64) -> Value {
-    let letters = client.dead_letters_of(&flight.channel).await;
-    letters.into_iter().find(|letter| letter["message_number"] == number).expect("a dead letter of this number")
+async fn dead_letter_of(client: &Client, flight: &Flight, number: u64) -> Value {
+    let dead_letters = client.dead_letters_of(&flight.channel).await;
+    dead_letters
+        .into_iter()
+        .find(|dead_letter| dead_letter["message_number"] == number)
+        .expect("a dead letter of this number")
 }
 
 /// A dead letter of no number: with another body it becomes a message of any.
 async fn letter_of_garbage(client: &Client, jetstream: &jetstream::Context, flight: &Flight) -> Value {
     let event = publish_bytes(jetstream, &format!("rockets.{}", flight.channel), b"garbage".to_vec()).await;
     assert_eq!(client.settled(event).await["status"], "failed");
-    let letters = client.dead_letters_of(&flight.channel).await;
-    letters.into_iter().find(|letter| letter["event_id"] == event).expect("a dead letter of this event")
+    let dead_letters = client.dead_letters_of(&flight.channel).await;
+    dead_letters.into_iter().find(|dead_letter| dead_letter["event_id"] == event).expect("a dead letter of this event")
 }
 
 #[tokio::test]
@@ -36,7 +39,7 @@ async fn a_corrected_launch_makes_everything_after_it_valid() {
     }
     log.holds(query).await;
     assert_eq!(log.dead_letters().len(), 40);
-    log.replay(query, &letter_of(query, &flight, 1).await, Some(&flight.launched(1))).await;
+    log.replay(query, &dead_letter_of(query, &flight, 1).await, Some(&flight.launched(1))).await;
     log.holds(query).await;
     // The refused launch keeps its status; all others are processed, and the last one waits still.
     let statuses: Vec<_> = log.statuses().into_values().collect();
@@ -64,20 +67,20 @@ async fn a_correction_can_make_later_messages_refusals_and_another_one_undo_it()
     log.holds(client).await;
     assert_eq!(log.dead_letters().len(), 6);
     // The second launch was an explosion: all after it is refused, and the explosion at 20 is a second one.
-    log.replay(client, &letter_of(client, &flight, 10).await, Some(&flight.exploded(10, "EARLY"))).await;
+    log.replay(client, &dead_letter_of(client, &flight, 10).await, Some(&flight.exploded(10, "EARLY"))).await;
     log.holds(client).await;
     assert_eq!(log.dead_letters().len(), 15);
     let rocket = client.rocket(&flight.channel).await.unwrap();
     assert_eq!([&rocket["status"], &rocket["explosionReason"]], ["exploded", "EARLY"]);
     // What was applied is corrected through any letter of the channel: now it was a change of mission.
-    let letter = letter_of_garbage(client, &jetstream, &flight).await;
-    log.replay(client, &letter, Some(&flight.mission(10, "RESCUE"))).await;
+    let dead_letter = letter_of_garbage(client, &jetstream, &flight).await;
+    log.replay(client, &dead_letter, Some(&flight.mission(10, "RESCUE"))).await;
     log.holds(client).await;
     assert_eq!(log.dead_letters().len(), 5);
     assert_eq!(client.rocket(&flight.channel).await.unwrap()["explosionReason"], "FUEL");
     // And the explosion at 20 never was one: what was refused behind it applies, and needs no letter.
-    let letter = letter_of_garbage(client, &jetstream, &flight).await;
-    log.replay(client, &letter, Some(&flight.mission(20, "ON"))).await;
+    let dead_letter = letter_of_garbage(client, &jetstream, &flight).await;
+    log.replay(client, &dead_letter, Some(&flight.mission(20, "ON"))).await;
     log.holds(client).await;
     assert_eq!(client.dead_letters_of(&flight.channel).await, Vec::<Value>::new());
     assert_eq!(client.rocket(&flight.channel).await.unwrap()["status"], "active");
@@ -97,15 +100,15 @@ async fn what_was_skipped_can_be_corrected() {
     log.skip(client, &jetstream, 5).await;
     log.holds(client).await;
     assert_eq!(log.dead_letters().len(), 3, "all is refused without a launch");
-    // The launch arrives after all, is kept as skipped, and takes its place when it is sent again.
+    // The launch arrives after all, is kept as skipped, and is applied when it is sent again.
     for message in [flight.launched(1), flight.faster(5, 10_000)] {
         log.post(client, &message).await;
         log.holds(client).await;
     }
     for number in [1, 5] {
-        let letter = letter_of(client, &flight, number).await;
-        assert_eq!(letter["reason"], "skipped");
-        log.replay(client, &letter, None).await;
+        let dead_letter = dead_letter_of(client, &flight, number).await;
+        assert_eq!(dead_letter["reason"], "skipped");
+        log.replay(client, &dead_letter, None).await;
         log.holds(client).await;
     }
     assert_eq!(client.dead_letters_of(&flight.channel).await, Vec::<Value>::new());
@@ -127,7 +130,7 @@ async fn of_two_corrections_of_one_number_the_later_one_counts() {
         for id in log.statuses().into_keys() {
             assert_eq!(client.settled(id).await["status"], "failed");
         }
-        let refused = letter_of(client, &flight, 1).await;
+        let refused = dead_letter_of(client, &flight, 1).await;
         let malformed = letter_of_garbage(client, &jetstream, &flight).await;
         let launch = |speed: u64| {
             let payload = json!({ "type": "Starship", "launchSpeed": speed, "mission": "RESCUE" });
@@ -142,7 +145,7 @@ async fn of_two_corrections_of_one_number_the_later_one_counts() {
         log.rocket_holds(client).await;
         log.history_holds(client).await;
         assert_eq!(client.settled(first.max(second)).await["status"], "processed");
-        // The other one may have been taken up before, and have counted for a moment.
+        // The other one may have been applied before, and have counted for a moment.
         let overtaken = client.settled(first.min(second)).await;
         assert!(["duplicate", "processed"].iter().any(|status| overtaken["status"] == *status), "{overtaken}");
         becomes("dead letters", Vec::new(), async || client.dead_letters_of(&flight.channel).await).await;
@@ -170,7 +173,7 @@ async fn a_long_channel_is_corrected_while_it_goes_on() {
     becomes("dead letters", 2, async || client.dead_letters_of(&flight.channel).await.len()).await;
     log.rocket_holds(&client).await;
 
-    let letter = letter_of(&client, &flight, 10).await;
+    let dead_letter = dead_letter_of(&client, &flight, 10).await;
     let mended = flight.faster(10, 1_000_000);
     let goes_on = async {
         let mut sent = Vec::new();
@@ -179,7 +182,7 @@ async fn a_long_channel_is_corrected_while_it_goes_on() {
         }
         sent
     };
-    let (answer, sent) = join(client.replay(&letter["id"], Some(&mended)), goes_on).await;
+    let (answer, sent) = join(client.replay(&dead_letter["id"], Some(&mended)), goes_on).await;
     log.correction(answer.ingested(), &mended);
     for (id, message) in &sent {
         log.message(*id, message);
@@ -189,22 +192,23 @@ async fn a_long_channel_is_corrected_while_it_goes_on() {
     for (id, _) in &sent {
         assert_eq!(client.settled(*id).await["status"], "processed");
     }
-    // The other refusal is one still, with the letter that it had.
-    let letters = client.dead_letters_of(&flight.channel).await;
-    let numbers: Vec<_> = letters.iter().map(|letter| letter["message_number"].as_u64().unwrap()).collect();
+    // The other refusal is one still, with the dead letter that it had.
+    let dead_letters = client.dead_letters_of(&flight.channel).await;
+    let numbers: Vec<_> =
+        dead_letters.iter().map(|dead_letter| dead_letter["message_number"].as_u64().unwrap()).collect();
     assert_eq!(numbers, [18_000]);
 
-    // Now the far end is turned into refusals, a letter each, and back.
+    // Now the far end is turned into refusals, a dead letter each, and back.
     let explosion = flight.exploded(18_000, "FUEL");
-    log.replay(&client, &letters[0], Some(&explosion)).await;
+    log.replay(&client, &dead_letters[0], Some(&explosion)).await;
     log.rocket_holds(&client).await;
     becomes("dead letters", (BEFORE + MEANWHILE - 18_000) as usize, async || {
         client.dead_letters_of(&flight.channel).await.len()
     })
     .await;
-    let refused = letter_of(&client, &flight, 19_999).await["event_id"].as_u64().unwrap();
-    let letter = letter_of_garbage(&client, &jetstream, &flight).await;
-    log.replay(&client, &letter, Some(&flight.mission(18_000, "RESCUE"))).await;
+    let refused = dead_letter_of(&client, &flight, 19_999).await["event_id"].as_u64().unwrap();
+    let dead_letter = letter_of_garbage(&client, &jetstream, &flight).await;
+    log.replay(&client, &dead_letter, Some(&flight.mission(18_000, "RESCUE"))).await;
     log.rocket_holds(&client).await;
     log.history_holds(&client).await;
     becomes("dead letters", Vec::new(), async || client.dead_letters_of(&flight.channel).await).await;

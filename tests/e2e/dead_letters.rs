@@ -36,26 +36,26 @@ async fn service() -> (TestService, Client, jetstream::Context) {
 async fn dies(client: &Client, jetstream: &jetstream::Context, token: &str, bytes: &[u8]) -> Value {
     let id = publish_bytes(jetstream, &format!("rockets.{token}"), bytes.to_vec()).await;
     assert_eq!(client.settled(id).await["status"], "failed");
-    let letters = client.list("/dead-letters?limit=1000").await;
-    letters.into_iter().find(|letter| letter["event_id"] == id).expect("it is a dead letter")
+    let dead_letters = client.list("/dead-letters?limit=1000").await;
+    dead_letters.into_iter().find(|dead_letter| dead_letter["event_id"] == id).expect("it is a dead letter")
 }
 
 async fn ids(client: &Client, query: &str) -> Vec<u64> {
-    let letters = client.list(&format!("/dead-letters?{query}")).await;
-    letters.iter().map(|letter| letter["event_id"].as_u64().unwrap()).collect()
+    let dead_letters = client.list(&format!("/dead-letters?{query}")).await;
+    dead_letters.iter().map(|dead_letter| dead_letter["event_id"].as_u64().unwrap()).collect()
 }
 
 fn instant(text: &Value) -> OffsetDateTime {
     OffsetDateTime::parse(text.as_str().unwrap(), &Rfc3339).unwrap()
 }
 
-fn assert_letter(letter: &Value, says: Value) {
-    assert!(letter.as_object().unwrap().keys().eq(FIELDS), "{letter}");
-    assert_eq!(pick(letter, ["reason", "channel", "message_number", "message_type"]), says, "{letter}");
-    assert!(letter["id"].is_u64() && letter["attempts"] == 1, "{letter}");
-    assert!(!letter["error_message"].as_str().unwrap().is_empty(), "{letter}");
-    assert!(instant(&letter["received_at"]) <= instant(&letter["dead_at"]), "{letter}");
-    assert!(instant(&letter["dead_at"]) <= OffsetDateTime::now_utc(), "{letter}");
+fn assert_dead_letter(dead_letter: &Value, says: Value) {
+    assert!(dead_letter.as_object().unwrap().keys().eq(FIELDS), "{dead_letter}");
+    assert_eq!(pick(dead_letter, ["reason", "channel", "message_number", "message_type"]), says, "{dead_letter}");
+    assert!(dead_letter["id"].is_u64() && dead_letter["attempts"] == 1, "{dead_letter}");
+    assert!(!dead_letter["error_message"].as_str().unwrap().is_empty(), "{dead_letter}");
+    assert!(instant(&dead_letter["received_at"]) <= instant(&dead_letter["dead_at"]), "{dead_letter}");
+    assert!(instant(&dead_letter["dead_at"]) <= OffsetDateTime::now_utc(), "{dead_letter}");
 }
 
 #[tokio::test]
@@ -77,18 +77,18 @@ async fn dead_letters_are_listed_newest_first_and_found_by_channel_and_reason() 
         dies(&client, &jetstream, token, bytes).await;
     }
     let all = client.list("/dead-letters").await;
-    let mut events: Vec<_> = all.iter().map(|letter| letter["event_id"].as_u64().unwrap()).collect();
+    let mut events: Vec<_> = all.iter().map(|dead_letter| dead_letter["event_id"].as_u64().unwrap()).collect();
     assert_eq!(events.len(), 6);
     assert!(all.is_sorted_by(|newer, older| newer["id"].as_u64() > older["id"].as_u64()), "{all:?}");
-    assert_letter(&all[5], json!(["refused", one.channel, 2, "RocketLaunched"]));
-    assert_letter(&all[4], json!(["skipped", one.channel, 3, "RocketSpeedIncreased"]));
-    for (letter, token) in all[..4].iter().rev().zip([&*other.channel, "not-a-uuid", odd, odd]) {
-        assert_letter(letter, json!(["malformed", token, null, null]));
+    assert_dead_letter(&all[5], json!(["refused", one.channel, 2, "RocketLaunched"]));
+    assert_dead_letter(&all[4], json!(["skipped", one.channel, 3, "RocketSpeedIncreased"]));
+    for (dead_letter, token) in all[..4].iter().rev().zip([&*other.channel, "not-a-uuid", odd, odd]) {
+        assert_dead_letter(dead_letter, json!(["malformed", token, null, null]));
     }
-    for (letter, event_id) in all.iter().zip(&events) {
+    for (dead_letter, event_id) in all.iter().zip(&events) {
         let event = client.event(*event_id).await.unwrap();
-        assert_eq!(event["error_message"], letter["error_message"]);
-        assert_eq!(instant(&event["received_at"]), instant(&letter["received_at"]));
+        assert_eq!(event["error_message"], dead_letter["error_message"]);
+        assert_eq!(instant(&event["received_at"]), instant(&dead_letter["received_at"]));
     }
 
     for limit in [1, 2, 5, 6, 7] {
@@ -126,9 +126,9 @@ async fn dead_letters_are_listed_newest_first_and_found_by_channel_and_reason() 
 }
 
 /// The bytes of a dead letter as they are shown.
-pub fn payload(letter: &Value) -> Vec<u8> {
-    let text = letter["payload"].as_str().unwrap();
-    if letter["encoding"] == "base64" { STANDARD.decode(text).unwrap() } else { text.as_bytes().to_vec() }
+pub fn payload(dead_letter: &Value) -> Vec<u8> {
+    let text = dead_letter["payload"].as_str().unwrap();
+    if dead_letter["encoding"] == "base64" { STANDARD.decode(text).unwrap() } else { text.as_bytes().to_vec() }
 }
 
 #[tokio::test]
@@ -196,8 +196,8 @@ async fn a_replay_is_one_message_however_often_it_is_asked_for() {
     log.post(&client, &flight.launched(1)).await;
     log.holds(&client).await;
     // A number that was not applied yet: what was garbage becomes a plain message.
-    let letter = dies(&client, &jetstream, &flight.channel, b"garbage").await;
-    let id = &letter["id"];
+    let dead_letter = dies(&client, &jetstream, &flight.channel, b"garbage").await;
+    let id = &dead_letter["id"];
     let other = Flight::new();
     for (body, says) in [
         (json!({}), "metadata"),
@@ -216,7 +216,7 @@ async fn a_replay_is_one_message_however_often_it_is_asked_for() {
     assert_eq!(count(&jetstream, "ROCKETS").await, 2);
 
     let mended = flight.faster(2, 7);
-    let event = log.replay(&client, &letter, Some(&mended)).await;
+    let event = log.replay(&client, &dead_letter, Some(&mended)).await;
     assert_eq!(client.dead_letter(id).await, None);
     log.holds(&client).await;
     for body in [None, Some(&mended), Some(&flight.faster(3, 1))] {
@@ -225,13 +225,13 @@ async fn a_replay_is_one_message_however_often_it_is_asked_for() {
         assert_eq!((answer.status, &answer.body["data"]), (200, &expected));
     }
     assert_eq!(count(&jetstream, "ROCKETS").await, 3);
-    // The channel of a body may be written in either case; that of a letter that has none may be any.
+    // The channel of a body may be written in either case; that of a dead letter that has none may be any.
     let upper = Flight { channel: flight.channel.to_uppercase() };
-    let letter = dies(&client, &jetstream, &flight.channel, b"more garbage").await;
-    let event = client.replay(&letter["id"], Some(&upper.faster(3, 70))).await.ingested();
+    let dead_letter = dies(&client, &jetstream, &flight.channel, b"more garbage").await;
+    let event = client.replay(&dead_letter["id"], Some(&upper.faster(3, 70))).await.ingested();
     log.message(event, &flight.faster(3, 70));
-    let letter = dies(&client, &jetstream, "not-a-uuid", b"much garbage").await;
-    let event = client.replay(&letter["id"], Some(&flight.faster(4, 700))).await.ingested();
+    let dead_letter = dies(&client, &jetstream, "not-a-uuid", b"much garbage").await;
+    let event = client.replay(&dead_letter["id"], Some(&flight.faster(4, 700))).await.ingested();
     log.message(event, &flight.faster(4, 700));
     log.holds(&client).await;
     assert_eq!(client.rocket(&flight.channel).await.unwrap()["currentSpeed"], 500 + 777);
@@ -246,17 +246,17 @@ async fn a_replay_that_fails_again_is_a_new_dead_letter_with_one_more_attempt() 
         log.post(&client, &message).await;
     }
     log.holds(&client).await;
-    let mut letter = client.dead_letters_of(&flight.channel).await.remove(0);
+    let mut dead_letter = client.dead_letters_of(&flight.channel).await.remove(0);
     for attempts in 2..=4 {
-        let event = log.replay(&client, &letter, None).await;
+        let event = log.replay(&client, &dead_letter, None).await;
         log.holds(&client).await;
         let again = client.dead_letters_of(&flight.channel).await.remove(0);
         let says = pick(&again, ["attempts", "event_id", "reason", "message_number"]);
         assert_eq!(says, json!([attempts, event, "refused", 2]));
-        assert!(again["id"].as_u64() > letter["id"].as_u64());
-        letter = again;
+        assert!(again["id"].as_u64() > dead_letter["id"].as_u64());
+        dead_letter = again;
     }
-    log.replay(&client, &letter, Some(&flight.faster(2, 5))).await;
+    log.replay(&client, &dead_letter, Some(&flight.faster(2, 5))).await;
     log.holds(&client).await;
     assert_eq!(client.rocket(&flight.channel).await.unwrap()["currentSpeed"], 506);
 

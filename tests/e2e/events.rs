@@ -51,7 +51,7 @@ async fn an_event_says_what_became_of_its_message() {
     becomes("the number that is missing", json!(3), async || client.event(ids[2]).await.unwrap()["waiting_for"].take())
         .await;
 
-    // Whoever waits for what waits for others is told so at once: twenty such waits have the time of six.
+    // Whoever waits for what others wait for is told so at once: twenty such waits have the time of six.
     let waits_in_vain = async {
         for _ in 0..20 {
             let event = client.get(&format!("/events/{}?wait=9999ms", ids[2])).await.body["data"].take();
@@ -60,7 +60,7 @@ async fn an_event_says_what_became_of_its_message() {
     };
     timeout(PATIENCE, waits_in_vain).await.expect("an answer at once");
 
-    // A copy of what waits, and a copy of what has passed, stored as if the window of the broker's ids were over.
+    // A copy of what is pending, and a copy of what is past, stored as if the window of the broker's ids were over.
     let jetstream = service.broker().jetstream().await;
     let [copy_of_waiting, copy_of_passed] = publish(&jetstream, &[waits, launch]).await[..] else { panic!() };
     assert_eq!(client.settled(copy_of_passed).await["status"], "duplicate");

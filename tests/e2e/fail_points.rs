@@ -57,9 +57,9 @@ async fn publish_noted(jetstream: &jetstream::Context, log: &mut ChannelLog, mes
 /// The dead letters that there must be, and nothing but copies of them.
 async fn assert_dead(jetstream: &jetstream::Context, refused: &BTreeSet<(String, u64)>, malformed: &[u64]) {
     let (mut told, mut told_malformed) = (BTreeSet::new(), Vec::new());
-    for letter in dead_letters(jetstream).await {
-        match serde_json::from_slice::<Value>(&letter.payload) {
-            Err(_) => told_malformed.push(letter.header("Rockets-Sequence").parse::<u64>().unwrap()),
+    for dead_letter in dead_letters(jetstream).await {
+        match serde_json::from_slice::<Value>(&dead_letter.payload) {
+            Err(_) => told_malformed.push(dead_letter.header("Rockets-Sequence").parse::<u64>().unwrap()),
             Ok(message) => {
                 let metadata = &message["metadata"];
                 let channel = metadata["channel"].as_str().unwrap().to_owned();
@@ -111,8 +111,8 @@ async fn between_the_record_and_the_acknowledgement() {
 
 #[tokio::test]
 async fn between_the_record_and_its_outcomes() {
-    dies_and_finishes(&["track.outcomes-told:1"]).await;
-    dies_and_finishes(&["track.outcomes-told:3"]).await;
+    dies_and_finishes(&["track.outcomes-reported:1"]).await;
+    dies_and_finishes(&["track.outcomes-reported:3"]).await;
 }
 
 #[tokio::test]

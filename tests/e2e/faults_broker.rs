@@ -124,7 +124,7 @@ async fn what_needs_the_broker_says_so_while_it_is_away_or_hangs() {
         log.post(&client, &message).await;
     }
     log.holds(&client).await;
-    let letter = client.dead_letters_of(&flight.channel).await[0]["id"].clone();
+    let dead_letter = client.dead_letters_of(&flight.channel).await[0]["id"].clone();
     let one = format!("/rockets/{}", flight.channel);
     let skip = json!({ "up_to": 3, "reason": "radio lost" });
     let requests = [
@@ -133,10 +133,10 @@ async fn what_needs_the_broker_says_so_while_it_is_away_or_hangs() {
         (Method::GET, format!("{one}/history"), Value::Null),
         (Method::POST, format!("{one}/skip"), skip.clone()),
         (Method::GET, "/dead-letters".to_owned(), Value::Null),
-        (Method::GET, format!("/dead-letters/{letter}"), Value::Null),
+        (Method::GET, format!("/dead-letters/{dead_letter}"), Value::Null),
         // Of none that is there: it may be done after all, once the broker goes on.
         (Method::DELETE, "/dead-letters/1000000".to_owned(), Value::Null),
-        (Method::POST, format!("/dead-letters/{letter}/replay"), flight.faster(2, 1)),
+        (Method::POST, format!("/dead-letters/{dead_letter}/replay"), flight.faster(2, 1)),
     ];
     let each_is_unavailable = async || {
         let asked = requests.iter().map(async |(method, path, body)| {
@@ -159,7 +159,7 @@ async fn what_needs_the_broker_says_so_while_it_is_away_or_hangs() {
 
     // Whatever of it was stored after all was stored once: asked again, it is as if it had been asked for once.
     client.skip(&flight.channel, &skip).await;
-    client.replay(&letter, Some(&flight.faster(2, 1))).await;
+    client.replay(&dead_letter, Some(&flight.faster(2, 1))).await;
     becomes("the rocket", json!([502, 4, 0]), async || {
         let rocket = client.rocket(&flight.channel).await.unwrap();
         pick(&rocket, ["currentSpeed", "lastMessageNumber", "pendingMessages"])

@@ -1,4 +1,4 @@
-//! What is done to the bucket behind the service's back: the view follows, and what is damaged is folded anew.
+//! What is done to the bucket behind the service's back: the view follows, and what is damaged is replayed.
 
 use super::harness::service::init;
 use super::harness::stream::{is_taken_up, publish_bytes};

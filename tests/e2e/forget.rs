@@ -36,8 +36,8 @@ async fn a_forgotten_channel_begins_again() {
     for message in messages.iter().filter(|message| message["metadata"]["messageNumber"] != 18) {
         events.push(client.ingest(message).await);
     }
-    let letters = async || client.dead_letters_of(&flight.channel).await.len();
-    becomes("the dead letters", 1, letters).await;
+    let dead_letters = async || client.dead_letters_of(&flight.channel).await.len();
+    becomes("the dead letters", 1, dead_letters).await;
     let waits = async || client.rocket(&flight.channel).await.unwrap()["pendingMessages"].clone();
     becomes("what waits", json!(2), waits).await;
     is_taken_up(&jetstream).await;
@@ -74,7 +74,7 @@ async fn a_channel_is_forgotten_while_its_messages_come_in() {
     let flight = Flight::new();
     for round in 0..3u64 {
         let over = Cell::new(false);
-        // In the first round they are applied; in the others they wait behind a gap, whichever life they are of.
+        // In the first round they are applied; in the others they are pending behind a gap, whichever life they are of.
         let messages = flight.climb(4_000).split_off(if round == 0 { 0 } else { 100 });
         let send = async {
             let mut sent = Vec::new();

@@ -1,4 +1,4 @@
-//! A long gap: what waits behind it lies in the stream, is applied in pieces, and holds up nobody.
+//! A long gap: what is pending behind it lies in the stream, is applied in pieces, and holds up nobody.
 
 use super::harness::stream::{is_taken_up, publish};
 use super::harness::{Broker, Flight, Program, becomes, eventually};

@@ -185,11 +185,11 @@ async fn a_skip_opens_the_way_to_what_waits() {
     // What comes too late is kept, and changes nothing.
     let late = log.post(client, &flight.faster(5, 1_000)).await;
     log.holds(client).await;
-    let letter = &client.dead_letters_of(&flight.channel).await[0];
-    let says = pick(letter, ["reason", "event_id", "message_number", "message_type", "attempts"]);
+    let dead_letter = &client.dead_letters_of(&flight.channel).await[0];
+    let says = pick(dead_letter, ["reason", "event_id", "message_number", "message_type", "attempts"]);
     assert_eq!(says, json!(["skipped", late, 5, "RocketSpeedIncreased", 1]));
     let error = |value: &Value| value["error_message"].as_str().unwrap().to_owned();
-    assert_eq!(error(letter), error(&client.event(late).await.unwrap()));
+    assert_eq!(error(dead_letter), error(&client.event(late).await.unwrap()));
 }
 
 #[tokio::test]
@@ -233,7 +233,7 @@ async fn what_arrived_before_a_skip_is_not_skipped() {
     }
     log.rocket_holds(&client).await;
     service.tracks_no_more().await;
-    // Stored and not taken up yet, on either side of two skips. The second one reaches to what nobody has taken up.
+    // Stored and not applied yet, on either side of two skips. The second one reaches to what nobody has applied.
     log.post(&client, &flight.faster(3, 10)).await;
     log.post(&client, &flight.faster(12, 100)).await;
     let first = log.skip(&client, &service.jetstream, 5).await;

@@ -1,4 +1,4 @@
-//! `/readyz` and `/health`: what keeps a role from its work is told by name, and is over without a restart.
+//! `/readyz` and `/health`: what keeps a role from its work is named, and is over without a restart.
 
 use async_nats::jetstream;
 use serde_json::{Value, json};

@@ -31,9 +31,9 @@ async fn eventful(service: &mut TestService) -> (Flight, ChannelLog) {
     log.post(client, &messages[12]).await;
     log.holds(client).await;
     for (at, body) in [(10, Some(flight.faster(10, 4_000))), (13, None)] {
-        let letters = client.dead_letters_of(&flight.channel).await;
-        let letter = letters.iter().find(|letter| letter["message_number"] == at).unwrap();
-        log.replay(client, letter, body.as_ref()).await;
+        let dead_letters = client.dead_letters_of(&flight.channel).await;
+        let dead_letter = dead_letters.iter().find(|dead_letter| dead_letter["message_number"] == at).unwrap();
+        log.replay(client, dead_letter, body.as_ref()).await;
         log.holds(client).await;
     }
     // One that waits has no place in the history yet.

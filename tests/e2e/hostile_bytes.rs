@@ -158,11 +158,11 @@ async fn ten_thousand_hostile_payloads_are_told_kept_and_dropped() {
     is_taken_up(&jetstream).await;
 
     // What cannot be a message is malformed, and what was left as it was is none of those.
-    let letters = client.pages("/dead-letters", 1_000).await;
-    let malformed: HashMap<u64, &Value> = letters
+    let dead_letters = client.pages("/dead-letters", 1_000).await;
+    let malformed: HashMap<u64, &Value> = dead_letters
         .iter()
-        .filter(|letter| letter["reason"] == "malformed")
-        .map(|letter| (letter["event_id"].as_u64().unwrap(), letter))
+        .filter(|dead_letter| dead_letter["reason"] == "malformed")
+        .map(|dead_letter| (dead_letter["event_id"].as_u64().unwrap(), dead_letter))
         .collect();
     for (event, attack) in &by_event {
         let told = malformed.contains_key(event);
@@ -173,13 +173,13 @@ async fn ten_thousand_hostile_payloads_are_told_kept_and_dropped() {
     each_is_told(&client, &by_event, &malformed).await;
 
     // Every letter, of whatever reason, has the bytes of its event, and can be dropped.
-    let drops = stream::iter(&letters).map(async |letter| {
-        let event = letter["event_id"].as_u64().unwrap();
-        let shown = client.dead_letter(&letter["id"]).await.expect("it is shown");
+    let drops = stream::iter(&dead_letters).map(async |dead_letter| {
+        let event = dead_letter["event_id"].as_u64().unwrap();
+        let shown = client.dead_letter(&dead_letter["id"]).await.expect("it is shown");
         assert!(payload(&shown) == by_event[&event].payload, "the bytes of event {event} are others: {shown}");
-        assert_eq!(client.drop_dead_letter(&letter["id"]).await.status, 200);
+        assert_eq!(client.drop_dead_letter(&dead_letter["id"]).await.status, 200);
     });
-    assert_eq!(drops.buffer_unordered(AT_ONCE).count().await, letters.len());
+    assert_eq!(drops.buffer_unordered(AT_ONCE).count().await, dead_letters.len());
     becomes("dead letters", 0, async || count(&jetstream, "ROCKETS_DLQ").await).await;
 
     // Every partition goes on: so many channels leave none out.
@@ -190,16 +190,16 @@ async fn ten_thousand_hostile_payloads_are_told_kept_and_dropped() {
     is_taken_up(&jetstream).await;
 }
 
-/// Fails unless each event that is looked at says what it is, and the malformed ones what their letters say.
+/// Fails unless each event that is looked at says what it is, and the malformed ones what their dead letters say.
 async fn each_is_told(client: &Client, by_event: &HashMap<u64, &Attack>, malformed: &HashMap<u64, &Value>) {
     let some: Vec<_> = by_event.iter().filter(|(id, _)| **id % LOOKED_AT_EACH == 0).collect();
     let looks = stream::iter(&some).map(async |(id, attack)| {
         let event = client.event(**id).await.expect("it is stored");
         assert_eq!(event["channel"], attack.channel, "{event}");
-        if let Some(letter) = malformed.get(*id) {
+        if let Some(dead_letter) = malformed.get(*id) {
             let event = client.settled(**id).await;
             assert_eq!(event["status"], "failed", "{event}");
-            assert_eq!(event["error_message"], letter["error_message"], "{event}");
+            assert_eq!(event["error_message"], dead_letter["error_message"], "{event}");
         }
     });
     assert_eq!(looks.buffer_unordered(AT_ONCE).count().await, some.len());

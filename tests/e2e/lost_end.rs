@@ -150,7 +150,7 @@ async fn a_rebuild_says_that_the_log_lost_its_end_and_is_never_well() {
     }
     assert!(records(&jetstream).await == before, "a record was changed");
 
-    // Outcomes alone know of more, and no tracker will make the record: what is left of it was taken up.
+    // Outcomes alone know of more, and no tracker will make the record: what is left of it was applied.
     let mut track = Program::of(&["track"]).broker(&broker).start();
     track.client().await;
     is_taken_up(&jetstream).await;

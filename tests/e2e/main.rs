@@ -24,7 +24,7 @@ mod corrections;
 mod dead_letters;
 mod events;
 mod fail_points;
-mod fail_points_acts;
+mod fail_points_overrides;
 mod faults_broker;
 mod faults_bucket;
 mod faults_full;

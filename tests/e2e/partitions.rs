@@ -1,4 +1,4 @@
-//! `rockets partitions`: what it says of trackers that work, of none, and of what waits.
+//! `rockets partitions`: what it says of trackers that work, of none, and of what is pending.
 
 use serde_json::Value;
 
@@ -46,13 +46,13 @@ async fn who_works_on_what_and_what_waits_is_told() {
     assert_eq!((&total["waiting"], &total["lag"]), (&3.into(), &0.into()));
     assert_eq!(
         (&total["more_trackers_needed"], &total["why"]),
-        (&false.into(), &"everything is taken up as it comes".into())
+        (&false.into(), &"everything is applied as it comes".into())
     );
 
     let table = partitions(&service.broker, &[]).await;
     let table = table.says(0);
     assert!(table.contains("redelivered") && table.contains("2 in all"), "{table}");
-    assert!(table.ends_with("more trackers needed? no: everything is taken up as it comes\n"), "{table}");
+    assert!(table.ends_with("more trackers needed? no: everything is applied as it comes\n"), "{table}");
 
     for tracker in 0..2 {
         service.kill(tracker).await;

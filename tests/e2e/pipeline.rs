@@ -93,7 +93,7 @@ async fn a_request_id_is_in_the_log_of_every_process_up_to_the_state() {
         (ingest, "request-of-1", "stored"),
         (ingest, "request-of-3", "stored"),
         (track, "request-of-1", "message applied"),
-        (track, "request-of-3", "message waits behind a gap"),
+        (track, "request-of-3", "message is pending behind a gap"),
     ] {
         let says = |line: &Value| line["request_id"] == id && line["message"] == what;
         eventually(&format!("a line {what:?} with {id}"), async || program.log_lines().iter().any(says).then_some(()))
@@ -115,10 +115,10 @@ async fn two_trackers_at_once_count_nothing_twice() {
 
     let jetstream = broker.jetstream().await;
     is_taken_up(&jetstream).await;
-    let letters = dead_letters(&jetstream).await;
-    let mut sequences: Vec<_> = letters.iter().map(|letter| letter.header("Rockets-Sequence")).collect();
+    let dead_letters = dead_letters(&jetstream).await;
+    let mut sequences: Vec<_> = dead_letters.iter().map(|dead_letter| dead_letter.header("Rockets-Sequence")).collect();
     sequences.sort_unstable();
     sequences.dedup();
-    assert!(!letters.is_empty());
-    assert_eq!(sequences.len(), letters.len());
+    assert!(!dead_letters.is_empty());
+    assert_eq!(sequences.len(), dead_letters.len());
 }

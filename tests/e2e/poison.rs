@@ -17,7 +17,7 @@ async fn one_partition() -> (Broker, Program, jetstream::Context) {
     (broker, up, jetstream)
 }
 
-/// Fails unless a rocket that behaves is served, and nothing is left that was not taken up.
+/// Fails unless a rocket that behaves is served, and nothing is left that was not applied.
 async fn goes_on(up: &mut Program, jetstream: &jetstream::Context) {
     let (client, flight) = (up.client().await, Flight::new());
     client.ingest(&flight.launched(1)).await;
@@ -25,15 +25,15 @@ async fn goes_on(up: &mut Program, jetstream: &jetstream::Context) {
     is_taken_up(jetstream).await;
 }
 
-fn assert_malformed(letter: &Letter, token: &str, sequence: u64, payload: &[u8]) {
-    assert_eq!(letter.subject, format!("rockets_dlq.0.malformed.{token}"));
-    assert_eq!(letter.header("Rockets-Reason"), "malformed");
-    assert_eq!(letter.header("Rockets-Sequence"), sequence.to_string());
-    assert_eq!(letter.header("Rockets-Attempts"), "1");
-    assert!(!letter.header("Rockets-Error").is_empty());
-    let stored_at = OffsetDateTime::parse(letter.header("Rockets-Stored-At"), &Rfc3339).unwrap();
+fn assert_malformed(dead_letter: &Letter, token: &str, sequence: u64, payload: &[u8]) {
+    assert_eq!(dead_letter.subject, format!("rockets_dlq.0.malformed.{token}"));
+    assert_eq!(dead_letter.header("Rockets-Reason"), "malformed");
+    assert_eq!(dead_letter.header("Rockets-Sequence"), sequence.to_string());
+    assert_eq!(dead_letter.header("Rockets-Attempts"), "1");
+    assert!(!dead_letter.header("Rockets-Error").is_empty());
+    let stored_at = OffsetDateTime::parse(dead_letter.header("Rockets-Stored-At"), &Rfc3339).unwrap();
     assert!(stored_at <= OffsetDateTime::now_utc());
-    assert!(letter.payload == payload, "the bytes of {token} are others");
+    assert!(dead_letter.payload == payload, "the bytes of {token} are others");
 }
 
 #[tokio::test]
@@ -63,11 +63,11 @@ async fn bytes_that_are_no_message_become_dead_letters() {
     }
     goes_on(&mut up, &jetstream).await;
 
-    let mut letters = dead_letters(&jetstream).await;
-    letters.sort_by_key(|letter| letter.header("Rockets-Sequence").parse::<u64>().unwrap());
-    assert_eq!(letters.len(), rows.len());
-    for (((token, payload), sequence), letter) in rows.iter().zip(sequences).zip(&letters) {
-        assert_malformed(letter, token, sequence, payload);
+    let mut dead_letters = dead_letters(&jetstream).await;
+    dead_letters.sort_by_key(|dead_letter| dead_letter.header("Rockets-Sequence").parse::<u64>().unwrap());
+    assert_eq!(dead_letters.len(), rows.len());
+    for (((token, payload), sequence), dead_letter) in rows.iter().zip(sequences).zip(&dead_letters) {
+        assert_malformed(dead_letter, token, sequence, payload);
     }
     let client = up.client().await;
     for channel in [&channel, &other.channel] {
@@ -114,10 +114,10 @@ async fn hostile_subjects_and_headers_stop_nobody() {
     assert_eq!(up.client().await.rocket(&flight.channel).await.unwrap()["lastMessageNumber"], 1);
 }
 
-fn told(letter: Letter) -> (String, String, String, String) {
-    let header = |name| letter.header(name).to_owned();
+fn told(dead_letter: Letter) -> (String, String, String, String) {
+    let header = |name| dead_letter.header(name).to_owned();
     let (sequence, reason) = (header("Rockets-Sequence"), header("Rockets-Reason"));
-    (letter.subject, sequence, reason, String::from_utf8(letter.payload).unwrap())
+    (dead_letter.subject, sequence, reason, String::from_utf8(dead_letter.payload).unwrap())
 }
 
 /// Headers that say what only the service or the server may say, and ones beside which no other finds room: the server
@@ -152,9 +152,9 @@ async fn the_longest_subjects_stop_nobody() {
     outsider.flush().await.unwrap();
     becomes("messages in the stream", lengths.len() as u64, async || count(&jetstream, "ROCKETS").await).await;
     goes_on(&mut up, &jetstream).await;
-    let letters = dead_letters(&jetstream).await;
-    assert_eq!(letters.len(), lengths.len());
-    assert!(letters.iter().all(|letter| letter.subject.starts_with("rockets_dlq.0.malformed.xxx")));
+    let dead_letters = dead_letters(&jetstream).await;
+    assert_eq!(dead_letters.len(), lengths.len());
+    assert!(dead_letters.iter().all(|dead_letter| dead_letter.subject.starts_with("rockets_dlq.0.malformed.xxx")));
     assert!(!up.log().contains("lost the broker"));
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::{Config as ConsumerConfig, DeliverPolicy, IntoConsumerConfig as _};
 use async_nats::jetstream::stream::{Config as StreamConfig, DiscardPolicy, StorageType};
 use async_nats::jetstream::{self, consumer};
-use rockets::broker::topology::Topology;
+use rockets::internals::topology::Topology;
 use serde_json::{Value, json};
 
 use super::harness::{Broker, Program};

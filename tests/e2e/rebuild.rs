@@ -136,8 +136,8 @@ async fn many(broker: &Broker, client: &Client) {
         match index % 10 {
             1 => drop(client.skip(&flight.channel, &skip).await.ingested()),
             2 | 3 => {
-                let letters = client.dead_letters_of(&flight.channel).await;
-                let first = letters.last().unwrap();
+                let dead_letters = client.dead_letters_of(&flight.channel).await;
+                let first = dead_letters.last().unwrap();
                 let number = first["message_number"].as_u64().unwrap();
                 let mended = if number == 1 { flight.launched(1) } else { flight.faster(number, 1_000) };
                 client.replay(&first["id"], Some(&mended)).await.ingested();
@@ -235,7 +235,7 @@ async fn outcomes_that_were_lost_are_told_again() {
     let broker = service.broker.as_ref().unwrap();
     let said = runs(broker, &["--apply"]).await;
     assert!(
-        said.says(0).contains(&format!("{} outcomes: 6 messages had none, told again", flight.channel)),
+        said.says(0).contains(&format!("{} outcomes: 6 messages had none, reported again", flight.channel)),
         "{said:?}"
     );
     becomes("what became of them", right, statuses).await;
@@ -262,13 +262,13 @@ async fn lost_outcomes_of_a_rocket_that_goes_on_are_told_again() {
     events.push(client.ingest(&late).await);
     is_taken_up(&jetstream).await;
 
-    // Nobody takes up the last one, so that its record has not passed all that lies in the log.
+    // Nobody applies the last one, so that its record has not passed all that lies in the log.
     service.trackers.clear();
     events.push(client.ingest(&last).await);
     jetstream.delete_stream("ROCKETS_OUTCOMES").await.unwrap();
     Program::of(&["init"]).broker(&service.broker).ends().await.says(0);
     let said = runs(&service.broker, &["--apply"]).await;
-    assert!(said.says(0).contains("outcomes: 6 messages had none, told again"), "{said:?}");
+    assert!(said.says(0).contains("outcomes: 6 messages had none, reported again"), "{said:?}");
     service.join().await;
     let right = ["processed", "processed", "processed", "failed", "processed", "failed", "processed"];
     for (event, status) in events.into_iter().zip(right) {

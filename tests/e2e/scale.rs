@@ -134,7 +134,7 @@ async fn trackers_that_do_not_hear_each_other_are_right_all_the_same() {
     load::is_verified(launch).await;
     for tracker in &service.trackers {
         let lines = tracker.log_lines();
-        let alone = lines.iter().filter(|line| line["message"] == "first in line");
+        let alone = lines.iter().filter(|line| line["message"] == "partitions assigned");
         assert!(alone.clone().count() > 0 && alone.clone().all(|line| line["trackers"] == 1), "it has heard others");
         let complaints = lines.iter().filter(|line| line["message"] == "the broker complains").count();
         assert!((1..=5).contains(&complaints), "{complaints} complaints");

@@ -1,4 +1,4 @@
-//! SIGTERM: what is in hand is answered, what is held is given back, and the program ends well.
+//! SIGTERM: what is in hand is answered, what is held is returned with a nak, and the program ends well.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

@@ -117,16 +117,16 @@ async fn the_tools_say_and_do_what_the_routes_do() {
     let jetstream = broker.jetstream().await;
     let garbage = publish_bytes(&jetstream, &format!("rockets.{channel}"), b"garbage \xff".to_vec()).await;
     client.settled(garbage).await;
-    let letters = client.list("/dead-letters").await;
-    let [malformed, refused] = &letters[..] else { panic!("{letters:?}") };
-    let [malformed_id, refused_id] = [malformed, refused].map(|letter| letter["id"].to_string());
-    assert_eq!(run(broker, &["dlq", "list", "--json"]).await.rows(), letters);
+    let dead_letters = client.list("/dead-letters").await;
+    let [malformed, refused] = &dead_letters[..] else { panic!("{dead_letters:?}") };
+    let [malformed_id, refused_id] = [malformed, refused].map(|dead_letter| dead_letter["id"].to_string());
+    assert_eq!(run(broker, &["dlq", "list", "--json"]).await.rows(), dead_letters);
     let rows = run(broker, &["dlq", "list", "--json", "--reason", "refused", "--channel", channel]).await.rows();
-    assert_eq!(rows, letters[1..]);
+    assert_eq!(rows, dead_letters[1..]);
     assert_line(&run(broker, &["dlq", "list"]).await, &[&malformed_id, "malformed", channel]);
-    for letter in &letters {
-        let shown = run(broker, &["dlq", "show", &letter["id"].to_string(), "--json"]).await.rows();
-        assert_eq!(shown, [client.dead_letter(&letter["id"]).await.unwrap()]);
+    for dead_letter in &dead_letters {
+        let shown = run(broker, &["dlq", "show", &dead_letter["id"].to_string(), "--json"]).await.rows();
+        assert_eq!(shown, [client.dead_letter(&dead_letter["id"]).await.unwrap()]);
     }
     let shown = run(broker, &["dlq", "show", &refused_id]).await;
     assert!(shown.says(0).contains("RocketLaunched") && shown.output.contains("refused"), "{}", shown.output);
@@ -136,7 +136,7 @@ async fn the_tools_say_and_do_what_the_routes_do() {
     assert!(asked.code != Some(0) && asked.errors.contains("--yes"), "{asked:?}");
     assert_eq!(client.list("/dead-letters").await.len(), 2);
     run(broker, &["dlq", "drop", &malformed_id, "--yes"]).await.says(0);
-    assert_eq!(client.list("/dead-letters").await, letters[1..]);
+    assert_eq!(client.list("/dead-letters").await, dead_letters[1..]);
     let folder = tempfile::TempDir::new().unwrap();
     let body = folder.path().join("mended.json");
     std::fs::write(&body, flight.faster(2, 1_000).to_string()).unwrap();

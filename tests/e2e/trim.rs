@@ -49,8 +49,8 @@ async fn old_and_young(service: &mut TestService) -> (Flight, Vec<u64>, Vec<u64>
     old.push(client.skip(&flight.channel, &json!({ "up_to": 9, "reason": "radio lost" })).await.ingested());
     becomes("what waits", json!(0), waits).await;
     old.push(client.ingest(&late).await);
-    let letters = async || client.dead_letters_of(&flight.channel).await.len();
-    becomes("the dead letters", 2, letters).await;
+    let dead_letters = async || client.dead_letters_of(&flight.channel).await.len();
+    becomes("the dead letters", 2, dead_letters).await;
     a_while().await;
     let young = post_all(&client, &young).await;
     let last = async || client.rocket(&flight.channel).await.unwrap()["lastMessageNumber"].clone();
@@ -143,15 +143,15 @@ async fn what_waits_stays_and_what_is_kept_can_be_corrected() {
         Some("0 messages of 0 bytes removed")
     );
 
-    let letter = client.dead_letters_of(&flight.channel).await.remove(0);
-    let answer = client.replay(&letter["id"], Some(&flight.faster(4, 1))).await;
+    let dead_letter = client.dead_letters_of(&flight.channel).await.remove(0);
+    let answer = client.replay(&dead_letter["id"], Some(&flight.faster(4, 1))).await;
     assert!(answer.error(409).contains("number 4 was trimmed"), "{answer:?}");
     for number in [10, 13, 14] {
         log.post(&client, &messages[number - 1]).await;
     }
     log.rocket_holds(&client).await;
-    let letters = client.dead_letters_of(&flight.channel).await;
-    let thirteen = letters.iter().find(|letter| letter["message_number"] == 13).unwrap();
+    let dead_letters = client.dead_letters_of(&flight.channel).await;
+    let thirteen = dead_letters.iter().find(|dead_letter| dead_letter["message_number"] == 13).unwrap();
     log.replay(&client, thirteen, Some(&flight.faster(13, 1_000))).await;
     log.rocket_holds(&client).await;
     Program::of(&["rebuild", "--check"]).broker(service.broker()).ends().await.says(0);

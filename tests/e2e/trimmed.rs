@@ -92,13 +92,13 @@ async fn a_correction_of_what_is_gone_fails_and_changes_nothing() {
     is_taken_up(&jetstream).await;
     client.ingest(&refused.launched(13)).await;
     client.ingest(&flight.faster(10, 1)).await;
-    let letters = async || client.dead_letters_of(&flight.channel).await.len();
-    becomes("the dead letters", 1, letters).await;
+    let dead_letters = async || client.dead_letters_of(&flight.channel).await.len();
+    becomes("the dead letters", 1, dead_letters).await;
     is_taken_up(&jetstream).await;
     purge_before(&jetstream, events[3]).await;
     let before = (records(&jetstream).await, seen(&client, &flight).await);
-    let letter = client.dead_letters_of(&flight.channel).await.remove(0);
-    let event = client.replay(&letter["id"], Some(&flight.faster(2, 1_000))).await.ingested();
+    let dead_letter = client.dead_letters_of(&flight.channel).await.remove(0);
+    let event = client.replay(&dead_letter["id"], Some(&flight.faster(2, 1_000))).await.ingested();
     let settled = client.settled(event).await;
     assert_eq!(settled["status"], "failed", "{settled}");
     assert!(settled["error_message"].as_str().unwrap().starts_with(OUT_OF_REACH), "{settled}");

@@ -1,10 +1,10 @@
 //! Deliveries of one partition, pulled from its durable; the pull is opened again whenever it ends, for whatever reason.
 //!
-//! Every tracker asks for the messages of every partition. The first in the partition's line (rank 0) asks for many at once,
-//! and the broker serves it before all others. The others ask for one message at a time: they get one when the first does not
-//! ask, because it is gone or because it has its hands full. Any tracker may apply any message, so they take it up and rest a
-//! while: one partition is worked on by one tracker, and a long queue is not spread over all of them, each in the other's way.
-//! If the first is gone, the ranks change, which ends the rest.
+//! Every tracker asks for the messages of every partition. The first in the partition's line (rank 0) asks for many at
+//! once, and the broker serves it before all others. The others ask for one message at a time: they get one when the
+//! first does not ask, because it is gone or because it has its hands full. Any tracker may apply any message, so they
+//! take it up and rest a while: one partition is worked on by one tracker, and a long queue is not spread over all of
+//! them, each in the other's way. If the first is gone, the ranks change, which ends the rest.
 //!
 //! What is delivered stays the broker's until it is acknowledged ([`crate::broker::partition`]).
 
@@ -23,7 +23,7 @@ use crate::broker::consumer::pull::{Ask, Pull};
 use crate::broker::{Broker, BrokerError, Stored};
 use crate::domain::Sequence;
 
-/// Messages that the first in line asks for at once, where it keeps up. It asks again at half of it, and before a request
+/// Messages that the tracker of rank 0 asks for at once, where it keeps up. It asks again at half of it, and before a request
 /// runs out, so at most twice as many wait in memory.
 pub const PULL_MESSAGES_MAX: usize = 500;
 /// The same where it does not keep up.
@@ -31,9 +31,9 @@ const PULL_MESSAGES_MIN: usize = 16;
 /// A batch that takes longer is too much: what waits behind it would be delivered again before its turn, which makes every
 /// further batch dearer.
 const BATCH_TAKES_MAX: Duration = Duration::from_secs(1);
-/// Messages that one batch takes up at most.
+/// Messages that one batch applies at most.
 pub const BATCH_MESSAGES_MAX: usize = 1_000;
-/// A batch is taken up no sooner than so long after the one before. Of a long queue the messages arrive one by one, and
+/// A batch is applied no sooner than so long after the one before. Of a long queue the messages arrive one by one, and
 /// each batch costs a write for every rocket in it; a message that comes alone waits for nothing.
 const BATCH_EVERY: Duration = Duration::from_millis(1);
 /// Longest pause before a pull that ended is opened again.
@@ -74,9 +74,9 @@ pub struct Deliveries {
     next: Option<Delivery>,
     /// Nothing is asked for before.
     rests_until: Instant,
-    /// No batch is taken up before.
+    /// No batch is applied before.
     batch_after: Instant,
-    /// How many messages the first in line asks for.
+    /// How many messages the tracker of rank 0 asks for.
     messages: usize,
     /// When the last batch was handed on, until the next one is asked for.
     handed_on: Option<Instant>,

@@ -17,7 +17,7 @@ use crate::broker::{Broker, BrokerError, Stored};
 use crate::domain::Sequence;
 
 /// Dead letters under way at once on one connection; further ones wait for their turn.
-const LETTERS_IN_FLIGHT_MAX: usize = 1_024;
+const DEAD_LETTERS_IN_FLIGHT_MAX: usize = 1_024;
 /// Longest text of an error, in characters; it may quote what an outsider sent.
 const ERROR_CHARS_MAX: usize = 512;
 
@@ -58,22 +58,22 @@ pub struct DeadLetter<'a> {
     pub reason: Reason,
     /// The same in words.
     pub error: String,
-    /// The last act after which it could not be applied; 0 before any. After another one it is a dead letter of its own,
+    /// The last override after which it could not be applied; 0 before any. After another one it is a dead letter of its own,
     /// though its message may have been one before.
-    pub after_acts: Sequence,
+    pub after_overrides: Sequence,
 }
 
 impl DeadLetter<'_> {
-    /// What a dead letter is recognised by, however often it is told: its message's place and its time, because another
-    /// message may have lain at that place. One that came too late may be one already that was refused, by somebody who
+    /// What a dead letter is recognised by, however often it is stored: its message's place and its time, because another
+    /// message may have lain at that sequence. One that came too late may be one already that was refused, by somebody who
     /// had not seen the skip.
     pub(crate) fn id(&self) -> String {
         let Stored { sequence, time, .. } = self.stored;
-        let (message, acts) = (format!("{sequence}-{}", time.unix_timestamp_nanos()), self.after_acts);
+        let (message, overrides) = (format!("{sequence}-{}", time.unix_timestamp_nanos()), self.after_overrides);
         match self.reason {
             Reason::Skipped | Reason::Conflict => format!("{message}-{}", self.reason.name()),
-            _ if acts == Sequence(0) => message,
-            _ => format!("{message}-{acts}"),
+            _ if overrides == Sequence(0) => message,
+            _ => format!("{message}-{overrides}"),
         }
     }
 }
@@ -87,27 +87,28 @@ pub(in crate::broker) struct DeadLetters {
 
 impl DeadLetters {
     pub(in crate::broker) fn new(broker: &Broker, partition: u16) -> Self {
-        Self { context: broker.publishing(LETTERS_IN_FLIGHT_MAX), partition }
+        Self { context: broker.publishing(DEAD_LETTERS_IN_FLIGHT_MAX), partition }
     }
 
-    /// Stores a dead letter once, however often it is told.
-    pub(in crate::broker) async fn bury(&self, letter: &DeadLetter<'_>) -> Result<(), BrokerError> {
-        let subject = dead_letter_subject(self.partition, letter.reason.name(), &letter.stored.channel_token);
+    /// Stores a dead letter once, however often it is reported.
+    pub(in crate::broker) async fn store_dead_letter(&self, dead_letter: &DeadLetter<'_>) -> Result<(), BrokerError> {
+        let subject = dead_letter_subject(self.partition, dead_letter.reason.name(), &dead_letter.stored.channel_token);
         let message = PublishMessage::build()
-            .payload(letter.stored.payload.clone())
-            .headers(headers(letter))
-            .message_id(letter.id())
+            .payload(dead_letter.stored.payload.clone())
+            .headers(headers(dead_letter))
+            .message_id(dead_letter.id())
             .expected_stream(DEAD_LETTER_STREAM);
-        let bury = async { Ok::<_, BrokerError>(self.context.send_publish(subject, message).await?.await?) };
-        match tokio::time::timeout(2 * crate::broker::connection::PUBLISH_TIMEOUT, bury).await {
+        let store_dead_letter =
+            async { Ok::<_, BrokerError>(self.context.send_publish(subject, message).await?.await?) };
+        match tokio::time::timeout(2 * crate::broker::connection::PUBLISH_TIMEOUT, store_dead_letter).await {
             Ok(result) => result.map(drop),
             Err(_) => Err(BrokerError::timed_out("storing a dead letter")),
         }
     }
 }
 
-fn headers(letter: &DeadLetter<'_>) -> HeaderMap {
-    let stored = letter.stored;
+fn headers(dead_letter: &DeadLetter<'_>) -> HeaderMap {
+    let stored = dead_letter.stored;
     let mut headers = HeaderMap::new();
     let mut put = |name: &'static str, value: String| {
         // What outsiders wrote may hold line breaks, which a header cannot.
@@ -116,8 +117,8 @@ fn headers(letter: &DeadLetter<'_>) -> HeaderMap {
             headers.insert(name, value);
         }
     };
-    put(HEADER_REASON, letter.reason.name().to_owned());
-    put(HEADER_ERROR, letter.error.chars().take(ERROR_CHARS_MAX).collect());
+    put(HEADER_REASON, dead_letter.reason.name().to_owned());
+    put(HEADER_ERROR, dead_letter.error.chars().take(ERROR_CHARS_MAX).collect());
     put(HEADER_SEQUENCE, stored.sequence.to_string());
     put(HEADER_STORED_AT, stored.time.format(&Rfc3339).unwrap_or_default());
     put(HEADER_ATTEMPTS, stored.attempts_before.saturating_add(1).to_string());

@@ -8,25 +8,25 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::broker::connection::{PUBLISH_TIMEOUT, within};
 use crate::broker::dead_letters::Reason;
-use crate::broker::log_reader::direct::{Found, Question, ask};
+use crate::broker::log_reader::direct::{Query, RawMessage, ask};
 use crate::broker::topology::{
-    DEAD_LETTER_STREAM, HEADER_ATTEMPTS, HEADER_ERROR, HEADER_MESSAGE_ID, HEADER_REQUEST_ID, HEADER_SEQUENCE,
-    HEADER_STORED_AT, dead_letter_filter, reason_of_letter, token_of_letter,
+    DEAD_LETTER_STREAM, HEADER_ATTEMPTS, HEADER_ERROR, HEADER_MESSAGE_ID, HEADER_SEQUENCE, HEADER_STORED_AT,
+    dead_letter_filter, reason_of_dead_letter, token_of_dead_letter,
 };
 use crate::broker::trim::removal::remove;
 use crate::broker::{Broker, BrokerError};
 use crate::domain::{Channel, Event, Sequence};
 
 /// Letters of one page.
-const PAGE_LETTERS_MAX: usize = 500;
+const PAGE_DEAD_LETTERS_MAX: usize = 500;
 
-/// The id of no letter; to ask the server for it is a bad request.
+/// The id of no dead letter; to ask the server for it is a bad request.
 const NO_ID: u64 = 0;
 
 /// A dead letter as it is stored.
 #[derive(Clone, Debug)]
-pub struct Letter {
-    /// Its place in the stream of dead letters.
+pub struct StoredDeadLetter {
+    /// Its sequence in the dead-letter stream.
     pub id: u64,
     /// Why its message could not be applied, by the reason's name in its subject.
     pub reason: String,
@@ -34,24 +34,22 @@ pub struct Letter {
     pub error: String,
     /// The channel's token of the message's subject, as it was.
     pub channel_token: String,
-    /// The message's place in the stream of all messages, if the letter says it.
+    /// The message's sequence, if the dead letter says it.
     pub event: Option<Sequence>,
-    /// When the message was stored, if the letter says it.
+    /// When the message was stored, if the dead letter says it.
     pub received_at: Option<OffsetDateTime>,
-    /// The last act after which its message could not be applied; 0 before any.
-    pub after_acts: Sequence,
+    /// The last override after which its message could not be applied; 0 before any.
+    pub after_overrides: Sequence,
     /// When it became a dead letter.
     pub dead_at: OffsetDateTime,
     /// How many times the message has been tried, from 1.
     pub attempts: u32,
-    /// The id of the request that brought the message, if one did.
-    pub request_id: Option<String>,
     /// The bytes of the message.
     pub payload: Bytes,
 }
 
-impl Letter {
-    /// The message's place and its time, if the letter says both: its place alone may be that of another message by now.
+impl StoredDeadLetter {
+    /// The message's place and its time, if the dead letter says both: its place alone may be that of another message by now.
     pub fn event(&self) -> Option<Event> {
         Some(Event::new(self.event?, self.received_at?))
     }
@@ -59,28 +57,28 @@ impl Letter {
 
 /// Some dead letters, oldest first, and where the next page begins, if this one did not reach the end.
 #[derive(Clone, Debug)]
-pub struct LetterPage {
-    /// The letters.
-    pub letters: Vec<Letter>,
+pub struct DeadLetterPage {
+    /// The dead letters.
+    pub dead_letters: Vec<StoredDeadLetter>,
     /// The id from which on there may be more.
     pub next: Option<u64>,
 }
 
 /// The dead letters of one channel and reason from an id on, oldest first.
-pub async fn letters_of(
+pub async fn dead_letters_of(
     broker: &Broker,
     channel: &Channel,
     reason: Reason,
     from: u64,
-) -> Result<LetterPage, BrokerError> {
+) -> Result<DeadLetterPage, BrokerError> {
     let subjects = dead_letter_filter(Some(reason.name()), Some(&channel.to_string()));
-    let question = Question { stream: DEAD_LETTER_STREAM, subjects: &subjects, from, messages_max: PAGE_LETTERS_MAX };
-    let page = ask(broker, question).await?;
-    Ok(LetterPage { letters: page.found.into_iter().map(letter).collect(), next: page.next })
+    let query = Query { stream: DEAD_LETTER_STREAM, subjects: &subjects, from, messages_max: PAGE_DEAD_LETTERS_MAX };
+    let page = ask(broker, query).await?;
+    Ok(DeadLetterPage { dead_letters: page.found.into_iter().map(dead_letter).collect(), next: page.next })
 }
 
 /// Reads one dead letter, as the leader of the stream has it; none if it is not there.
-pub async fn read_letter(broker: &Broker, id: u64) -> Result<Option<Letter>, BrokerError> {
+pub async fn read_dead_letter(broker: &Broker, id: u64) -> Result<Option<StoredDeadLetter>, BrokerError> {
     if id == NO_ID {
         return Ok(None);
     }
@@ -98,46 +96,45 @@ pub async fn read_letter(broker: &Broker, id: u64) -> Result<Option<Letter>, Bro
         },
     };
     let header = |name| message.headers.get_last(name).map(|value| value.as_str());
-    Ok(Some(letter_of(message.sequence, message.time, &message.subject, header, message.payload.clone())))
+    Ok(Some(dead_letter_of(message.sequence, message.time, &message.subject, header, message.payload.clone())))
 }
 
-/// Removes a dead letter for good; tells whether it was there.
-pub async fn remove_letter(broker: &Broker, id: u64) -> Result<bool, BrokerError> {
+/// Removes a dead letter for good; returns whether it was there.
+pub async fn remove_dead_letter(broker: &Broker, id: u64) -> Result<bool, BrokerError> {
     if id == NO_ID {
         return Ok(false);
     }
     remove(broker, DEAD_LETTER_STREAM, id).await
 }
 
-pub(in crate::broker) fn letter(found: Found) -> Letter {
+pub(in crate::broker) fn dead_letter(found: RawMessage) -> StoredDeadLetter {
     let payload = found.message.payload.clone();
-    letter_of(found.sequence, found.time, &found.subject, |name| found.header(name), payload)
+    dead_letter_of(found.sequence, found.time, &found.subject, |name| found.header(name), payload)
 }
 
-/// The act in what a dead letter is recognised by ([`crate::broker::DeadLetter`]), if there is one.
-fn acts_of_id(id: &str) -> Sequence {
-    id.split('-').nth(2).and_then(|acts| acts.parse().ok()).map_or(Sequence(0), Sequence)
+/// The override in what a dead letter is recognised by ([`crate::broker::DeadLetter`]), if there is one.
+fn overrides_of_id(id: &str) -> Sequence {
+    id.split('-').nth(2).and_then(|overrides| overrides.parse().ok()).map_or(Sequence(0), Sequence)
 }
 
-/// Puts together what a letter's carrier says of it.
-fn letter_of<'a>(
+/// Puts together what a dead letter's carrier says of it.
+fn dead_letter_of<'a>(
     id: u64,
     dead_at: OffsetDateTime,
     subject: &str,
     header: impl Fn(&'static str) -> Option<&'a str>,
     payload: Bytes,
-) -> Letter {
-    Letter {
+) -> StoredDeadLetter {
+    StoredDeadLetter {
         id,
-        reason: reason_of_letter(subject).to_owned(),
+        reason: reason_of_dead_letter(subject).to_owned(),
         error: header(HEADER_ERROR).unwrap_or_default().to_owned(),
-        channel_token: token_of_letter(subject).to_owned(),
+        channel_token: token_of_dead_letter(subject).to_owned(),
         event: header(HEADER_SEQUENCE).and_then(|text| text.parse().ok()).map(Sequence),
         received_at: header(HEADER_STORED_AT).and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok()),
-        after_acts: header(HEADER_MESSAGE_ID).map_or(Sequence(0), acts_of_id),
+        after_overrides: header(HEADER_MESSAGE_ID).map_or(Sequence(0), overrides_of_id),
         dead_at,
         attempts: header(HEADER_ATTEMPTS).and_then(|text| text.parse().ok()).unwrap_or(1),
-        request_id: header(HEADER_REQUEST_ID).map(str::to_owned),
         payload,
     }
 }

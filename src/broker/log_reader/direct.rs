@@ -23,18 +23,18 @@ const END_OF_BATCH: u16 = 204;
 pub const LAG_PAUSE: Duration = Duration::from_millis(20);
 
 /// What is asked for.
-pub(in crate::broker) struct Question<'a> {
+pub(in crate::broker) struct Query<'a> {
     pub(in crate::broker) stream: &'a str,
     /// The subjects, with wildcards.
     pub(in crate::broker) subjects: &'a str,
-    /// From this place of the stream on.
+    /// From this sequence on.
     pub(in crate::broker) from: u64,
     /// At most so many.
     pub(in crate::broker) messages_max: usize,
 }
 
 /// A message, and what the server says of it.
-pub(in crate::broker) struct Found {
+pub(in crate::broker) struct RawMessage {
     pub(in crate::broker) sequence: u64,
     pub(in crate::broker) time: OffsetDateTime,
     pub(in crate::broker) subject: String,
@@ -43,12 +43,12 @@ pub(in crate::broker) struct Found {
 
 /// Some messages, in the order of the stream.
 pub(in crate::broker) struct Page {
-    pub(in crate::broker) found: Vec<Found>,
+    pub(in crate::broker) found: Vec<RawMessage>,
     /// Where the next page begins, if this one did not reach the end.
     pub(in crate::broker) next: Option<u64>,
 }
 
-impl Found {
+impl RawMessage {
     /// A header; where a publisher has forged one of the server's own, the server's comes after it.
     pub(in crate::broker) fn header(&self, name: &'static str) -> Option<&str> {
         header(&self.message, name)
@@ -56,7 +56,11 @@ impl Found {
 }
 
 /// Asks for the message at one place; nothing where the replica that answers has none.
-pub(in crate::broker) async fn get(broker: &Broker, stream: &str, sequence: u64) -> Result<Option<Found>, BrokerError> {
+pub(in crate::broker) async fn get(
+    broker: &Broker,
+    stream: &str,
+    sequence: u64,
+) -> Result<Option<RawMessage>, BrokerError> {
     get_one(broker, stream, &serde_json::json!({ "seq": sequence })).await
 }
 
@@ -65,13 +69,13 @@ pub(in crate::broker) async fn get_last(
     broker: &Broker,
     stream: &str,
     subject: String,
-) -> Result<Option<Found>, BrokerError> {
+) -> Result<Option<RawMessage>, BrokerError> {
     get_one(broker, stream, &serde_json::json!({ "last_by_subj": subject })).await
 }
 
-async fn get_one(broker: &Broker, stream: &str, question: &serde_json::Value) -> Result<Option<Found>, BrokerError> {
+async fn get_one(broker: &Broker, stream: &str, query: &serde_json::Value) -> Result<Option<RawMessage>, BrokerError> {
     let subject = format!("$JS.API.DIRECT.GET.{stream}");
-    let asked = broker.client().request(subject, question.to_string().into());
+    let asked = broker.client().request(subject, query.to_string().into());
     let answer = within(PUBLISH_TIMEOUT, "reading a message", asked).await?;
     match answer.status {
         None | Some(StatusCode::OK) => read(answer).map(Some),
@@ -81,22 +85,18 @@ async fn get_one(broker: &Broker, stream: &str, question: &serde_json::Value) ->
 }
 
 /// Asks, and waits for all answers.
-pub(in crate::broker) async fn ask(broker: &Broker, question: Question<'_>) -> Result<Page, BrokerError> {
-    ask_until(broker, question, u64::MAX).await
+pub(in crate::broker) async fn ask(broker: &Broker, query: Query<'_>) -> Result<Page, BrokerError> {
+    ask_until(broker, query, u64::MAX).await
 }
 
 /// The same for the places before this one: what is behind it is not waited for.
-pub(in crate::broker) async fn ask_until(
-    broker: &Broker,
-    question: Question<'_>,
-    end: u64,
-) -> Result<Page, BrokerError> {
-    within(PUBLISH_TIMEOUT, "reading messages back", collect(broker, question, end)).await
+pub(in crate::broker) async fn ask_until(broker: &Broker, query: Query<'_>, end: u64) -> Result<Page, BrokerError> {
+    within(PUBLISH_TIMEOUT, "reading messages back", collect(broker, query, end)).await
 }
 
-async fn collect(broker: &Broker, question: Question<'_>, end: u64) -> Result<Page, BrokerError> {
-    let Question { stream, subjects, from, messages_max } = question;
-    let question = serde_json::json!({
+async fn collect(broker: &Broker, query: Query<'_>, end: u64) -> Result<Page, BrokerError> {
+    let Query { stream, subjects, from, messages_max } = query;
+    let query = serde_json::json!({
         "seq": from.max(1),
         "next_by_subj": subjects,
         "batch": messages_max,
@@ -104,8 +104,8 @@ async fn collect(broker: &Broker, question: Question<'_>, end: u64) -> Result<Pa
     });
     let inbox = broker.client().new_inbox();
     let mut answers = broker.client().subscribe(inbox.clone()).await.map_err(BrokerError::unavailable)?;
-    let (subject, question) = (format!("$JS.API.DIRECT.GET.{stream}"), question.to_string());
-    broker.client().publish_with_reply(subject, inbox, question.into()).await.map_err(BrokerError::unavailable)?;
+    let (subject, query) = (format!("$JS.API.DIRECT.GET.{stream}"), query.to_string());
+    broker.client().publish_with_reply(subject, inbox, query.into()).await.map_err(BrokerError::unavailable)?;
     let (mut found, mut pending) = (Vec::new(), 0);
     while let Some(answer) = answers.next().await {
         match answer.status {
@@ -134,7 +134,7 @@ async fn collect(broker: &Broker, question: Question<'_>, end: u64) -> Result<Pa
 }
 
 /// Refuses an answer that does not follow the one before it: one in between was lost on its way.
-fn check_chain(found: &[Found], answer: &Message) -> Result<(), BrokerError> {
+fn check_chain(found: &[RawMessage], answer: &Message) -> Result<(), BrokerError> {
     let before = found.last().map_or(0, |last| last.sequence);
     match header(answer, "Nats-Last-Sequence").and_then(|sequence| sequence.parse::<u64>().ok()) {
         Some(stated) if stated == before => Ok(()),
@@ -142,12 +142,12 @@ fn check_chain(found: &[Found], answer: &Message) -> Result<(), BrokerError> {
     }
 }
 
-fn page(found: Vec<Found>, pending: u64) -> Page {
+fn page(found: Vec<RawMessage>, pending: u64) -> Page {
     let after_last = found.last().map(|last| last.sequence + 1);
     Page { found, next: after_last.filter(|_| pending > 0) }
 }
 
-fn read(message: Message) -> Result<Found, BrokerError> {
+fn read(message: Message) -> Result<RawMessage, BrokerError> {
     let of_header = |name| header(&message, name);
     let sequence = of_header("Nats-Sequence").and_then(|sequence| sequence.parse().ok());
     let time = of_header("Nats-Time-Stamp").and_then(|time| OffsetDateTime::parse(time, &Rfc3339).ok());
@@ -155,7 +155,7 @@ fn read(message: Message) -> Result<Found, BrokerError> {
         return Err(BrokerError::Unavailable("an answer names no sequence or time".into()));
     };
     let subject = of_header("Nats-Subject").unwrap_or_default().to_owned();
-    Ok(Found { sequence, time, subject, message })
+    Ok(RawMessage { sequence, time, subject, message })
 }
 
 fn header<'a>(answer: &'a Message, name: &'static str) -> Option<&'a str> {

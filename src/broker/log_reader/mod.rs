@@ -1,5 +1,5 @@
 //! Messages of the stream, read again: those of one channel or one partition page by page, or one by its place. The stream
-//! is the buffer in which messages wait behind a gap, and the log from which every state can be folded again.
+//! is the buffer in which messages are pending behind a gap, and the log from which every state can be folded again.
 
 pub(super) mod direct;
 pub(super) mod leader;
@@ -9,7 +9,7 @@ use async_nats::jetstream::stream::RawMessageErrorKind;
 use futures_util::future::try_join_all;
 
 use crate::broker::connection::PUBLISH_TIMEOUT;
-use crate::broker::log_reader::direct::{Found, Question, ask, get};
+use crate::broker::log_reader::direct::{Query, RawMessage, ask, get};
 use crate::broker::log_reader::leader::log_of_followed_leader;
 use crate::broker::topology::{STREAM, partition_in, stored_subject, stored_subjects};
 use crate::broker::{Broker, BrokerError, Stored};
@@ -28,7 +28,7 @@ pub struct Page {
 }
 
 /// Reads a page of a channel's messages from this sequence on.
-pub async fn read_back(
+pub async fn read_page(
     broker: &Broker,
     partition: u16,
     channel: &Channel,
@@ -53,19 +53,19 @@ pub async fn read_partition(broker: &Broker, partition: u16, from: Sequence) -> 
     page(broker, &stored_subjects(partition), from, PAGE_MESSAGES_MAX).await
 }
 
-/// Reads the message at this place; none if there is none.
+/// Reads the message at this sequence; none if there is none.
 pub async fn read_one(broker: &Broker, sequence: Sequence) -> Result<Option<Stored>, BrokerError> {
     Ok(locate(broker, sequence).await?.map(|(_, stored)| stored))
 }
 
-/// Reads the message at this place, with its partition; none if there is none.
+/// Reads the message at this sequence, with its partition; none if there is none.
 pub async fn locate(broker: &Broker, sequence: Sequence) -> Result<Option<(u16, Stored)>, BrokerError> {
     if sequence == Sequence(0) {
         // The first one is 1, and the server takes 0 for no question.
         return Ok(None);
     }
-    let question = Question { stream: STREAM, subjects: ">", from: sequence.0, messages_max: 1 };
-    match ask(broker, question).await?.found.pop().filter(|found| found.sequence == sequence.0) {
+    let query = Query { stream: STREAM, subjects: ">", from: sequence.0, messages_max: 1 };
+    match ask(broker, query).await?.found.pop().filter(|found| found.sequence == sequence.0) {
         Some(found) => Ok(Some((partition_in(&found.subject), stored(found)))),
         // A replica may lag behind.
         None => locate_at_leader(broker, sequence).await,
@@ -104,7 +104,7 @@ async fn ask_leader(broker: &Broker, sequence: Sequence) -> Result<Option<(u16, 
     Ok(Some((partition_in(&subject), Stored::of(sequence, time, &subject, header, &payload))))
 }
 
-/// Reads the messages at these places, all at once, in their order.
+/// Reads the messages at these sequences, all at once, in their order.
 pub async fn read_messages(broker: &Broker, places: &[Sequence]) -> Result<Vec<Stored>, BrokerError> {
     let read = |place: &Sequence| get(broker, STREAM, place.0);
     let found = try_join_all(places.iter().map(read)).await?;
@@ -113,11 +113,11 @@ pub async fn read_messages(broker: &Broker, places: &[Sequence]) -> Result<Vec<S
 }
 
 async fn page(broker: &Broker, subjects: &str, from: Sequence, messages_max: usize) -> Result<Page, BrokerError> {
-    let question = Question { stream: STREAM, subjects, from: from.0, messages_max };
-    let page = ask(broker, question).await?;
+    let query = Query { stream: STREAM, subjects, from: from.0, messages_max };
+    let page = ask(broker, query).await?;
     Ok(Page { messages: page.found.into_iter().map(stored).collect(), next: page.next.map(Sequence) })
 }
 
-fn stored(found: Found) -> Stored {
+fn stored(found: RawMessage) -> Stored {
     Stored::of(Sequence(found.sequence), found.time, &found.subject, |name| found.header(name), &found.message.payload)
 }

@@ -1,4 +1,5 @@
-//! In which fields an object at the broker differs from what [`crate::broker::topology`] has, and what of it is an operator's.
+//! In which fields an object at the broker differs from what [`crate::broker::topology`] has, and what of it is an
+//! operator's.
 //!
 //! Nothing here talks to the broker.
 

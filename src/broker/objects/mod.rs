@@ -119,11 +119,11 @@ struct DurableInfo {
     config: consumer::Config,
 }
 
-/// What is there of the durables: those that were told, and the names of those that were not.
+/// What is there of the durables: those that the leader told of, and the names of the others.
 #[derive(Default)]
 struct Durables {
-    told: Vec<DurableInfo>,
-    untold: Vec<String>,
+    known: Vec<DurableInfo>,
+    unknown: Vec<String>,
 }
 
 impl Object {
@@ -261,11 +261,11 @@ async fn inspect_durables(broker: &Broker, topology: &Topology) -> Option<Vec<Pr
 fn wrong_durables(topology: &Topology, found: Durables) -> Vec<Problem> {
     let wrong = |partition| {
         let name = durable_name(partition);
-        let wrong = match found.told.iter().find(|durable| durable.name == name) {
+        let wrong = match found.known.iter().find(|durable| durable.name == name) {
             Some(DurableInfo { config, .. }) => {
                 unfit(differences(&consumer_config(topology.durable(partition)), config))?
             }
-            None if found.untold.contains(&name) => return None,
+            None if found.unknown.contains(&name) => return None,
             None => Wrong::Missing,
         };
         Some(Problem::new(Object::Durable(partition), wrong))
@@ -276,17 +276,17 @@ fn wrong_durables(topology: &Topology, found: Durables) -> Vec<Problem> {
 async fn durables(broker: &Broker) -> Result<Durables, BrokerError> {
     let mut all = Durables::default();
     for _ in 0..PAGES_MAX {
-        let offset = all.told.len() + all.untold.len();
-        let (subject, question) = (format!("CONSUMER.LIST.{STREAM}"), serde_json::json!({ "offset": offset }));
-        let answer = broker.jetstream().request(subject, &question).await.map_err(BrokerError::unavailable)?;
+        let offset = all.known.len() + all.unknown.len();
+        let (subject, query) = (format!("CONSUMER.LIST.{STREAM}"), serde_json::json!({ "offset": offset }));
+        let answer = broker.jetstream().request(subject, &query).await.map_err(BrokerError::unavailable)?;
         let page: DurablePage = match answer {
             Response::Ok(page) => page,
             Response::Err { error } => return Err(BrokerError::from_server(&error)),
         };
-        let (told, untold) = (page.consumers.unwrap_or_default(), page.missing.unwrap_or_default());
-        let is_last = told.len() + untold.len() == 0 || offset + told.len() + untold.len() >= page.total;
-        all.told.extend(told);
-        all.untold.extend(untold);
+        let (known, unknown) = (page.consumers.unwrap_or_default(), page.missing.unwrap_or_default());
+        let is_last = known.len() + unknown.len() == 0 || offset + known.len() + unknown.len() >= page.total;
+        all.known.extend(known);
+        all.unknown.extend(unknown);
         if is_last {
             return Ok(all);
         }
@@ -360,9 +360,9 @@ mod tests {
             change(&mut config);
             DurableInfo { name: durable_name(0), config }
         };
-        let wrong = |told: Vec<DurableInfo>, untold: &[&str]| {
-            let untold = untold.iter().map(|name| (*name).to_owned()).collect();
-            let problems = wrong_durables(&TOPOLOGY, Durables { told, untold });
+        let wrong = |known: Vec<DurableInfo>, unknown: &[&str]| {
+            let unknown = unknown.iter().map(|name| (*name).to_owned()).collect();
+            let problems = wrong_durables(&TOPOLOGY, Durables { known, unknown });
             problems.iter().map(Problem::to_string).collect::<Vec<_>>()
         };
         let second = "durable rockets-p01 is missing: run `rockets init`";

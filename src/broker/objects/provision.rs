@@ -31,9 +31,9 @@ use crate::broker::{Broker, BrokerError};
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Pause before it asks again.
 const PAUSE: Duration = Duration::from_millis(500);
-/// For how long a stream may take to have as many replicas as it was told to.
+/// For how long a stream may take to have as many replicas as it was told to have.
 const GROW_MAX: Duration = Duration::from_secs(15);
-/// Pause before its durables are told again.
+/// Pause before its durables are asked for again.
 const GROW_PAUSE: Duration = Duration::from_millis(100);
 
 /// What may be done about objects that are there already.
@@ -77,11 +77,11 @@ impl Step {
         match &self.outcome {
             Outcome::Made => tracing::info!(object, "made an object of the broker that was missing"),
             Outcome::Changed(fields) => {
-                tracing::info!(object, fields = told(fields), "changed an object of the broker")
+                tracing::info!(object, fields = listed(fields), "changed an object of the broker")
             }
             Outcome::Left(fields) => tracing::warn!(
                 object,
-                fields = told(fields),
+                fields = listed(fields),
                 "an object of the broker is not as configured and is left as it is (`rockets init` changes it)"
             ),
             Outcome::Found => tracing::debug!(object, "found an object of the broker"),
@@ -96,7 +96,7 @@ impl Step {
     }
 }
 
-fn told(differences: &[Difference]) -> String {
+fn listed(differences: &[Difference]) -> String {
     differences.iter().map(Difference::to_string).collect::<Vec<_>>().join("; ")
 }
 
@@ -113,13 +113,8 @@ impl fmt::Display for Step {
     }
 }
 
-/// Makes what is missing and changes what differs, but for fewer copies; tells what it did, object by object.
-pub async fn provision(broker: &Broker, topology: &Topology) -> Result<Vec<Step>, ProvisionError> {
-    provision_as(broker, topology, Means::Change { lower_replicas: false }).await
-}
-
-/// Makes what is missing, and does about the rest what it may; tells what it did, object by object.
-pub async fn provision_as(broker: &Broker, topology: &Topology, means: Means) -> Result<Vec<Step>, ProvisionError> {
+/// Makes what is missing, and does about the rest what it may; returns what it did, object by object.
+pub async fn provision(broker: &Broker, topology: &Topology, means: Means) -> Result<Vec<Step>, ProvisionError> {
     let found = found_streams(broker, topology).await?;
     let made_as = match means {
         Means::MakeMissing => Topology { replicas: replicas_of_log(&found).unwrap_or(topology.replicas), ..*topology },
@@ -323,8 +318,8 @@ fn unanswered(error: &GetStreamError) -> BrokerError {
 }
 
 async fn found_durable(broker: &Broker, name: &str) -> Result<Option<consumer::Config>, BrokerError> {
-    let question = format!("CONSUMER.INFO.{STREAM}.{name}");
-    match broker.jetstream().request(question, &serde_json::json!({})).await.map_err(BrokerError::unavailable)? {
+    let query = format!("CONSUMER.INFO.{STREAM}.{name}");
+    match broker.jetstream().request(query, &serde_json::json!({})).await.map_err(BrokerError::unavailable)? {
         Response::Ok(consumer::Info { config, .. }) => Ok(Some(config)),
         Response::Err { error } if error.error_code() == ErrorCode::CONSUMER_NOT_FOUND => Ok(None),
         Response::Err { error } => Err(BrokerError::from_server(&error)),

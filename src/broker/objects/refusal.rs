@@ -73,7 +73,7 @@ fn remedy(object: &str) -> String {
     let (name, is_durable) = (object.rsplit(' ').next().unwrap_or(object), object.starts_with("durable "));
     match name {
         _ if is_durable => format!(
-            "It only says how far messages have been taken up: remove it (`nats consumer rm {STREAM} {name}`), then run \
+            "It only says how far messages have been applied: remove it (`nats consumer rm {STREAM} {name}`), then run \
              `rockets init`; what has been applied comes again, and changes nothing."
         ),
         BUCKET_STREAM => format!(

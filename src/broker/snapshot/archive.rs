@@ -22,7 +22,7 @@ pub struct Entry {
     pub name: Vec<u8>,
     /// When it was stored, in nanoseconds since 1970.
     pub time: i64,
-    /// Its place in the stream; 0 for what is no message.
+    /// Its sequence; 0 for what is no message.
     pub sequence: u64,
     /// How many bytes of the content are headers.
     pub header_bytes: usize,

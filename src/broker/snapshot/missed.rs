@@ -50,16 +50,16 @@ struct Raw {
 
 /// A page of the subjects of a stream, behind so many; empty behind the last.
 pub async fn subjects(broker: &Broker, stream: &str, offset: usize) -> Result<Vec<String>, BrokerError> {
-    let question = json!({ "subjects_filter": ">", "offset": offset });
-    let answer = ask(&broker.changing(), &format!("STREAM.INFO.{stream}"), &question).await?;
+    let query = json!({ "subjects_filter": ">", "offset": offset });
+    let answer = ask(&broker.changing(), &format!("STREAM.INFO.{stream}"), &query).await?;
     let info: Info = there(answer)?.ok_or(BrokerError::NotThere)?;
     Ok(info.state.subjects.into_keys().collect())
 }
 
 /// The last message of a subject, if there is one.
 pub async fn last_of(broker: &Broker, stream: &str, subject: &str) -> Result<Option<Entry>, BrokerError> {
-    let question = json!({ "last_by_subj": subject });
-    match ask::<Answer>(broker.jetstream(), &format!("STREAM.MSG.GET.{stream}"), &question).await? {
+    let query = json!({ "last_by_subj": subject });
+    match ask::<Answer>(broker.jetstream(), &format!("STREAM.MSG.GET.{stream}"), &query).await? {
         Response::Ok(answer) => entry(answer.message).map(Some),
         Response::Err { error } => match BrokerError::from_server(&error) {
             BrokerError::NotThere => Ok(None),

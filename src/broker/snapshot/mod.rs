@@ -1,9 +1,9 @@
 //! A stream taken out whole and put back whole: every message with its place, its time, its subject and the very bytes of
 //! its headers. For a backup; nothing else asks for it.
 //!
-//! [`take`] has the server send a stream, [`put`] sends one to the server, [`missed`] finds what the first did not; [`archive`] is
-//! what a stream looks like on the way, and [`s2`] the frames around it. [`objects`] looks at streams as wholes, and removes
-//! them. async-nats has no call for any of this, so the server's API is spoken here directly.
+//! [`take`] has the server send a stream, [`put`] sends one to the server, [`missed`] finds what the first did not;
+//! [`archive`] is what a stream looks like on the way, and [`s2`] the frames around it. [`objects`] looks at streams as
+//! wholes, and removes them. async-nats has no call for any of this, so the server's API is spoken here directly.
 //!
 //! Durables are neither taken nor put: `rockets init` makes them.
 
@@ -36,7 +36,7 @@ pub struct StreamState {
     pub bytes: u64,
     /// The place of the first.
     pub first_seq: u64,
-    /// The last place that was given out, also when its message is gone.
+    /// The last sequence that was given out, also when its message is gone.
     pub last_seq: u64,
 }
 

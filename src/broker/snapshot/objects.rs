@@ -69,7 +69,7 @@ pub async fn remove(broker: &Broker, stream: &str) -> Result<(), BrokerError> {
 }
 
 /// The configuration under which a stream is put back: nobody can write to it, and everybody sees that it is not whole.
-/// Who restores it is told by `by`.
+/// who restores it is known by `by`.
 pub fn restoring(config: &Value, stream: &str, by: &str) -> Value {
     let mut config = config.clone();
     config["subjects"] = json!([restoring_subject(stream, by)]);
@@ -83,10 +83,10 @@ pub fn restoring(config: &Value, stream: &str, by: &str) -> Value {
 /// Asks the server's API.
 pub(super) async fn ask<T: DeserializeOwned>(
     jetstream: &Context,
-    question: &str,
+    query: &str,
     body: &Value,
 ) -> Result<Response<T>, BrokerError> {
-    jetstream.request(question.to_owned(), body).await.map_err(BrokerError::unavailable)
+    jetstream.request(query.to_owned(), body).await.map_err(BrokerError::unavailable)
 }
 
 /// What was answered; none where there is no such stream.

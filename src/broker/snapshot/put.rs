@@ -57,8 +57,8 @@ impl Restore {
         config: &Value,
         state: &StreamState,
     ) -> Result<Self, BrokerError> {
-        let question = json!({ "config": config, "state": state });
-        let answer = ask(&broker.changing(), &format!("STREAM.RESTORE.{stream}"), &question).await?;
+        let query = json!({ "config": config, "state": state });
+        let answer = ask(&broker.changing(), &format!("STREAM.RESTORE.{stream}"), &query).await?;
         let Begun { deliver_subject: subject } = there(answer)?.ok_or(BrokerError::NotThere)?;
         let (client, piece, size) = (broker.client().clone(), MAGIC.to_vec(), PieceSize::default());
         let mut restore = Self { client, subject, piece, messages: 0, size };

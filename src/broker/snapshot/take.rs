@@ -46,8 +46,8 @@ impl Snapshot {
         let client = broker.client().clone();
         let inbox = client.new_inbox();
         let pieces = client.subscribe(inbox.clone()).await.map_err(BrokerError::unavailable)?;
-        let question = json!({ "deliver_subject": inbox, "no_consumers": true, "chunk_size": PIECE_BYTES });
-        let answer = ask(&broker.changing(), &format!("STREAM.SNAPSHOT.{stream}"), &question).await?;
+        let query = json!({ "deliver_subject": inbox, "no_consumers": true, "chunk_size": PIECE_BYTES });
+        let answer = ask(&broker.changing(), &format!("STREAM.SNAPSHOT.{stream}"), &query).await?;
         let Some(begun) = there(answer)? else { return Ok(None) };
         let (unpacker, reader) = (Unpacker::default(), Reader::default());
         Ok(Some(Self { client, pieces, unpacker, reader, begun, ended: false }))
@@ -68,7 +68,7 @@ impl Snapshot {
         loop {
             match self.reader.next_entry().map_err(cannot_be_read)? {
                 Some(entry) if entry.is_end() => self.ended = true,
-                // The state of the stream, which has been told already.
+                // The state of the stream, which is in the manifest already.
                 Some(entry) if entry.sequence == 0 => {}
                 Some(_) if self.ended => return Err(cannot_be_read(Damaged("it goes on after its end"))),
                 Some(message) => return Ok(Some(message)),
@@ -78,7 +78,7 @@ impl Snapshot {
         }
     }
 
-    /// Waits for a piece, and tells whether one has come; else it was the last.
+    /// Waits for a piece, and returns whether one has come; else it was the last.
     async fn next_piece(&mut self) -> Result<bool, BrokerError> {
         let next = async { self.pieces.next().await.ok_or("the pieces ended early") };
         let piece = within(PIECE_WITHIN, "the next piece of a snapshot", next).await?;

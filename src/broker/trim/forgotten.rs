@@ -4,7 +4,7 @@
 use async_nats::jetstream::message::PublishMessage;
 
 use crate::broker::connection::PUBLISH_TIMEOUT;
-use crate::broker::log_reader::direct::{Question, ask};
+use crate::broker::log_reader::direct::{Query, ask};
 use crate::broker::topology::{OUTCOME_STREAM, WIDE_SEGMENT_EVENTS, forgotten_subject};
 use crate::broker::{Broker, BrokerError};
 use crate::domain::Sequence;
@@ -17,7 +17,7 @@ const PAGE_NOTES_MAX: usize = 1_000;
 /// A note, as it is stored: first and last place of each range.
 type Note = Vec<(u64, u64)>;
 
-/// Notes that the events at these places, which rise, were forgotten.
+/// Notes that the events at these sequences, which rise, were forgotten.
 pub async fn note_forgotten(broker: &Broker, places: &[Sequence]) -> Result<(), BrokerError> {
     let context = broker.publishing(WRITES_IN_FLIGHT_MAX);
     for segment in places.chunk_by(|one, other| one.0 / WIDE_SEGMENT_EVENTS == other.0 / WIDE_SEGMENT_EVENTS) {
@@ -33,12 +33,12 @@ pub async fn note_forgotten(broker: &Broker, places: &[Sequence]) -> Result<(), 
     Ok(())
 }
 
-/// Whether the event at a place was forgotten.
+/// Whether the event at a sequence was forgotten.
 pub(in crate::broker) async fn was_forgotten(broker: &Broker, place: Sequence) -> Result<bool, BrokerError> {
     let (subject, mut next) = (forgotten_subject(place.0), Some(1));
     while let Some(from) = next {
-        let question = Question { stream: OUTCOME_STREAM, subjects: &subject, from, messages_max: PAGE_NOTES_MAX };
-        let page = ask(broker, question).await?;
+        let query = Query { stream: OUTCOME_STREAM, subjects: &subject, from, messages_max: PAGE_NOTES_MAX };
+        let page = ask(broker, query).await?;
         let mut notes =
             page.found.iter().filter_map(|found| serde_json::from_slice::<Note>(&found.message.payload).ok());
         if notes.any(|note| note.iter().any(|(first, last)| (*first..=*last).contains(&place.0))) {

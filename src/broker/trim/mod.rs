@@ -7,7 +7,7 @@ pub(super) mod removal;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::broker::dead_letters::list::{LetterFilter, letters_from};
+use crate::broker::dead_letters::list::{DeadLetterFilter, dead_letters_from};
 use crate::broker::objects::provision::stream_info;
 use crate::broker::snapshot::missed::subjects;
 use crate::broker::topology::{DEAD_LETTER_STREAM, OUTCOME_STREAM, STREAM, last_event_of_segment, stored_subject};
@@ -35,7 +35,7 @@ pub async fn extent(broker: &Broker) -> Result<Extent, BrokerError> {
     Ok(Extent { first: Sequence(first), last: Sequence(last) })
 }
 
-/// Whether a message lay at a place that is empty now, and was trimmed: what was forgotten never was.
+/// Whether a message lay at a sequence that is empty now, and was trimmed: what was forgotten never was.
 pub async fn was_trimmed(broker: &Broker, place: Sequence) -> Result<bool, BrokerError> {
     let was_there = place > Sequence(0) && place <= extent(broker).await?.last;
     Ok(was_there && !was_forgotten(broker, place).await?)
@@ -56,7 +56,7 @@ pub async fn remove_head_of(
     purge(broker, STREAM, Some(&stored_subject(partition, channel)), Some(before.0)).await.map(drop)
 }
 
-/// Removes the messages at these places.
+/// Removes the messages at these sequences.
 pub async fn remove_messages(broker: &Broker, places: &[Sequence]) -> Result<(), BrokerError> {
     let removals = places.iter().copied().map(|place| remove(broker, STREAM, place.0));
     stream::iter(removals).buffer_unordered(REMOVALS_AT_ONCE).try_for_each(|_| async { Ok(()) }).await
@@ -79,14 +79,14 @@ pub async fn remove_outcomes_before(broker: &Broker, first: Sequence) -> Result<
     Ok(())
 }
 
-/// Removes the dead letters that were stored before this time; tells how many there were.
-pub async fn remove_letters_before(broker: &Broker, before: StoredAt) -> Result<u64, BrokerError> {
-    let (filter, mut next, mut end) = (LetterFilter::default(), Some(1), None);
+/// Removes the dead letters that were stored before this time; returns how many there were.
+pub async fn remove_dead_letters_before(broker: &Broker, before: StoredAt) -> Result<u64, BrokerError> {
+    let (filter, mut next, mut end) = (DeadLetterFilter::default(), Some(1), None);
     while let Some(from) = next {
-        let page = letters_from(broker, &filter, from).await?;
-        let old = page.letters.iter().take_while(|letter| StoredAt::from(letter.dead_at) < before);
-        let old = old.last().map(|letter| letter.id);
-        next = page.next.filter(|_| old == page.letters.last().map(|letter| letter.id));
+        let page = dead_letters_from(broker, &filter, from).await?;
+        let old = page.dead_letters.iter().take_while(|dead_letter| StoredAt::from(dead_letter.dead_at) < before);
+        let old = old.last().map(|dead_letter| dead_letter.id);
+        next = page.next.filter(|_| old == page.dead_letters.last().map(|dead_letter| dead_letter.id));
         end = old.or(end);
     }
     match end {

@@ -18,11 +18,11 @@ struct Purged {
     purged: u64,
 }
 
-/// Removes the message at a place; tells whether it was there.
+/// Removes the message at a sequence; returns whether it was there.
 pub(in crate::broker) async fn remove(broker: &Broker, stream: &str, place: u64) -> Result<bool, BrokerError> {
     // What the client's own call asks for is to overwrite the bytes as well, which takes the server many times as long.
-    let question = serde_json::json!({ "seq": place, "no_erase": true });
-    let asked = broker.jetstream().request(format!("STREAM.MSG.DELETE.{stream}"), &question);
+    let query = serde_json::json!({ "seq": place, "no_erase": true });
+    let asked = broker.jetstream().request(format!("STREAM.MSG.DELETE.{stream}"), &query);
     match within(PUBLISH_TIMEOUT, "removing a message", asked).await? {
         Response::Ok(Removed { success }) => Ok(success),
         Response::Err { error } => match BrokerError::from_server(&error) {
@@ -32,22 +32,22 @@ pub(in crate::broker) async fn remove(broker: &Broker, stream: &str, place: u64)
     }
 }
 
-/// Removes the messages before a place, or wherever they lie, those of some subjects or all; tells how many there were.
+/// Removes the messages before a place, or wherever they lie, those of some subjects or all; returns how many there were.
 pub(in crate::broker) async fn purge(
     broker: &Broker,
     stream: &str,
     subjects: Option<&str>,
     before: Option<u64>,
 ) -> Result<u64, BrokerError> {
-    let mut question = serde_json::json!({});
+    let mut query = serde_json::json!({});
     if let Some(before) = before {
-        question["seq"] = before.into();
+        query["seq"] = before.into();
     }
     if let Some(subjects) = subjects {
-        question["filter"] = subjects.into();
+        query["filter"] = subjects.into();
     }
     // A purge grows with what it removes, and the server answers when it is done.
-    match broker.changing().request(format!("STREAM.PURGE.{stream}"), &question).await {
+    match broker.changing().request(format!("STREAM.PURGE.{stream}"), &query).await {
         Ok(Response::Ok(Purged { purged })) => Ok(purged),
         Ok(Response::Err { error }) => Err(BrokerError::from_server(&error)),
         Err(error) => Err(BrokerError::unavailable(error)),

@@ -1,6 +1,6 @@
 //! Many dead letters at once: those that are there when it begins, of each channel in the order in which they died.
 //!
-//! What fails again meanwhile is a new letter and not touched, so that it ends.
+//! What fails again meanwhile is a new dead letter and not touched, so that it ends.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, stderr};
@@ -9,36 +9,40 @@ use std::process::ExitCode;
 use futures_util::stream::{self, StreamExt as _};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::super::tool::{is_confirmed, say, table};
+use super::super::common::{is_confirmed, say, table};
 use super::request_id;
-use crate::broker::dead_letters::list::LetterFilter;
-use crate::dlq::{Operations, Trouble};
+use crate::admin::{AdminError, Operations};
+use crate::broker::dead_letters::list::DeadLetterFilter;
 use crate::launch::printable;
 
-/// Channels whose letters are worked on at once.
+/// Channels whose dead letters are worked on at once.
 const CHANNELS_AT_ONCE: usize = 16;
-/// Reasons why not that are told one by one; the others are counted together.
-const REASONS_TOLD_MAX: usize = 20;
+/// Reasons why not that are shown one by one; the others are counted together.
+const REASONS_SHOWN_MAX: usize = 20;
 
-/// What became of the letters.
+/// What became of the dead letters.
 #[derive(Debug, Default)]
 struct Tally {
     done: u64,
     not_done: u64,
-    /// Why not, and of how many letters.
+    /// Why not, and of how many dead letters.
     why: BTreeMap<String, u64>,
 }
 
-/// Replays all letters as they are.
-pub(super) async fn replay(operations: &Operations, filter: &LetterFilter) -> anyhow::Result<ExitCode> {
+/// Replays all dead letters as they are.
+pub(super) async fn replay(operations: &Operations, filter: &DeadLetterFilter) -> anyhow::Result<ExitCode> {
     let request_id = request_id();
     let tally =
         for_each(operations, filter, async |id| operations.replay(id, None, &request_id).await.map(drop)).await?;
     tell(&tally, "replayed")
 }
 
-/// Removes all letters, once that is confirmed.
-pub(super) async fn drop_all(operations: &Operations, filter: &LetterFilter, yes: bool) -> anyhow::Result<ExitCode> {
+/// Removes all dead letters, once that is confirmed.
+pub(super) async fn drop_all(
+    operations: &Operations,
+    filter: &DeadLetterFilter,
+    yes: bool,
+) -> anyhow::Result<ExitCode> {
     let which = match (filter.reason(), filter.channel_token()) {
         (None, None) => "All dead letters".to_owned(),
         (reason, token) => {
@@ -50,14 +54,14 @@ pub(super) async fn drop_all(operations: &Operations, filter: &LetterFilter, yes
         return Ok(ExitCode::FAILURE);
     }
     let request_id = request_id();
-    let tally = for_each(operations, filter, async |id| operations.drop_letter(id, &request_id).await).await?;
+    let tally = for_each(operations, filter, async |id| operations.drop_dead_letter(id, &request_id).await).await?;
     tell(&tally, "dropped")
 }
 
 async fn for_each(
     operations: &Operations,
-    filter: &LetterFilter,
-    work: impl AsyncFn(u64) -> Result<(), Trouble>,
+    filter: &DeadLetterFilter,
+    work: impl AsyncFn(u64) -> Result<(), AdminError>,
 ) -> anyhow::Result<Tally> {
     let mut of_channels: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for (id, token) in operations.ids(filter).await? {
@@ -78,14 +82,14 @@ async fn for_each(
     Ok(tally)
 }
 
-fn bar(letters: u64) -> ProgressBar {
+fn bar(dead_letters: u64) -> ProgressBar {
     let target = match stderr().is_terminal() {
         true => ProgressDrawTarget::stderr(),
         false => ProgressDrawTarget::hidden(),
     };
     let template = "{elapsed_precise} {wide_bar} {human_pos}/{human_len} dead letters, {per_sec}, left {eta}";
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::with_draw_target(Some(letters), target).with_style(style)
+    ProgressBar::with_draw_target(Some(dead_letters), target).with_style(style)
 }
 
 /// The summary: how many, how many not, and why not.
@@ -95,10 +99,10 @@ fn tell(tally: &Tally, done: &str) -> anyhow::Result<ExitCode> {
     table.add_row([format!("could not be {done}"), tally.not_done.to_string()]);
     let mut why: Vec<_> = tally.why.iter().collect();
     why.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-    for (why, count) in why.iter().take(REASONS_TOLD_MAX) {
+    for (why, count) in why.iter().take(REASONS_SHOWN_MAX) {
         table.add_row([format!("  {}", printable(why)), count.to_string()]);
     }
-    let others: u64 = why.iter().skip(REASONS_TOLD_MAX).map(|(_, count)| **count).sum();
+    let others: u64 = why.iter().skip(REASONS_SHOWN_MAX).map(|(_, count)| **count).sum();
     if others > 0 {
         table.add_row(["  for other reasons".to_owned(), others.to_string()]);
     }
@@ -107,12 +111,12 @@ fn tell(tally: &Tally, done: &str) -> anyhow::Result<ExitCode> {
 }
 
 impl Tally {
-    fn count(&mut self, result: Result<(), Trouble>) {
+    fn count(&mut self, result: Result<(), AdminError>) {
         match result {
             Ok(()) => self.done += 1,
-            Err(trouble) => {
+            Err(error) => {
                 self.not_done += 1;
-                *self.why.entry(trouble.to_string()).or_default() += 1;
+                *self.why.entry(error.to_string()).or_default() += 1;
             }
         }
     }

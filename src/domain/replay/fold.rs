@@ -1,12 +1,12 @@
-//! One fold of a channel: its record while its messages come in, what came before its turn, and what waits.
+//! One fold of a channel: its record while its messages come in, what came before its turn, and what is pending.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::super::parked::Waiting;
+use super::super::pending::PendingMap;
 use super::super::reorder::{ReorderBuffer, Room};
-use super::super::sequencer::{Placed, counts, place_in_order};
-use super::super::{Acts, Arrival, MessageNumber, Parked, Record, Sequence};
+use super::super::sequencer::{Advance, apply_in_order, counts};
+use super::super::{Arrival, MessageNumber, Overrides, PendingRanges, Record, Sequence};
 
 /// Messages that are fetched at once.
 const FETCH_MAX: usize = 256;
@@ -16,35 +16,43 @@ const FETCH_MAX: usize = 256;
 pub struct Fold<S> {
     record: Record,
     pub(super) buffer: ReorderBuffer<S>,
-    acts: Acts,
-    waiting: Waiting,
+    overrides: Overrides,
+    waiting: PendingMap,
     highest_correction: Option<MessageNumber>,
     /// The first plain message of each corrected number, as far as it was read.
     replaced: BTreeMap<MessageNumber, Sequence>,
 }
 
 impl<S> Fold<S> {
-    /// Begins before the first message, with these acts.
-    pub fn from_start(acts: Acts, room: Room, size: fn(&S) -> usize) -> Self {
-        let record = Record { acts: acts.last(), acts_at: acts.last_at(), ..Record::default() };
+    /// Begins before the first message, with these overrides.
+    pub fn from_start(overrides: Overrides, room: Room, size: fn(&S) -> usize) -> Self {
+        let record =
+            Record { last_override: overrides.last(), last_override_at: overrides.last_at(), ..Record::default() };
         Self {
             record,
             buffer: ReorderBuffer::new(room, size),
-            acts,
-            waiting: Waiting::default(),
+            overrides,
+            waiting: PendingMap::default(),
             highest_correction: None,
             replaced: BTreeMap::new(),
         }
     }
 
-    /// Goes on from a record, with these acts: what it has applied and skipped stays.
-    pub fn resume(record: &Record, acts: Acts, room: Room, size: fn(&S) -> usize) -> Self {
-        let (parked, acts_through, acts_at) = (Parked::default(), acts.last(), acts.last_at());
-        let record = Record { parked, acts: acts_through, acts_at, corrections_wait: false, ..record.clone() };
-        Self { record, ..Self::from_start(acts, room, size) }
+    /// Goes on from a record, with these overrides: what it has applied and skipped stays.
+    pub fn resume(record: &Record, overrides: Overrides, room: Room, size: fn(&S) -> usize) -> Self {
+        let (pending, overrides_through, last_override_at) =
+            (PendingRanges::default(), overrides.last(), overrides.last_at());
+        let record = Record {
+            pending,
+            last_override: overrides_through,
+            last_override_at,
+            corrections_wait: false,
+            ..record.clone()
+        };
+        Self { record, ..Self::from_start(overrides, room, size) }
     }
 
-    /// How far it has come, without what waits.
+    /// How far it has come, without what is pending.
     pub fn record(&self) -> &Record {
         &self.record
     }
@@ -52,25 +60,25 @@ impl<S> Fold<S> {
     /// The event that would have the place of a correction if there were only what came before: another correction, a
     /// skip, or the first plain message, as far as that was read.
     pub fn stands_in_for(&self, number: MessageNumber, correction: Sequence) -> Option<Sequence> {
-        self.acts.stands_in_for(number, correction).or_else(|| self.replaced.get(&number).copied())
+        self.overrides.stands_in_for(number, correction).or_else(|| self.replaced.get(&number).copied())
     }
 
-    /// Takes messages in, and tells what could be placed now.
-    pub fn take<'a>(&mut self, arrivals: impl IntoIterator<Item = &'a Arc<Arrival<S>>>) -> Vec<Placed<S>>
+    /// Takes messages in, and returns what could be applied now.
+    pub fn take<'a>(&mut self, arrivals: impl IntoIterator<Item = &'a Arc<Arrival<S>>>) -> Vec<Advance<S>>
     where
         S: 'a,
     {
-        let mut placed = Vec::new();
+        let mut advances = Vec::new();
         for arrival in arrivals {
             self.note_replaced(arrival);
-            // A correction that lies behind the acts has not been taken up: it is not there yet.
-            let is_there = !arrival.corrects || arrival.sequence <= self.acts.last();
-            if is_there && !self.record.has_passed(arrival.message.number) {
+            // A correction that lies behind the overrides has not been applied: it is not there yet.
+            let is_there = !arrival.corrects || arrival.sequence <= self.overrides.last();
+            if is_there && !self.record.is_through(arrival.message.number) {
                 self.wait_for_its_turn(arrival);
-                self.place(&mut placed);
+                self.place(&mut advances);
             }
         }
-        placed
+        advances
     }
 
     fn wait_for_its_turn(&mut self, arrival: &Arc<Arrival<S>>) {
@@ -79,40 +87,40 @@ impl<S> Fold<S> {
             self.highest_correction = self.highest_correction.max(Some(number));
         }
         self.waiting.insert(number, arrival.sequence);
-        if counts(arrival, &self.acts) {
+        if counts(arrival, &self.overrides) {
             self.buffer.insert(arrival.clone());
         }
     }
 
     fn note_replaced(&mut self, arrival: &Arrival<S>) {
         let number = arrival.message.number;
-        if !arrival.corrects && self.acts.correction_of(number).is_some() {
+        if !arrival.corrects && self.overrides.correction_of(number).is_some() {
             let first = self.replaced.entry(number).or_insert(arrival.sequence);
             *first = (*first).min(arrival.sequence);
         }
     }
 
-    /// Takes in messages that were fetched, and tells what could be placed now.
-    pub(super) fn supply<'a>(&mut self, arrivals: impl IntoIterator<Item = &'a Arc<Arrival<S>>>) -> Vec<Placed<S>>
+    /// Takes in messages that were fetched, and returns what could be applied now.
+    pub(super) fn supply<'a>(&mut self, arrivals: impl IntoIterator<Item = &'a Arc<Arrival<S>>>) -> Vec<Advance<S>>
     where
         S: 'a,
     {
         arrivals.into_iter().for_each(|arrival| self.buffer.supply(arrival.clone()));
-        let mut placed = Vec::new();
-        self.place(&mut placed);
-        placed
+        let mut advances = Vec::new();
+        self.place(&mut advances);
+        advances
     }
 
-    fn place(&mut self, placed: &mut Vec<Placed<S>>) {
-        let before = placed.len();
+    fn place(&mut self, advances: &mut Vec<Advance<S>>) {
+        let before = advances.len();
         loop {
-            let more = place_in_order(&mut self.record, |next| self.buffer.take(next), &self.acts);
+            let more = apply_in_order(&mut self.record, |next| self.buffer.take(next), &self.overrides);
             if more.is_empty() {
                 break;
             }
-            placed.extend(more);
+            advances.extend(more);
         }
-        if placed.len() > before
+        if advances.len() > before
             && let Some(last) = &self.record.last
         {
             self.waiting.remove_through(last.number);
@@ -141,9 +149,9 @@ impl<S> Fold<S> {
         self.waiting.lowest()
     }
 
-    /// The record as it is now, with what waits.
+    /// The record as it is now, with what is pending.
     pub fn state(&self) -> Record {
-        let corrections_wait = self.highest_correction.is_some_and(|number| !self.record.has_passed(number));
-        Record { parked: self.waiting.to_parked(), corrections_wait, ..self.record.clone() }
+        let corrections_wait = self.highest_correction.is_some_and(|number| !self.record.is_through(number));
+        Record { pending: self.waiting.to_pending_ranges(), corrections_wait, ..self.record.clone() }
     }
 }

@@ -1,13 +1,14 @@
-//! Folding anew, with acts in any place, against the meaning of the sequence written down a second time.
+//! Replays, with overrides in any place, against the meaning of the sequence written down a second time.
 
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
 use super::super::checkpoint::usable;
+use super::super::entry::ArrivedSkip;
 use super::super::shortfall::{Base, shortfall};
 use super::super::testing::{channel, message};
-use super::super::{Arrival, ArrivedSkip, Kind, MessageNumber, MessageTime, Skip, StoredAt};
+use super::super::{Arrival, Kind, MessageNumber, MessageTime, Skip, StoredAt};
 use super::*;
 
 /// What lies in the stream, in its order.
@@ -28,7 +29,7 @@ fn entries(stream: &[Lies]) -> Vec<Entry<()>> {
             let (up_to, reason) = (MessageNumber::new(*up_to).unwrap(), "lost".into());
             let time = MessageTime::parse("2024-02-02T19:39:05Z").unwrap();
             let skip = Skip { channel: channel(), up_to, time, reason };
-            Entry::Skip(ArrivedSkip { sequence: Sequence(sequence), stored_at: StoredAt(0), skip, stored: () })
+            Entry::Skip(ArrivedSkip { sequence: Sequence(sequence), stored_at: StoredAt(0), skip })
         }
     };
     stream.iter().zip(1..).map(entry).collect()
@@ -72,18 +73,18 @@ fn by_the_contract(stream: &[Entry<()>]) -> Record {
         }
     }
     for arrival in stream.iter().filter_map(Entry::message) {
-        if !record.has_passed(arrival.message.number) {
-            record.parked.insert(arrival.message.number, arrival.sequence);
+        if !record.is_through(arrival.message.number) {
+            record.pending.insert(arrival.message.number, arrival.sequence);
             record.corrections_wait |= arrival.corrects;
         }
     }
-    let acts = || stream.iter().filter(|entry| entry.is_act()).map(Entry::event);
-    record.acts = acts().map(|act| act.sequence).max().unwrap_or_default();
-    record.acts_at = acts().map(|act| act.stored_at).max();
+    let overrides = || stream.iter().filter(|entry| entry.is_override()).map(Entry::event);
+    record.last_override = overrides().map(|overriding| overriding.sequence).max().unwrap_or_default();
+    record.last_override_at = overrides().map(|overriding| overriding.stored_at).max();
     record
 }
 
-fn skipped_by<'a>(entry: &'a Entry<()>, stream: &[Entry<()>], number: MessageNumber) -> Option<&'a ArrivedSkip<()>> {
+fn skipped_by<'a>(entry: &'a Entry<()>, stream: &[Entry<()>], number: MessageNumber) -> Option<&'a ArrivedSkip> {
     let Entry::Skip(skip) = entry else { return None };
     let before = || stream.iter().filter(|entry| entry.sequence() < skip.sequence).filter_map(Entry::message);
     let highest = before().map(|arrival| arrival.message.number).max()?;
@@ -91,10 +92,10 @@ fn skipped_by<'a>(entry: &'a Entry<()>, stream: &[Entry<()>], number: MessageNum
     (missing && number <= skip.skip.up_to && number <= highest).then_some(skip)
 }
 
-/// Drives a reading to its end in pages of this length, and gives its record and everything that it has told.
-fn drive(goal: Goal, stream: &[Lies], page: usize, room: Room) -> (Record, Vec<Vec<Placed<()>>>) {
-    let (replay, told) = read_from(Vec::new(), goal, stream, page, room);
-    (replay.folds().last().unwrap().state(), told)
+/// Drives a reading to its end in pages of this length, and gives its record and everything that it has reported.
+fn drive(goal: Goal, stream: &[Lies], page: usize, room: Room) -> (Record, Vec<Vec<Advance<()>>>) {
+    let (replay, advances_of) = read_from(Vec::new(), goal, stream, page, room);
+    (replay.folds().last().unwrap().state(), advances_of)
 }
 
 /// The same from these checkpoints.
@@ -104,10 +105,10 @@ fn read_from(
     stream: &[Lies],
     page: usize,
     room: Room,
-) -> (Replay<()>, Vec<Vec<Placed<()>>>) {
+) -> (Replay<()>, Vec<Vec<Advance<()>>>) {
     let all = entries(stream);
     let mut replay = Replay::from_checkpoints(goal, bases, room, |()| 1);
-    let mut told = Vec::new();
+    let mut advances_of = Vec::new();
     while let Some(wanted) = replay.wanted() {
         let turn = match wanted {
             Wanted::Page(from) => {
@@ -122,14 +123,14 @@ fn read_from(
             }
         };
         match turn {
-            Turn::StartOver => told.clear(),
-            Turn::Placed(placed) => {
-                told.resize_with(placed.len().max(told.len()), Vec::new);
-                told.iter_mut().zip(placed).for_each(|(told, placed)| told.extend(placed));
+            Turn::StartOver => advances_of.clear(),
+            Turn::Advance(advances) => {
+                advances_of.resize_with(advances.len().max(advances_of.len()), Vec::new);
+                advances_of.iter_mut().zip(advances).for_each(|(advances_of, advances)| advances_of.extend(advances));
             }
         }
     }
-    (replay, told)
+    (replay, advances_of)
 }
 
 /// The checkpoints that readings of the first so many entries make, in the order of their numbers.
@@ -144,13 +145,13 @@ fn checkpoints(stream: &[Lies], ends: &[usize]) -> Vec<Checkpoint> {
     usable(made.flatten().collect())
 }
 
-/// Each number that was placed once, and by what.
-fn places(told: &[Placed<()>]) -> BTreeMap<u64, u64> {
+/// Each number that was applied once, and by what.
+fn places(advances_of: &[Advance<()>]) -> BTreeMap<u64, u64> {
     let mut places = BTreeMap::new();
-    for placed in told {
-        let (first, last, by) = match placed {
-            Placed::Message(arrival, _) => (arrival.message.number, arrival.message.number, arrival.sequence),
-            Placed::Skipped { first, last, by } => (*first, *last, *by),
+    for advances in advances_of {
+        let (first, last, by) = match advances {
+            Advance::Message(arrival, _) => (arrival.message.number, arrival.message.number, arrival.sequence),
+            Advance::Skipped { first, last, by } => (*first, *last, *by),
         };
         for number in first.get()..=last.get() {
             assert_eq!(places.insert(number, by.0), None, "{number} is placed twice");
@@ -166,7 +167,7 @@ fn a_correction_stands_in_for_what_it_takes_the_place_of() {
         .into_iter()
         .chain([message(4, true), message(4, true), message(1, false)]);
     let all = entries(&stream.collect::<Vec<_>>());
-    let mut replay = Replay::from_start(Goal::State, Room::of_a_reading(0), |()| 1);
+    let mut replay = Replay::from_checkpoints(Goal::State, Vec::new(), Room::of_a_reading(0), |()| 1);
     while replay.wanted().is_some() {
         replay.take(&all, None);
     }
@@ -180,10 +181,10 @@ fn a_correction_stands_in_for_what_it_takes_the_place_of() {
 proptest! {
     #[test]
     fn any_stream_becomes_what_the_contract_says(stream in streams(), page in 1..20usize, room in rooms()) {
-        let (record, told) = drive(Goal::State, &stream, page, room);
+        let (record, advances_of) = drive(Goal::State, &stream, page, room);
         prop_assert_eq!(&record, &by_the_contract(&entries(&stream)));
         let last = record.last.map_or(0, |last| last.number.get());
-        prop_assert_eq!(places(&told[0]).into_keys().collect::<Vec<_>>(), (1..=last).collect::<Vec<_>>());
+        prop_assert_eq!(places(&advances_of[0]).into_keys().collect::<Vec<_>>(), (1..=last).collect::<Vec<_>>());
     }
 
     #[test]
@@ -196,27 +197,27 @@ proptest! {
     ) {
         let (bases, all) = (checkpoints(&stream, &ends), entries(&stream));
         for goal in [Goal::State, Goal::Change { since: Sequence(since) }] {
-            let (replay, told) = read_from(bases.clone(), goal, &stream, page, room);
+            let (replay, advances_of) = read_from(bases.clone(), goal, &stream, page, room);
             prop_assert_eq!(replay.folds().last().unwrap().state(), by_the_contract(&all));
             let is_wrong = |base: &Checkpoint| all.iter().filter_map(Entry::message).any(|it| base.is_made_wrong_by(it));
             prop_assert!(replay.wrong_checkpoints().iter().all(is_wrong));
             prop_assert_eq!(replay.base(), bases.iter().rfind(|base| !is_wrong(base)));
             let through = replay.base().map_or(0, Checkpoint::through);
-            prop_assert!(places(told.last().unwrap()).into_keys().all(|number| number > through));
+            prop_assert!(places(advances_of.last().unwrap()).into_keys().all(|number| number > through));
         }
     }
 
     #[test]
-    fn a_change_is_told_by_two_folds(stream in streams(), page in 1..20usize, room in rooms(), since in 0..60u64) {
-        let (record, told) = drive(Goal::Change { since: Sequence(since) }, &stream, page, room);
+    fn a_change_is_found_by_two_folds(stream in streams(), page in 1..20usize, room in rooms(), since in 0..60u64) {
+        let (record, advances_of) = drive(Goal::Change { since: Sequence(since) }, &stream, page, room);
         prop_assert_eq!(record, by_the_contract(&entries(&stream)));
-        prop_assert_eq!(told.len(), 2);
+        prop_assert_eq!(advances_of.len(), 2);
         let as_it_was = stream.iter().zip(1..).filter(|(lies, at)| {
             *at <= since || matches!(lies, Lies::Message { corrects: false, .. })
         });
         let before: Vec<_> = as_it_was.map(|(lies, _)| lies.clone()).collect();
         let last = by_the_contract(&entries(&before)).last.map_or(0, |last| last.number.get());
-        prop_assert_eq!(places(&told[0]).len() as u64, last);
+        prop_assert_eq!(places(&advances_of[0]).len() as u64, last);
     }
 }
 
@@ -258,17 +259,17 @@ fn what_comes_after_the_reading_is_not_taken_for_lost() {
     }
     [(4, 1), (5, 3)]
         .into_iter()
-        .for_each(|(number, at)| written.parked.insert(MessageNumber::new(number).unwrap(), Sequence(at)));
+        .for_each(|(number, at)| written.pending.insert(MessageNumber::new(number).unwrap(), Sequence(at)));
     let plain = |number| Lies::Message { number, kind: Kind::SpeedIncreased(1), corrects: false };
     let entries = entries(&[plain(4), Lies::Skip(3), plain(5)]);
     let (read, later) = entries.split_at(2);
-    let goal = Goal::Onward { since: Sequence(0), passed: 2, record: Box::new(written.clone()), only: true };
-    let mut replay = Replay::from_start(goal, Room::of_a_reading(1_000), |()| 1);
+    let goal = Goal::Onward { since: Sequence(0), applied_through: 2, record: Box::new(written.clone()), only: true };
+    let mut replay = Replay::from_checkpoints(goal, Vec::new(), Room::of_a_reading(1_000), |()| 1);
     assert!(matches!(replay.take(read, None), Turn::StartOver));
     replay.take(read, None);
     replay.go_on();
     replay.take(later, None);
     let folded = replay.folds().last().unwrap().state();
     assert_eq!(folded.next_number(), MessageNumber::new(6));
-    assert_eq!(shortfall(&written, &folded, &replay.acts(), Base::Record), None);
+    assert_eq!(shortfall(&written, &folded, &replay.overrides(), Base::Record), None);
 }

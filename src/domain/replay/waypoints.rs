@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::super::{Checkpoint, Entry, Record, Sequence};
-use super::passed;
+use super::applied_through;
 
 /// How far before the end of a reading a checkpoint may lie from which its last numbers are read once more: a history shows
 /// so many on a page.
@@ -25,7 +25,7 @@ struct Waypoint {
 }
 
 impl Waypoints {
-    /// None yet, in a reading that begins at this place.
+    /// None yet, in a reading that begins at this sequence.
     pub(super) fn from(first: Sequence) -> Self {
         Self { last: VecDeque::new(), pages: [first; 2] }
     }
@@ -40,11 +40,11 @@ impl Waypoints {
         self.pages = [self.pages[1], page.first().map_or(self.pages[1], Entry::sequence)];
     }
 
-    /// Notes a state that is far enough behind the last one, or behind the number at which the reading began. Where what waits
-    /// lies further back than the last page, there is no use in beginning here.
+    /// Notes a state that is far enough behind the last one, or behind the number at which the reading began. Where what
+    /// is pending lies further back than the last page, there is no use in beginning here.
     pub(super) fn note(&mut self, record: &Record, from: Sequence, begun_behind: u64) {
-        let before = self.last.back().map_or(begun_behind, |at| passed(&at.record));
-        if passed(record) < before + NUMBERS_BEFORE_END || from < self.pages[0] {
+        let before = self.last.back().map_or(begun_behind, |at| applied_through(&at.record));
+        if applied_through(record) < before + NUMBERS_BEFORE_END || from < self.pages[0] {
             return;
         }
         self.last.push_back(Waypoint { record: record.clone(), from });
@@ -55,7 +55,7 @@ impl Waypoints {
 
     /// A checkpoint a page before one at the end, if the reading has come by there.
     pub(super) fn before(&self, end: &Checkpoint) -> Option<Checkpoint> {
-        let distance = |at: &Waypoint| end.through().saturating_sub(passed(&at.record));
+        let distance = |at: &Waypoint| end.through().saturating_sub(applied_through(&at.record));
         let is_before = |at: &&Waypoint| (NUMBERS_BEFORE_END..=NUMBERS_BEFORE_END_MAX).contains(&distance(at));
         let Waypoint { record, from } = self.last.iter().rev().find(is_before)?;
         Some(Checkpoint { record: record.clone(), from: *from, ..end.clone() })

@@ -25,7 +25,7 @@ const WAITING_MAX: usize = 64;
 const READ_MAX: Duration = Duration::from_secs(60);
 
 /// What the route needs.
-struct Desk {
+struct Reader {
     broker: Broker,
     histories: Histories,
     turns: Arc<Semaphore>,
@@ -37,13 +37,13 @@ struct Desk {
 pub fn routes(broker: &Broker, partitions: u16, turns: Arc<Semaphore>) -> Routes {
     let histories = Histories::new(broker.clone(), partitions);
     let waiting = Semaphore::new(WAITING_MAX);
-    let desk = Arc::new(Desk { broker: broker.clone(), histories, turns, waiting });
+    let reader = Arc::new(Reader { broker: broker.clone(), histories, turns, waiting });
     let route = warp::path!("rockets" / String / "history").and(warp::method()).and(query()).and(warp::ext::get());
     let route = route.then(move |channel: String, method: Method, query: String, asker: Asker| {
-        let desk = desk.clone();
+        let reader = reader.clone();
         async move {
             match is_read(&method) {
-                true => desk.answer(&channel, &query, &asker).await,
+                true => reader.answer(&channel, &query, &asker).await,
                 false => methods(),
             }
         }
@@ -51,7 +51,7 @@ pub fn routes(broker: &Broker, partitions: u16, turns: Arc<Semaphore>) -> Routes
     route.boxed()
 }
 
-impl Desk {
+impl Reader {
     async fn answer(&self, channel: &str, query: &str, asker: &Asker) -> Answer {
         let Some(channel) = Channel::parse(channel) else { return no_channel() };
         let request = match HistoryRequest::parse(query) {

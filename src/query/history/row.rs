@@ -1,4 +1,4 @@
-//! A row of a history: one number of a rocket's sequence, what took its place, and the rocket after it.
+//! A row of a history: one number of a rocket's sequence, what was applied, and the rocket after it.
 
 use serde::{Serialize, Serializer};
 
@@ -12,9 +12,9 @@ use crate::domain::{Channel, MessageNumber, MessageTime, Record, Refusal, Sequen
 pub struct Row {
     /// The number.
     pub number: MessageNumber,
-    /// The type of the message, or of the skip, that took its place.
+    /// The type of the message, or of the skip, that was applied.
     pub message_type: &'static str,
-    /// Its place in the stream.
+    /// Its sequence.
     pub event: Sequence,
     /// Its time.
     pub time: MessageTime,
@@ -57,7 +57,7 @@ impl RowStatus {
     }
 }
 
-/// The rocket as a record has it, if it was launched; what waits is no part of a state that has gone by.
+/// The rocket as a record has it, if it was launched; what is pending is no part of a state that has gone by.
 pub fn rocket_of(channel: Channel, record: &Record) -> Option<Entry> {
     let (rocket, last) = (record.rocket.clone()?, record.last.clone()?);
     Some(Entry { channel, rocket, last, pending: 0 })

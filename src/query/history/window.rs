@@ -1,11 +1,12 @@
 //! The part of a channel's sequence that a page shows, cut out while the sequence goes by, however long it is.
 //!
-//! Before the window everything is folded into one record; inside, what took each place is kept, in whole ranges where
-//! numbers were skipped (a range may be of 10^18 numbers); rows are made of it at the end. So a page costs what it shows.
+//! Before the window everything is folded into one record; inside, what was applied as each number is kept, in whole
+//! ranges where numbers were skipped (a range may be of 10^18 numbers); rows are made of it at the end. So a page costs
+//! what it shows.
 
 use std::collections::VecDeque;
 
-use crate::domain::{Acts, Arrival, Checkpoint, Message, MessageNumber, MessageTime, Placed, Record, Sequence};
+use crate::domain::{Advance, Arrival, Checkpoint, Message, MessageNumber, MessageTime, Overrides, Record, Sequence};
 
 /// Which numbers are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub enum Step {
     Message {
         /// The message.
         message: Message,
-        /// Its place in the stream.
+        /// Its sequence.
         event: Sequence,
         /// Whether it takes the place of another one.
         corrects: bool,
@@ -59,12 +60,12 @@ pub struct Window {
 }
 
 impl Step {
-    /// What was placed, without the bytes.
-    pub fn of<S>(placed: Placed<S>, acts: &Acts) -> Option<Self> {
-        match placed {
-            Placed::Message(arrival, _) => Some(Self::of_message(&arrival)),
-            Placed::Skipped { first, last, by } => {
-                let skip = acts.skip_at(by)?;
+    /// What was applied, without the bytes.
+    pub fn of<S>(advances: Advance<S>, overrides: &Overrides) -> Option<Self> {
+        match advances {
+            Advance::Message(arrival, _) => Some(Self::of_message(&arrival)),
+            Advance::Skipped { first, last, by } => {
+                let skip = overrides.skip_at(by)?;
                 let (first, time, reason) = (first.get(), skip.time.clone(), skip.reason.clone());
                 Some(Self::Skipped { first, last, event: by, time, reason })
             }
@@ -136,7 +137,7 @@ impl Wanted {
 }
 
 impl Window {
-    /// A window before which nothing has gone by yet, but for what a checkpoint has passed.
+    /// A window before which nothing has gone by yet, but for what a checkpoint has applied.
     pub fn behind(base: Option<&Checkpoint>, wanted: Wanted) -> Self {
         let (before, passed) = (base.map(|base| base.record.clone()), base.map_or(0, Checkpoint::through));
         Self { wanted, before: before.unwrap_or_default(), steps: VecDeque::new(), count: 0, passed }

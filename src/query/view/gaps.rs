@@ -1,4 +1,4 @@
-//! The channels that wait behind a gap, by how long they have been waiting.
+//! The channels that are pending behind a gap, by how long they have been waiting.
 //!
 //! Kept in order with every change, so that a page is a range. A channel that does not wait costs nothing here.
 
@@ -8,7 +8,7 @@ use std::ops::Bound;
 use super::View;
 use crate::domain::{Channel, MessageNumber, Record, Sequence};
 
-/// A channel that waits behind a gap.
+/// A channel that is pending behind a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// The channel, launched or not.
@@ -31,10 +31,10 @@ pub struct Place {
 }
 
 impl Gap {
-    /// What a record says to wait; none if nothing does. A record that could move is being moved on: that is no gap.
+    /// What a record says to wait; none if nothing does. A record that is drainable is being moved on: that is no gap.
     pub fn of(channel: Channel, record: &Record) -> Option<Self> {
-        let lowest = record.parked.lowest().filter(|_| !record.could_move())?;
-        Some(Self { channel, waiting_for: record.next_number()?, pending: record.parked.count(), lowest })
+        let lowest = record.pending.lowest().filter(|_| !record.is_drainable())?;
+        Some(Self { channel, waiting_for: record.next_number()?, pending: record.pending.count(), lowest })
     }
 
     /// Where it stands.
@@ -51,7 +51,7 @@ pub(super) struct Gaps {
 }
 
 impl Gaps {
-    /// Notes what waits in a channel, in the place of what was noted before.
+    /// Notes what is pending in a channel, in the place of what was noted before.
     pub(super) fn put(&mut self, channel: Channel, gap: Option<Gap>) {
         let before = match gap {
             Some(gap) => self.of.insert(channel, gap),
@@ -84,11 +84,11 @@ mod tests {
     use super::super::super::fixtures::{Sample, channel};
     use super::*;
 
-    /// A record that has come to number 1 if it was launched, with these numbers waiting, each at its place.
+    /// A record that has come to number 1 if it was launched, with these numbers waiting, each at its sequence.
     fn record(id: u32, launched: bool, waiting: &[(u64, u64)]) -> Record {
         let mut record = if launched { Sample::new(id).record() } else { Record::default() };
         for &(number, sequence) in waiting {
-            record.parked.insert(MessageNumber::new(number).unwrap(), Sequence(sequence));
+            record.pending.insert(MessageNumber::new(number).unwrap(), Sequence(sequence));
         }
         record
     }
@@ -110,8 +110,8 @@ mod tests {
         ];
         for (launched, waiting, expected) in rows {
             let gap = Gap::of(channel(1), &record(1, launched, waiting));
-            let told = gap.map(|gap| (gap.waiting_for.get(), gap.pending, gap.lowest.0));
-            assert_eq!(told, expected, "{launched} {waiting:?}");
+            let reported = gap.map(|gap| (gap.waiting_for.get(), gap.pending, gap.lowest.0));
+            assert_eq!(reported, expected, "{launched} {waiting:?}");
         }
     }
 
@@ -120,7 +120,7 @@ mod tests {
         let mut waiting: Vec<_> = (0..2_000).map(|at| (10 + 2 * at, 100 + at)).collect();
         waiting.push((9_999, 7));
         let record = record(1, true, &waiting);
-        assert!(record.parked.beyond().is_some());
+        assert!(record.pending.overflow().is_some());
         assert_eq!(Gap::of(channel(1), &record).map(|gap| gap.lowest), Some(Sequence(7)));
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::domain::bounds::{self, Bounds};
 use crate::domain::outcome::Since;
-use crate::domain::{Channel, Checkpoint, Forgotten, MessageNumber, Owed, Record};
+use crate::domain::{Channel, Checkpoint, Forgotten, MessageNumber, Record, Unreported};
 use crate::replay::readings;
 use crate::simulation::testing::{ModelBroker, payload};
 
@@ -47,7 +47,7 @@ fn a_batch_is_one_write_a_channel() {
         assert_eq!(broker.record(channel(0)), expected(20, channel(0)));
         assert_eq!(broker.revision(channel(0)) + broker.revision(channel(1)), 1 + 2);
         assert_eq!(broker.unacknowledged().len(), 0);
-        assert_eq!(broker.letters().len(), 8, "every fifth is a second launch");
+        assert_eq!(broker.dead_letters().len(), 8, "every fifth is a second launch");
     });
 }
 
@@ -57,12 +57,12 @@ fn what_waits_is_read_back_when_it_left_memory() {
         let broker = ModelBroker::default();
         let waiting: Vec<_> = (2..=100).rev().map(|number| broker.publish(channel(0), number)).collect();
         work_until_idle(&mut worker(&broker), broker.deliver(waiting)).await;
-        assert_eq!((broker.record(channel(0)).parked.count(), broker.unacknowledged().len()), (99, 0));
+        assert_eq!((broker.record(channel(0)).pending.count(), broker.unacknowledged().len()), (99, 0));
 
         let first = broker.publish(channel(0), 1);
         work_until_idle(&mut worker(&broker), broker.deliver([first])).await;
         assert_eq!(broker.record(channel(0)), expected(100, channel(0)));
-        assert_eq!((broker.unacknowledged().len(), broker.letters().len()), (0, 20));
+        assert_eq!((broker.unacknowledged().len(), broker.dead_letters().len()), (0, 20));
     });
 }
 
@@ -95,22 +95,22 @@ fn a_message_that_another_tracker_was_served_costs_no_whole_page() {
 }
 
 #[test]
-fn what_is_told_while_the_next_batch_is_settled_is_owed_no_more() {
+fn what_is_reported_while_the_next_batch_is_settled_is_not_unreported() {
     run(async {
         let broker = ModelBroker::default();
         let sequences: Vec<_> = (1..=30).map(|number| broker.publish(channel(0), number)).collect();
         let mut worker = worker(&broker);
-        for (batch, told_before) in sequences.chunks(10).zip([0, 10, 20]) {
+        for (batch, reported_before) in sequences.chunks(10).zip([0, 10, 20]) {
             worker.turn(broker.deliver(batch.iter().copied())).await;
-            assert_eq!(broker.state().model.outcomes.len(), told_before);
-            assert_eq!(broker.acknowledged(), told_before, "what is not told is not let go");
+            assert_eq!(broker.state().model.outcomes.len(), reported_before);
+            assert_eq!(broker.acknowledged(), reported_before, "what is not reported is not acknowledged");
         }
         work_until_idle(&mut worker, Vec::new()).await;
         let last = broker.publish(channel(0), 31);
         work_until_idle(&mut worker, broker.deliver([last])).await;
         let event = broker.state().model.deliver(last).stored.event();
-        let owed = broker.load_latest(&channel(0)).await.unwrap().owed.placed;
-        assert_eq!((owed, broker.unacknowledged().len()), (vec![(event, None)], 0));
+        let unreported = broker.load_latest(&channel(0)).await.unwrap().unreported.messages;
+        assert_eq!((unreported, broker.unacknowledged().len()), (vec![(event, None)], 0));
     });
 }
 
@@ -167,7 +167,7 @@ fn messages_that_arrive_while_a_channel_drains_are_not_held() {
         assert_eq!(broker.unacknowledged().len(), 1);
         worker.turn(broker.deliver(broker.unacknowledged())).await;
         worker.turn(Vec::new()).await;
-        assert_eq!(broker.unacknowledged().len(), 1, "a delivery that comes again is held, not let go");
+        assert_eq!(broker.unacknowledged().len(), 1, "a delivery that comes again is held, not acknowledged");
         work_until_idle(&mut worker, Vec::new()).await;
         assert_eq!((broker.record(channel(0)), broker.unacknowledged().len()), (expected(60, channel(0)), 0));
     });
@@ -180,7 +180,7 @@ fn more_gaps_than_a_record_holds_are_found_again() {
         let last = 3_000;
         let evens: Vec<_> = (1..=last / 2).map(|half| broker.publish(channel(0), 2 * half)).collect();
         work_until_idle(&mut worker(&broker), broker.deliver(evens)).await;
-        assert!(broker.record(channel(0)).parked.beyond().is_some());
+        assert!(broker.record(channel(0)).pending.overflow().is_some());
         let odds: Vec<_> = (0..last / 2).map(|half| broker.publish(channel(0), 2 * half + 1)).collect();
         for chunk in odds.chunks(100).rev() {
             work_until_idle(&mut worker(&broker), broker.deliver(chunk.iter().copied())).await;
@@ -195,7 +195,10 @@ fn a_record_that_nobody_wrote_is_folded_anew() {
         let broker = ModelBroker::default();
         let sequences: Vec<_> = (1..=20).map(|number| broker.publish(channel(0), number)).collect();
         work_until_idle(&mut worker(&broker), broker.deliver(sequences)).await;
-        broker.write(&channel(0), b"garbage".to_vec(), &Owed::default(), broker.revision(channel(0))).await.unwrap();
+        broker
+            .write(&channel(0), b"garbage".to_vec(), &Unreported::default(), broker.revision(channel(0)))
+            .await
+            .unwrap();
         let next = broker.publish(channel(0), 21);
         work_until_idle(&mut worker(&broker), broker.deliver([next])).await;
         assert_eq!((broker.record(channel(0)), broker.unacknowledged().len()), (expected(21, channel(0)), 0));
@@ -207,7 +210,7 @@ fn a_record_of_a_newer_program_is_left_alone() {
     run(async {
         let broker = ModelBroker::default();
         let newer = br#"{"format":99}"#.to_vec();
-        broker.write(&channel(0), newer.clone(), &Owed::default(), 0).await.unwrap();
+        broker.write(&channel(0), newer.clone(), &Unreported::default(), 0).await.unwrap();
         let (blocked, other) = (broker.publish(channel(0), 1), broker.publish(channel(1), 1));
         let mut worker = worker(&broker);
         let pause = worker.turn(broker.deliver([blocked, other])).await;
@@ -227,7 +230,7 @@ fn what_is_no_message_becomes_a_dead_letter_and_stops_nobody() {
         let good = broker.publish(channel(0), 1);
         work_until_idle(&mut worker(&broker), broker.deliver([of_another, garbage, no_channel, good])).await;
         assert_eq!((broker.record(channel(0)), broker.unacknowledged().len()), (expected(1, channel(0)), 0));
-        assert!(broker.letters().keys().eq(&[of_another, garbage, no_channel]));
+        assert!(broker.dead_letters().keys().eq(&[of_another, garbage, no_channel]));
     });
 }
 
@@ -242,17 +245,17 @@ fn a_skip_opens_the_way_to_what_waits() {
         let skip = broker.skip(channel(0), 6);
         work_until_idle(&mut worker(&broker), broker.deliver([skip])).await;
         let record = broker.record(channel(0));
-        assert_eq!((record.next_number(), record.parked.count()), (MessageNumber::new(8), 0));
+        assert_eq!((record.next_number(), record.pending.count()), (MessageNumber::new(8), 0));
         assert_eq!(record.skipped.ranges().len(), 2, "2 and 5; 6 had arrived");
 
         let late = broker.publish(channel(0), 5);
         let copy = broker.publish(channel(0), 4);
         work_until_idle(&mut worker(&broker), broker.deliver([not_taken_up, late, copy])).await;
-        let (letters, state) = (broker.letters(), broker.state());
-        assert_eq!((letters.get(&late), letters.len()), (Some(&"skipped"), 1));
-        let told = [skip, not_taken_up, copy].map(|event| state.became(event).cloned().unwrap());
-        assert_eq!(told, [Became::Processed, Became::Processed, Became::Duplicate]);
-        assert!(matches!(state.became(late), Some(Became::Failed(_))));
+        let (dead_letters, state) = (broker.dead_letters(), broker.state());
+        assert_eq!((dead_letters.get(&late), dead_letters.len()), (Some(&"skipped"), 1));
+        let reported = [skip, not_taken_up, copy].map(|event| state.outcome(event).cloned().unwrap());
+        assert_eq!(reported, [Outcome::Processed, Outcome::Processed, Outcome::Duplicate]);
+        assert!(matches!(state.outcome(late), Some(Outcome::Failed(_))));
     });
 }
 
@@ -264,14 +267,14 @@ fn a_correction_changes_what_comes_after_it() {
             .publish_bytes(&channel(0).to_string(), payload(channel(0), 2).replace(r#"Number":2"#, r#"Number":1"#));
         let rest: Vec<_> = (2..=12).map(|number| broker.publish(channel(0), number)).collect();
         work_until_idle(&mut worker(&broker), broker.deliver([first].into_iter().chain(rest))).await;
-        assert_eq!(broker.letters().len(), 5, "all before the launch that number 5 is, and number 10");
+        assert_eq!(broker.dead_letters().len(), 5, "all before the launch that number 5 is, and number 10");
         let correction = broker.correct(channel(0), 1);
         work_until_idle(&mut worker(&broker), broker.deliver([correction])).await;
-        let (letters, state) = (broker.letters(), broker.state());
-        assert!(letters.keys().eq(&[first, 5, 10]), "{letters:?}");
-        assert!(matches!(state.became(first), Some(Became::Failed(_))), "the corrected one keeps its own");
-        assert!([correction, 2, 3, 4].iter().all(|event| state.became(*event) == Some(&Became::Processed)));
-        assert!(matches!(state.became(5), Some(Became::Failed(_))));
+        let (dead_letters, state) = (broker.dead_letters(), broker.state());
+        assert!(dead_letters.keys().eq(&[first, 5, 10]), "{dead_letters:?}");
+        assert!(matches!(state.outcome(first), Some(Outcome::Failed(_))), "the corrected one keeps its own");
+        assert!([correction, 2, 3, 4].iter().all(|event| state.outcome(*event) == Some(&Outcome::Processed)));
+        assert!(matches!(state.outcome(5), Some(Outcome::Failed(_))));
         assert_eq!(
             state.record(channel(0)).rocket.unwrap().speed,
             1_000 + (2..=12).filter(|n| n % 5 != 0).sum::<i64>()
@@ -303,10 +306,10 @@ fn a_skip_goes_on_from_the_record_where_the_log_was_trimmed() {
             let mut expected = expected(4, channel(0));
             expected.skip(MessageNumber::new(5).unwrap(), &record.last.clone().unwrap().time);
             assert_eq!(record.rocket.clone().unwrap().speed, 500 + 2 + 3 + 4 + 6 + 7, "{gone:?}");
-            assert_eq!((record.next_number(), record.parked.count()), (MessageNumber::new(8), 0));
-            assert_eq!((record.skipped, record.acts), (expected.skipped, Sequence(skip)), "only 5 is skipped");
+            assert_eq!((record.next_number(), record.pending.count()), (MessageNumber::new(8), 0));
+            assert_eq!((record.skipped, record.last_override), (expected.skipped, Sequence(skip)), "only 5 is skipped");
             let state = broker.state();
-            assert!([skip, 5, 6].iter().all(|event| state.became(*event) == Some(&Became::Processed)), "{gone:?}");
+            assert!([skip, 5, 6].iter().all(|event| state.outcome(*event) == Some(&Outcome::Processed)), "{gone:?}");
             assert_eq!(state.model.unacknowledged.len(), 0);
         });
     }
@@ -320,7 +323,7 @@ fn a_damaged_record_is_folded_anew_from_where_the_log_was_trimmed() {
         // 1 and 2 lie behind a message that must stay; they were applied all the same, and need not be read.
         let base = Checkpoint { record: expected(4, of), from: Sequence(5), seen, is_trimmed: true, place: 0 };
         broker.state().model.store_checkpoint(&of, &base);
-        broker.write(&of, b"garbage".to_vec(), &Owed::default(), broker.revision(of)).await.unwrap();
+        broker.write(&of, b"garbage".to_vec(), &Unreported::default(), broker.revision(of)).await.unwrap();
         let fifth = broker.publish(of, 5);
         work_until_idle(&mut worker, broker.deliver([fifth])).await;
         assert_eq!((broker.record(of), broker.unacknowledged()), (expected(7, of), vec![]));
@@ -336,12 +339,12 @@ fn a_correction_of_what_the_log_does_not_have_fails_and_changes_nothing() {
             let correction = broker.correct(channel(0), corrected);
             work_until_idle(&mut worker, broker.deliver([correction])).await;
             let whole = gone == [4] && corrected == 4;
-            let became = broker.state().became(correction).cloned();
+            let outcome = broker.state().outcome(correction).cloned();
             if whole {
-                assert_eq!(became, Some(Became::Processed), "it stands in for what is gone");
+                assert_eq!(outcome, Some(Outcome::Processed), "it stands in for what is gone");
                 return;
             }
-            let Some(Became::Failed(why)) = became else { panic!("{gone:?} {corrected}: {became:?}") };
+            let Some(Outcome::Failed(why)) = outcome else { panic!("{gone:?} {corrected}: {outcome:?}") };
             assert!(why.starts_with(OUT_OF_REACH), "{why}");
             assert_eq!((broker.record(channel(0)), broker.revision(channel(0))), (before, revision));
             assert_eq!(broker.unacknowledged(), [] as [u64; 0]);
@@ -350,7 +353,7 @@ fn a_correction_of_what_the_log_does_not_have_fails_and_changes_nothing() {
             let skip = broker.skip(channel(0), 5);
             work_until_idle(&mut worker, broker.deliver([skip])).await;
             assert_eq!(broker.record(channel(0)).next_number(), MessageNumber::new(8));
-            assert_eq!(broker.state().became(skip), Some(&Became::Processed));
+            assert_eq!(broker.state().outcome(skip), Some(&Outcome::Processed));
         });
     }
 }
@@ -363,14 +366,14 @@ fn a_skip_fails_where_what_waits_is_gone() {
         let skip = broker.skip(channel(0), 5);
         work_until_idle(&mut worker, broker.deliver([skip])).await;
         assert_eq!(broker.record(channel(0)), before);
-        let became = broker.state().became(skip).cloned();
-        let Some(Became::Failed(why)) = became else { panic!("{became:?}") };
-        assert_eq!(why, format!("{OUT_OF_REACH} 7 waits and is not there any more"));
+        let outcome = broker.state().outcome(skip).cloned();
+        let Some(Outcome::Failed(why)) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(why, format!("{OUT_OF_REACH} 7 is pending and is not there any more"));
     });
 }
 
 /// A channel to which this was sent in this order, an override being a skip up to a number that is not in the order, all
-/// of it taken up; then the log loses its end behind a place.
+/// of it applied; then the log loses its end behind a sequence.
 async fn cut_off(sent: &[Sent], behind: u64) -> (ModelBroker, Worker<ModelBroker>) {
     let broker = ModelBroker::default();
     for sent in sent {
@@ -399,15 +402,15 @@ impl Sent {
     }
 }
 
-/// Delivers an override until it is let go, as often as a broker would in some time.
-async fn deliver_for_a_while(broker: &ModelBroker, worker: &mut Worker<ModelBroker>, event: u64) -> Option<Became> {
+/// Delivers an override until it is acknowledged, as often as a broker would in some time.
+async fn deliver_for_a_while(broker: &ModelBroker, worker: &mut Worker<ModelBroker>, event: u64) -> Option<Outcome> {
     for _ in 0..10 {
         work_until_idle(worker, broker.deliver([event])).await;
         if !broker.unacknowledged().contains(&event) {
             break;
         }
     }
-    broker.state().became(event).cloned()
+    broker.state().outcome(event).cloned()
 }
 
 #[test]
@@ -418,13 +421,16 @@ fn an_override_at_the_place_of_a_lost_one_is_new() {
         run(async {
             let (broker, mut worker) = cut_off(&[&numbers[..], &[lost]].concat(), 6).await;
             let before = broker.record(channel(0));
-            assert_eq!(before.acts, Sequence(7));
+            assert_eq!(before.last_override, Sequence(7));
             let event = new.store(&broker);
             assert_eq!(event, 7);
-            let became = deliver_for_a_while(&broker, &mut worker, event).await;
-            assert_eq!(became, Some(Became::Processed), "{lost:?} {new:?}");
+            let outcome = deliver_for_a_while(&broker, &mut worker, event).await;
+            assert_eq!(outcome, Some(Outcome::Processed), "{lost:?} {new:?}");
             let after = broker.record(channel(0));
-            assert!(after.acts == Sequence(7) && after.acts_at > before.acts_at, "{after:?}");
+            assert!(
+                after.last_override == Sequence(7) && after.last_override_at > before.last_override_at,
+                "{after:?}"
+            );
             assert!(after.has_come_as_far_as(&before));
             if matches!(new, Skip(_)) {
                 assert_eq!(after.next_number(), MessageNumber::new(8));
@@ -447,16 +453,16 @@ fn a_skip_goes_on_from_the_record_where_the_log_lost_what_was_applied() {
         run(async {
             let (broker, mut worker) = cut_off(&sent, behind).await;
             let before = broker.record(channel(0));
-            assert_eq!((before.next_number(), before.parked.count()), (MessageNumber::new(5), 2));
+            assert_eq!((before.next_number(), before.pending.count()), (MessageNumber::new(5), 2));
             let skip = broker.skip(channel(0), 5);
-            assert_eq!(deliver_for_a_while(&broker, &mut worker, skip).await, Some(Became::Processed));
+            assert_eq!(deliver_for_a_while(&broker, &mut worker, skip).await, Some(Outcome::Processed));
             let after = broker.record(channel(0));
-            assert_eq!((after.next_number(), after.parked.count()), (MessageNumber::new(8), 0));
+            assert_eq!((after.next_number(), after.pending.count()), (MessageNumber::new(8), 0));
             let gained = |record: &Record| record.rocket.as_ref().unwrap().speed;
             assert_eq!(gained(&after) - gained(&before), 6 + 7, "what was applied stays");
             let state = broker.state();
             assert!(
-                [3, 4].iter().all(|event| state.became(*event) == Some(&Became::Processed)),
+                [3, 4].iter().all(|event| state.outcome(*event) == Some(&Outcome::Processed)),
                 "6 and 7 are reported"
             );
         });
@@ -467,9 +473,9 @@ fn a_skip_goes_on_from_the_record_where_the_log_lost_what_was_applied() {
 fn an_override_fails_where_the_log_lost_what_it_needs() {
     use Sent::{Correction, Message, Skip};
     let rows = [
-        ([1, 2, 3, 4, 6, 7].map(Message).to_vec(), 5, Skip(5), "7 waits"),
+        ([1, 2, 3, 4, 6, 7].map(Message).to_vec(), 5, Skip(5), "7 is pending"),
         ([1, 2, 6, 7, 3, 4].map(Message).to_vec(), 4, Correction(2), "3 was applied"),
-        ([&[1, 2, 3, 4, 6, 7].map(Message)[..], &[Correction(2)]].concat(), 3, Correction(2), "6 waits"),
+        ([&[1, 2, 3, 4, 6, 7].map(Message)[..], &[Correction(2)]].concat(), 3, Correction(2), "6 is pending"),
         ([&[1, 2, 3, 4, 6, 7].map(Message)[..], &[Skip(5)]].concat(), 6, Correction(2), "5 was applied"),
     ];
     for (sent, behind, new, why) in rows {
@@ -477,16 +483,16 @@ fn an_override_fails_where_the_log_lost_what_it_needs() {
             let (broker, mut worker) = cut_off(&sent, behind).await;
             let before = broker.record(channel(0));
             let event = new.store(&broker);
-            let became = deliver_for_a_while(&broker, &mut worker, event).await;
-            let Some(Became::Failed(told)) = became else { panic!("{why}: {became:?}") };
-            assert_eq!(told, format!("{OUT_OF_REACH} {why} and is not there any more"));
+            let outcome = deliver_for_a_while(&broker, &mut worker, event).await;
+            let Some(Outcome::Failed(reported)) = outcome else { panic!("{why}: {outcome:?}") };
+            assert_eq!(reported, format!("{OUT_OF_REACH} {why} and is not there any more"));
             assert_eq!((broker.record(channel(0)), broker.unacknowledged()), (before, vec![]));
         });
     }
 }
 
 #[test]
-fn an_act_that_comes_while_another_one_fails_has_its_turn() {
+fn an_override_that_comes_while_another_one_fails_has_its_turn() {
     for turns in 1..=12 {
         run(async {
             let (broker, mut worker) = trimmed(&[1, 2, 3, 4, 6]).await;
@@ -500,8 +506,8 @@ fn an_act_that_comes_while_another_one_fails_has_its_turn() {
             work_until_idle(&mut worker, broker.deliver([second])).await;
             assert_eq!(broker.record(channel(0)), before);
             for event in [first, second] {
-                let became = broker.state().became(event).cloned();
-                assert!(matches!(became, Some(Became::Failed(_))), "{event} after {turns} turns: {became:?}");
+                let outcome = broker.state().outcome(event).cloned();
+                assert!(matches!(outcome, Some(Outcome::Failed(_))), "{event} after {turns} turns: {outcome:?}");
             }
             assert_eq!(broker.unacknowledged(), [] as [u64; 0], "after {turns} turns");
         });
@@ -523,12 +529,12 @@ fn another_body_with_a_taken_number_is_a_dead_letter_that_names_the_first() {
             let batch = broker.deliver(others.iter().copied().chain([same, sequences[1], sequences[2]]));
             work_until_idle(&mut self::worker(&broker), batch).await;
         }
-        let conflict = |of| Some(Became::Conflict(Sequence(of)));
-        let told = [others[0], others[1], same, sequences[1]].map(|event| broker.state().became(event).cloned());
+        let conflict = |of| Some(Outcome::Conflict(Sequence(of)));
+        let reported = [others[0], others[1], same, sequences[1]].map(|event| broker.state().outcome(event).cloned());
         let expected =
-            [conflict(sequences[1]), conflict(sequences[2]), Some(Became::Duplicate), Some(Became::Processed)];
-        assert_eq!(told, expected);
-        assert_eq!(broker.letters(), others.iter().map(|event| (*event, "conflict")).collect());
+            [conflict(sequences[1]), conflict(sequences[2]), Some(Outcome::Duplicate), Some(Outcome::Processed)];
+        assert_eq!(reported, expected);
+        assert_eq!(broker.dead_letters(), others.iter().map(|event| (*event, "conflict")).collect());
         assert_eq!(broker.unacknowledged(), Vec::<u64>::new());
     });
 }
@@ -544,10 +550,10 @@ fn what_was_dropped_does_not_die_again() {
         let malformed = broker.publish_bytes(&channel(0).to_string(), "garbage".into());
         let all = [first, third, skip, late, malformed];
         work_until_idle(&mut worker, broker.deliver(all)).await;
-        assert_eq!(broker.letters(), [(late, "skipped"), (malformed, "malformed")].into());
-        broker.state().model.forget_letters();
+        assert_eq!(broker.dead_letters(), [(late, "skipped"), (malformed, "malformed")].into());
+        broker.state().model.forget_dead_letters();
         work_until_idle(&mut self::worker(&broker), broker.deliver(all)).await;
-        assert_eq!(broker.letters(), BTreeMap::new());
+        assert_eq!(broker.dead_letters(), BTreeMap::new());
     });
 }
 
@@ -570,14 +576,14 @@ fn a_channel_that_takes_a_newer_program_waits_for_it_and_holds_up_nobody() {
         );
         // One that was the first of them before may come once more.
         work_until_idle(&mut worker, broker.deliver(broker.unacknowledged())).await;
-        assert_eq!((broker.unacknowledged(), broker.letters().len()), (vec![newer[0]], 0));
-        assert!(newer.iter().all(|event| broker.state().became(*event).is_none()), "nothing is judged");
+        assert_eq!((broker.unacknowledged(), broker.dead_letters().len()), (vec![newer[0]], 0));
+        assert!(newer.iter().all(|event| broker.state().outcome(*event).is_none()), "nothing is judged");
 
         broker.state().model.set_format(None, 1);
         work_until_idle(&mut self::worker(&broker), broker.deliver([newer[0]])).await;
         assert_eq!(broker.record(channel(0)), expected(40, channel(0)));
-        assert_eq!((broker.unacknowledged(), broker.letters().len()), (Vec::new(), 8));
-        assert!(newer.iter().all(|event| broker.state().became(*event).is_some()));
+        assert_eq!((broker.unacknowledged(), broker.dead_letters().len()), (Vec::new(), 8));
+        assert!(newer.iter().all(|event| broker.state().outcome(*event).is_some()));
     });
 }
 
@@ -598,7 +604,7 @@ fn a_correction_is_followed_from_the_last_checkpoint_before_it() {
         let pages_of = async |number: u64| {
             let (correction, read) = (broker.correct(of, number), broker.state().pages_read);
             work_until_idle(&mut worker(&broker), broker.deliver([correction])).await;
-            assert_eq!(broker.state().became(correction), Some(&Became::Processed), "{number}");
+            assert_eq!(broker.state().outcome(correction), Some(&Outcome::Processed), "{number}");
             broker.state().pages_read - read
         };
         let (late, early) = (pages_of(95).await, pages_of(5).await);
@@ -609,9 +615,9 @@ fn a_correction_is_followed_from_the_last_checkpoint_before_it() {
         let messages: Vec<_> = (101..=120).map(|number| broker.publish(of, number)).collect();
         work_until_idle(&mut one, broker.deliver(messages)).await;
         let last = broker.state().model.checkpoints(&of).pop().unwrap();
-        let (acts, acts_at) = (last.record.acts, last.record.acts_at);
+        let (overrides, last_override_at) = (last.record.last_override, last.record.last_override_at);
         // From 5 on everything waited for the correction that lies at the end: it is the end itself.
-        assert_eq!(Record { acts, acts_at, ..broker.record(of) }, last.record);
+        assert_eq!(Record { last_override: overrides, last_override_at, ..broker.record(of) }, last.record);
         assert_eq!((last.through(), last.from), (120, Sequence(123)));
     });
 }
@@ -644,14 +650,18 @@ fn what_is_held_of_a_forgotten_channel_is_not_taken_up() {
         assert_eq!(broker.record(of), expected(6, of), "7 and 8 were of the first life");
         let correction = broker.correct(of, 5);
         work_until_idle(&mut one, broker.deliver([correction])).await;
-        assert_eq!(broker.state().became(correction), Some(&Became::Processed));
+        assert_eq!(broker.state().outcome(correction), Some(&Outcome::Processed));
         let held = broker.load_latest(&of).await.unwrap();
-        assert_eq!(held.owed, Owed { forgotten: Some(last), ..Owed::default() }, "it is taken over by every record");
+        assert_eq!(
+            held.unreported,
+            Unreported { forgotten: Some(last), ..Unreported::default() },
+            "it is taken over by every record"
+        );
     });
 }
 
 #[test]
-fn what_a_record_owes_is_found_out_before_what_was_said_since() {
+fn what_is_unreported_is_found_out_before_later_overrides() {
     run(async {
         let (broker, of) = (ModelBroker::default(), channel(0));
         let correct_first = |number: u64| {
@@ -661,22 +671,22 @@ fn what_a_record_owes_is_found_out_before_what_was_said_since() {
         let messages: Vec<_> = (1..=5).map(|number| broker.publish(of, number)).collect();
         work_until_idle(&mut worker(&broker), broker.deliver(messages.clone())).await;
         let second_launch = messages[4];
-        assert_eq!(broker.letters(), [(second_launch, "refused")].into());
+        assert_eq!(broker.dead_letters(), [(second_launch, "refused")].into());
 
         // Without the first launch the second one applies, and is a dead letter no more.
         let no_launch = correct_first(2);
         work_until_idle(&mut worker(&broker), broker.deliver([no_launch])).await;
-        assert!(!broker.letters().contains_key(&second_launch), "{:?}", broker.letters());
-        // As if the tracker had ended before it wrote that nothing is owed any more.
+        assert!(!broker.dead_letters().contains_key(&second_launch), "{:?}", broker.dead_letters());
+        // As if the tracker had ended before it wrote that everything is reported.
         let held = broker.load_latest(&of).await.unwrap();
-        let since = Some(Since { acts: Sequence(0), passed: 5 });
-        let owed = Owed { since, ..held.owed };
-        broker.write(&of, held.record.unwrap().to_vec(), &owed, held.revision).await.unwrap();
+        let since = Some(Since { overrides: Sequence(0), applied_through: 5 });
+        let unreported = Unreported { since, ..held.unreported };
+        broker.write(&of, held.record.unwrap().to_vec(), &unreported, held.revision).await.unwrap();
 
         let launch_again = correct_first(1);
         work_until_idle(&mut worker(&broker), broker.deliver([launch_again])).await;
-        assert_eq!(broker.letters().get(&second_launch), Some(&"refused"));
-        assert!(matches!(broker.state().became(second_launch), Some(Became::Failed(_))));
+        assert_eq!(broker.dead_letters().get(&second_launch), Some(&"refused"));
+        assert!(matches!(broker.state().outcome(second_launch), Some(Outcome::Failed(_))));
     });
 }
 
@@ -685,14 +695,14 @@ fn a_rocket_whose_dead_letter_cannot_be_stored_holds_one_delivery() {
     run(async {
         let (broker, of, other) = (ModelBroker::default(), channel(0), channel(1));
         let mut one = worker(&broker);
-        broker.state().letters_full = true;
+        broker.state().dead_letters_full = true;
         let messages: Vec<_> = (1..=30).map(|number| broker.publish(of, number)).collect();
         for batch in messages.chunks(3) {
             work_until_idle(&mut one, broker.deliver(batch.iter().copied())).await;
         }
         let kept = broker.unacknowledged();
         assert_eq!(kept.len(), 1, "{kept:?}");
-        let is_blocked = || (broker.record(of).last.unwrap().number.get(), broker.record(of).parked.count());
+        let is_blocked = || (broker.record(of).last.unwrap().number.get(), broker.record(of).pending.count());
         assert_eq!(is_blocked(), (4, 26), "number 5 is refused, and waits with all that comes after it");
         let others: Vec<_> = (1..=4).map(|number| broker.publish(other, number)).collect();
         work_until_idle(&mut one, broker.deliver(others)).await;
@@ -704,11 +714,11 @@ fn a_rocket_whose_dead_letter_cannot_be_stored_holds_one_delivery() {
             assert_eq!((broker.unacknowledged(), is_blocked()), (kept.clone(), (4, 26)));
             one = worker(&broker);
         }
-        broker.state().letters_full = false;
+        broker.state().dead_letters_full = false;
         work_until_idle(&mut one, broker.deliver(kept)).await;
         assert_eq!((broker.record(of), broker.unacknowledged()), (expected(30, of), vec![]));
-        assert_eq!(broker.letters().len(), 6);
-        assert!(messages.iter().all(|event| broker.state().became(*event).is_some()));
+        assert_eq!(broker.dead_letters().len(), 6);
+        assert!(messages.iter().all(|event| broker.state().outcome(*event).is_some()));
     });
 }
 
@@ -717,7 +727,7 @@ fn a_channel_that_began_again_does_not_rely_on_what_was_held_for_it_before() {
     run(async {
         let (broker, of) = (ModelBroker::default(), channel(0));
         let mut one = worker(&broker);
-        broker.state().letters_full = true;
+        broker.state().dead_letters_full = true;
         // Not a launch: the first message is refused.
         let refused =
             |number: u64| payload(of, 2).replace("\"messageNumber\":2", &format!("\"messageNumber\":{number}"));
@@ -743,29 +753,29 @@ fn of_copies_late_ones_and_malformed_ones_each_waits_for_its_own_dead_letter() {
         let skip = broker.skip(of, 2);
         work_until_idle(&mut one, broker.deliver([skip])).await;
 
-        broker.state().letters_full = true;
+        broker.state().dead_letters_full = true;
         let late = broker.publish(of, 2);
         let conflict = broker.publish_bytes(&of.to_string(), payload(of, 3).replace("\"by\":3", "\"by\":7"));
         let garbage = broker.publish_bytes(&of.to_string(), "{".into());
         let plain = [broker.publish(of, 4), broker.publish(of, 6)];
         work_until_idle(&mut one, broker.deliver([late, conflict, garbage].into_iter().chain(plain))).await;
         assert_eq!(broker.unacknowledged(), [late, conflict, garbage]);
-        assert!([late, conflict, garbage].iter().all(|event| broker.state().became(*event).is_none()));
+        assert!([late, conflict, garbage].iter().all(|event| broker.state().outcome(*event).is_none()));
         let pauses: Vec<_> = broker.state().given_back.iter().map(|(_, pause)| pause.as_secs()).collect();
         assert_eq!(pauses, [2, 2, 2]);
 
-        broker.state().letters_full = false;
+        broker.state().dead_letters_full = false;
         work_until_idle(&mut one, broker.deliver([late, conflict, garbage])).await;
         assert_eq!(broker.unacknowledged(), Vec::<u64>::new());
-        assert_eq!(broker.letters(), [(late, "skipped"), (conflict, "conflict"), (garbage, "malformed")].into());
+        assert_eq!(broker.dead_letters(), [(late, "skipped"), (conflict, "conflict"), (garbage, "malformed")].into());
     });
 }
 
 #[test]
 fn what_a_lagging_replica_leaves_out_of_a_second_reading_is_not_forgotten() {
     run(async {
-        // A record lists little of what waits, and a reading drops what has no room: it is read again.
-        bounds::set(Bounds { parked_text: 40, ..bounds::FULL });
+        // A record lists little of what is pending, and a reading drops what has no room: it is read again.
+        bounds::set(Bounds { pending_text: 40, ..bounds::FULL });
         let (broker, of) = (ModelBroker::default(), channel(0));
         let gaps_close = (3..=13).rev().step_by(2);
         let numbers = (2..=12).step_by(2).chain((14..=45).rev()).chain(46..=60).chain(gaps_close);
@@ -773,7 +783,7 @@ fn what_a_lagging_replica_leaves_out_of_a_second_reading_is_not_forgotten() {
         for sequence in waiting {
             work_until_idle(&mut worker(&broker), broker.deliver([sequence])).await;
         }
-        assert!(broker.record(of).parked.beyond().is_some());
+        assert!(broker.record(of).pending.overflow().is_some());
 
         let closes = broker.publish(of, 1);
         let mut one = worker(&broker);
@@ -804,7 +814,7 @@ fn what_comes_again_before_it_is_reported_costs_no_page() {
         work_until_idle(&mut one, Vec::new()).await;
         assert_eq!(broker.unacknowledged(), Vec::<u64>::new());
         assert_eq!(broker.state().pages_read, 0);
-        assert!(messages.iter().all(|event| broker.state().became(*event) == Some(&Became::Processed)));
+        assert!(messages.iter().all(|event| broker.state().outcome(*event) == Some(&Outcome::Processed)));
 
         let copy = broker.publish(of, 3);
         one.turn(broker.deliver([copy])).await;

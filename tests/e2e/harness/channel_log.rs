@@ -79,16 +79,16 @@ impl ChannelLog {
     }
 
     /// Sends a dead letter's message again, as it is or with another body: a correction if its number has been passed.
-    pub async fn replay(&mut self, client: &Client, letter: &Value, body: Option<&Value>) -> u64 {
+    pub async fn replay(&mut self, client: &Client, dead_letter: &Value, body: Option<&Value>) -> u64 {
         let message = match body {
             Some(body) => body.clone(),
             None => {
-                let shown = client.dead_letter(&letter["id"]).await.expect("it is still there");
+                let shown = client.dead_letter(&dead_letter["id"]).await.expect("it is still there");
                 serde_json::from_str(shown["payload"].as_str().unwrap()).unwrap()
             }
         };
         let passed = self.places().contains_key(&number_of(&message));
-        let event_id = client.replay(&letter["id"], body).await.ingested();
+        let event_id = client.replay(&dead_letter["id"], body).await.ingested();
         if passed {
             self.correction(event_id, &message)
         } else {
@@ -177,17 +177,17 @@ impl ChannelLog {
         })
     }
 
-    /// The status of each event, if all was taken up before each skip and correction.
+    /// The status of each event, if all was applied before each skip and correction.
     pub fn statuses(&self) -> BTreeMap<u64, &'static str> {
-        let is_act = |(id, stored): (&u64, &Stored)| (!matches!(stored, Stored::Message(_))).then_some(*id);
-        let ends = self.stored.iter().filter_map(is_act).chain([u64::MAX]);
+        let is_override = |(id, stored): (&u64, &Stored)| (!matches!(stored, Stored::Message(_))).then_some(*id);
+        let ends = self.stored.iter().filter_map(is_override).chain([u64::MAX]);
         let mut statuses = BTreeMap::new();
         for end in ends {
             let places = self.places_before(end);
             for (&id, stored) in self.stored.range(..end) {
                 let status = status_of(id, stored, &places);
                 let told = statuses.get(&id).is_some_and(|told| ["processed", "failed"].contains(told));
-                // What took its place once keeps what was said of it.
+                // What was applied once keeps what was said of it.
                 if !(told && status == "duplicate") {
                     statuses.insert(id, status);
                 }
@@ -243,8 +243,11 @@ impl ChannelLog {
     }
 
     async fn dead_letters_at(&self, client: &Client) -> BTreeSet<(u64, String)> {
-        let letters = client.dead_letters_of(&self.channel).await;
-        letters.iter().map(|row| (row["event_id"].as_u64().unwrap(), row["reason"].as_str().unwrap().into())).collect()
+        let dead_letters = client.dead_letters_of(&self.channel).await;
+        dead_letters
+            .iter()
+            .map(|row| (row["event_id"].as_u64().unwrap(), row["reason"].as_str().unwrap().into()))
+            .collect()
     }
 
     /// Waits until an event says this, and then as much as it must.

@@ -35,7 +35,7 @@ impl Letter {
     }
 }
 
-/// Stores messages without ids, so that none is recognised as a repeat, and gives their places in the stream.
+/// Stores messages without ids, so that none is recognised as a repeat, and gives their sequences.
 pub async fn publish(jetstream: &jetstream::Context, messages: &[Value]) -> Vec<u64> {
     let mut sequences = Vec::new();
     for chunk in messages.chunks(CHUNK) {
@@ -48,7 +48,7 @@ pub async fn publish(jetstream: &jetstream::Context, messages: &[Value]) -> Vec<
     sequences
 }
 
-/// Stores bytes on a subject, and gives their place in the stream.
+/// Stores bytes on a subject, and gives their sequence.
 pub async fn publish_bytes(jetstream: &jetstream::Context, subject: &str, payload: Vec<u8>) -> u64 {
     jetstream.publish(subject.to_owned(), payload.into()).await.unwrap().await.unwrap().sequence
 }
@@ -78,10 +78,10 @@ pub async fn count(jetstream: &jetstream::Context, stream: &str) -> u64 {
 /// All dead letters, oldest first.
 pub async fn dead_letters(jetstream: &jetstream::Context) -> Vec<Letter> {
     let stream = jetstream.get_stream("ROCKETS_DLQ").await.unwrap();
-    let mut letters = Vec::new();
+    let mut dead_letters = Vec::new();
     for sequence in 1..=stream.cached_info().state.last_sequence {
         match stream.get_raw_message(sequence).await {
-            Ok(message) => letters.push(Letter {
+            Ok(message) => dead_letters.push(Letter {
                 subject: message.subject.to_string(),
                 headers: message.headers,
                 payload: message.payload.to_vec(),
@@ -89,10 +89,10 @@ pub async fn dead_letters(jetstream: &jetstream::Context) -> Vec<Letter> {
             Err(error) => assert_eq!(error.kind(), LastRawMessageErrorKind::NoMessageFound, "{error}"),
         }
     }
-    letters
+    dead_letters
 }
 
-/// Waits until the trackers have taken up everything that is stored and hold nothing any more.
+/// Waits until the trackers have applied everything that is stored and hold nothing any more.
 pub async fn is_taken_up(jetstream: &jetstream::Context) {
     becomes("messages that are not acknowledged", 0, async || unacknowledged(jetstream).await).await;
 }

@@ -1,0 +1,216 @@
+//! A skip: missing numbers of a channel will not come, and what is pending behind them is not to wait any longer.
+//!
+//! It opens the way to what has arrived, and to nothing else: what counts as arrived is what lies in the stream, applied
+//! or not. The record knows what was applied; the rest lies behind what the partition's durable has acknowledged.
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::{Accepted, AdminError, Operations};
+use crate::broker::inspect::acknowledged_through;
+use crate::broker::log_reader::read_page;
+use crate::broker::publisher::Identity;
+use crate::broker::topology::partition_of;
+use crate::broker::{BrokerError, Outgoing, Receipt, Stored};
+use crate::domain::wire::{self, SkipRequest};
+use crate::domain::{Channel, MessageNumber, MessageTime, Record, Sequence, Skip};
+
+/// What is to be known before number 1 is skipped.
+pub const NO_LAUNCH: &str =
+    "number 1 has not arrived and is skipped: everything behind it is refused until a launch comes";
+
+/// What a skip would do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SkipPlan {
+    /// The first number that is missing, as far as is known.
+    pub first: MessageNumber,
+    /// What else is to be known.
+    pub warning: Option<&'static str>,
+}
+
+/// How far a channel has come, and what of it has arrived.
+#[derive(Clone, Debug, Default)]
+struct Arrivals {
+    has_rocket: bool,
+    /// The highest number that has been applied or skipped; 0 before any.
+    applied_through: u64,
+    /// The highest number that is known to have arrived.
+    arrived: u64,
+    first_has_arrived: bool,
+}
+
+impl Operations {
+    /// Skips the numbers that have not arrived, up to this one. What was begun to be stored is stored although nobody waits
+    /// for it any more.
+    pub async fn skip(&self, channel: Channel, request: SkipRequest, request_id: &str) -> Result<Accepted, AdminError> {
+        let plan = self.plan_skip(&channel, request.up_to).await?;
+        let (operations, request_id) = (self.clone(), request_id.to_owned());
+        self.to_the_end(async move { operations.store_skip(channel, plan, request, request_id).await }).await
+    }
+
+    /// What such a skip would do, without doing it.
+    pub async fn plan_skip(&self, channel: &Channel, up_to: MessageNumber) -> Result<SkipPlan, AdminError> {
+        let look = async {
+            let _turn = self.looks.acquire().await.map_err(BrokerError::unavailable)?;
+            self.arrivals(channel, up_to).await?.plan(up_to)
+        };
+        self.in_time(look).await
+    }
+
+    async fn store_skip(
+        &self,
+        channel: Channel,
+        plan: SkipPlan,
+        request: SkipRequest,
+        request_id: String,
+    ) -> Result<Accepted, AdminError> {
+        let SkipRequest { up_to, reason } = request;
+        let skip = Skip { channel, up_to, time: now()?, reason };
+        let payload = wire::write_skip(&skip).into();
+        let outgoing = Outgoing { channel, identity: Identity::Skip(up_to), request_id: request_id.clone(), payload };
+        let Receipt { sequence, duplicate } = self.publisher.publish(outgoing).await?;
+        let (up_to, event_id) = (up_to.get(), sequence.0);
+        tracing::info!(request_id, %channel, up_to, event_id, reason = ?skip.reason, "numbers skipped");
+        Ok(Accepted { warning: plan.warning, ..Accepted::new(event_id, duplicate) })
+    }
+
+    async fn arrivals(&self, channel: &Channel, up_to: MessageNumber) -> Result<Arrivals, AdminError> {
+        let partition = partition_of(channel, self.partitions);
+        // In this order: what is acknowledged when this is asked is in the record that is read then.
+        let acknowledged = acknowledged_through(&self.broker, partition).await?;
+        let record = self.record(channel).await?.unwrap_or_default();
+        let mut arrivals = Arrivals::of(&record);
+        let not_listed = record.pending.overflow().map(|overflow| overflow.lowest);
+        let mut from = Some(Sequence(acknowledged.0 + 1).min(not_listed.unwrap_or(Sequence(u64::MAX))));
+        while let Some(first) = from.filter(|_| !arrivals.suffices(up_to)) {
+            let page = read_page(&self.broker, partition, channel, first).await?;
+            page.messages.into_iter().for_each(|stored| arrivals.see(stored));
+            from = page.next;
+        }
+        Ok(arrivals)
+    }
+}
+
+impl Arrivals {
+    fn of(record: &Record) -> Self {
+        let applied_through = record.last.as_ref().map_or(0, |last| last.number.get());
+        let waits = record.pending.ranges().last().map_or(0, |range| range.last.get());
+        let first_has_arrived = applied_through > 0 || record.pending.contains(MessageNumber::FIRST);
+        Self {
+            has_rocket: record.rocket.is_some(),
+            applied_through,
+            arrived: applied_through.max(waits),
+            first_has_arrived,
+        }
+    }
+
+    /// Takes in a message that may not have been applied.
+    fn see(&mut self, stored: Stored) {
+        if let Ok(entry) = stored.read()
+            && let Some(arrival) = entry.message()
+        {
+            let number = arrival.message.number;
+            self.arrived = self.arrived.max(number.get());
+            self.first_has_arrived |= number == MessageNumber::FIRST;
+        }
+    }
+
+    fn waits(&self) -> bool {
+        self.arrived > self.applied_through
+    }
+
+    /// Whether further messages would change nothing of what is said about this skip.
+    fn suffices(&self, up_to: MessageNumber) -> bool {
+        let is_decided = match up_to.get() {
+            applied_through if applied_through <= self.applied_through => self.has_rocket || self.waits(),
+            up_to => up_to <= self.arrived,
+        };
+        is_decided && self.first_has_arrived
+    }
+
+    fn plan(&self, up_to: MessageNumber) -> Result<SkipPlan, AdminError> {
+        let Self { has_rocket, applied_through, arrived, first_has_arrived } = *self;
+        if !has_rocket && !self.waits() {
+            return Err(AdminError::NotFound("rocket"));
+        }
+        let conflict = |why: String| Err(AdminError::Conflict(format!("up_to: {why}")));
+        let Some(first) = MessageNumber::new(applied_through + 1).filter(|_| up_to.get() > applied_through) else {
+            return conflict(format!("has been passed already, the rocket's sequence has come to {applied_through}"));
+        };
+        if !self.waits() {
+            return conflict(format!("nothing waits, {applied_through} is the last number that has arrived"));
+        }
+        if up_to.get() > arrived {
+            let why = "a skip only opens the way to what waits";
+            return conflict(format!("{why}, and {arrived} is the highest number that has arrived"));
+        }
+        Ok(SkipPlan { first, warning: (!first_has_arrived).then_some(NO_LAUNCH) })
+    }
+}
+
+fn now() -> Result<MessageTime, AdminError> {
+    let text = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
+    let no_time = || BrokerError::Misconfigured(format!("the clock says {text:?}")).into();
+    MessageTime::parse(&text).ok_or_else(no_time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(number: u64) -> MessageNumber {
+        MessageNumber::new(number).unwrap()
+    }
+
+    fn arrivals(has_rocket: bool, applied_through: u64, arrived: u64) -> Arrivals {
+        Arrivals { has_rocket, applied_through, arrived, first_has_arrived: applied_through > 0 }
+    }
+
+    fn problem(arrivals: &Arrivals, up_to: u64) -> String {
+        arrivals.plan(number(up_to)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_skip_opens_the_way_to_what_waits_and_to_nothing_else() {
+        let waiting = arrivals(true, 3, 9);
+        for up_to in 4..=9 {
+            assert_eq!(waiting.plan(number(up_to)), Ok(SkipPlan { first: number(4), warning: None }));
+        }
+        assert!(problem(&waiting, 3).contains("has been passed already"));
+        assert!(problem(&waiting, 10).contains("9 is the highest number that has arrived"));
+        assert!(problem(&arrivals(true, 3, 3), 4).contains("nothing waits"));
+        assert_eq!(problem(&arrivals(false, 0, 0), 1), "rocket not found");
+        let last = arrivals(true, MessageNumber::MAX, MessageNumber::MAX);
+        assert!(problem(&last, MessageNumber::MAX).contains("has been passed already"));
+    }
+
+    #[test]
+    fn who_skips_the_launch_is_warned() {
+        let without_launch = arrivals(false, 0, 9);
+        let warned = Ok(SkipPlan { first: number(1), warning: Some(NO_LAUNCH) });
+        assert_eq!(without_launch.plan(number(1)), warned);
+        let not_taken_up = Arrivals { first_has_arrived: true, ..without_launch };
+        assert_eq!(not_taken_up.plan(number(5)).map(|plan| plan.warning), Ok(None));
+    }
+
+    #[test]
+    fn the_stream_is_read_only_where_the_record_does_not_suffice() {
+        for (arrivals, up_to, expected) in [
+            (arrivals(true, 3, 9), 5, true),
+            (arrivals(true, 3, 9), 2, true),
+            (arrivals(true, 3, 9), 10, false),
+            (arrivals(true, 3, 3), 3, true),
+            (arrivals(true, 3, 3), 4, false),
+            (arrivals(false, 3, 3), 3, false),
+            (arrivals(false, 3, 4), 3, true),
+            (arrivals(false, 0, 9), 5, false),
+        ] {
+            assert_eq!(arrivals.suffices(number(up_to)), expected, "{arrivals:?} {up_to}");
+        }
+    }
+
+    #[test]
+    fn this_moment_is_a_message_s_time() {
+        assert!(now().unwrap().instant() > 0);
+    }
+}
