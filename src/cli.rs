@@ -262,7 +262,7 @@ async fn run_role(config: &Config, role: Role) -> anyhow::Result<()> {
     let (listener, shutdown) = (listen(config).await?, shutdown_signal()?);
     let connection = connection(config);
     let verified = async {
-        let broker = Broker::connect(&connection, role.name()).await?;
+        let broker = Broker::connect(&connection, role.into()).await?;
         anyhow::Ok(verify_patiently(&broker, &roles::topology(config)).await?)
     };
     match shutdown.run_until_cancelled(verified).await {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use strum::IntoStaticStr;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -17,8 +18,9 @@ use crate::admin::Operations;
 use crate::broker::topology::Topology;
 use crate::broker::{Broker, ConnectionSettings, Monitor, Objects};
 use crate::config::Config;
+use crate::http::Routes;
 use crate::http::health::{self, Check, Checks};
-use crate::http::{Routes, either};
+use crate::http::route::any;
 use crate::ingest::Ingest;
 use crate::query::Events;
 use crate::query::feed::{self, LiveView};
@@ -29,7 +31,8 @@ use crate::upkeep::{self, Upkeep};
 use crate::{admin, http, memory, query, track};
 
 /// Something that a process can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum Role {
     /// Takes messages in.
     Ingest,
@@ -37,17 +40,6 @@ pub enum Role {
     Track,
     /// Answers questions about rockets.
     Query,
-}
-
-impl Role {
-    /// The role's name, as its subcommand has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ingest => "ingest",
-            Self::Track => "track",
-            Self::Query => "query",
-        }
-    }
 }
 
 /// The objects at the broker that a configuration asks for.
@@ -75,7 +67,7 @@ pub async fn run(
     };
     let mut process = started?;
     let checks = Checks { roles: process.checks, shutdown: shutdown.clone() };
-    let routes = process.routes.into_iter().fold(health::routes(checks), either);
+    let routes = any(process.routes.into_iter().chain([health::routes(&checks)]));
     tracing::info!(addr = %listener.local_addr()?, roles = ?roles, "serving HTTP");
     let serving = http::serve(listener, routes, process.closing.clone());
     let failed = tokio::select! {
@@ -156,13 +148,13 @@ impl Process {
         connection: &ConnectionSettings,
         monitored: (&mut Monitor, &Objects),
     ) -> anyhow::Result<()> {
-        let broker = Broker::connect(connection, role.name()).await?;
+        let broker = Broker::connect(connection, role.into()).await?;
         let check = match role {
             Role::Ingest => self.start_ingest(broker, monitored),
             Role::Track => self.start_track(broker, config, monitored),
             Role::Query => self.start_query(broker, config.stream.partitions, monitored.1).await?,
         };
-        self.checks.insert(role.name(), check);
+        self.checks.insert(role.into(), check);
         Ok(())
     }
 

@@ -60,10 +60,8 @@ impl Operations {
     /// Whether another message, or a skip, has the place of this one.
     async fn takes_a_place(&self, dead_letter: &StoredDeadLetter, message: &Message) -> Result<bool, AdminError> {
         // These are stored shortly before the record that passes their number, or while another message has it.
-        let applied_through = [Reason::Refused, Reason::Skipped, Reason::Conflict]
-            .iter()
-            .any(|reason| reason.name() == dead_letter.reason);
-        if applied_through && wire::peek(&dead_letter.payload).0 == Some(message.number) {
+        let is_taken = matches!(dead_letter.reason.parse(), Ok(Reason::Refused | Reason::Skipped | Reason::Conflict));
+        if is_taken && wire::peek(&dead_letter.payload).0 == Some(message.number) {
             return Ok(true);
         }
         Ok(self.record(&message.channel).await?.is_some_and(|record| record.is_through(message.number)))

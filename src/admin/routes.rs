@@ -2,18 +2,15 @@
 
 use std::time::Duration;
 
-use bytes::Buf;
-use futures_util::Stream;
 use serde::Serialize;
-use warp::Filter;
 use warp::http::Method;
 
 use super::list::ListRequest;
 use super::replay::BODY_BYTES_MAX;
 use super::{AdminError, Operations};
 use crate::domain::{Channel, wire};
-use crate::http::asker::Asker;
-use crate::http::{Answer, RequestId, Routes, body, either, is_read};
+use crate::http::route::{Request, Routes, any, get, route};
+use crate::http::{Answer, RequestId};
 use crate::logging::Limit;
 
 /// How long a skip may take with its body and everything.
@@ -26,130 +23,54 @@ struct Dropped {
 
 /// All routes of an operator.
 pub fn routes(operations: &Operations) -> Routes {
-    let of_dead_letters = either(list_route(operations.clone()), dead_letter_route(operations.clone()));
-    let that_say = either(replay_route(operations.clone()), skip_route(operations.clone()));
-    either(of_dead_letters, that_say)
+    any([
+        get("dead-letters", operations, list),
+        route("GET, HEAD, DELETE", "dead-letters/:", operations, dead_letter),
+        route("POST", "dead-letters/:/replay", operations, replay),
+        route("POST", "rockets/:/skip", operations, skip),
+    ])
 }
 
-fn list_route(operations: Operations) -> Routes {
-    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
-    warp::path!("dead-letters")
-        .and(warp::method())
-        .and(warp::ext::get::<RequestId>())
-        .and(query)
-        .then(move |method: Method, request_id: RequestId, query: String| {
-            let operations = operations.clone();
-            async move {
-                if !is_read(&method) {
-                    return Answer::method_not_allowed("GET, HEAD");
-                }
-                let request = match ListRequest::parse(&query) {
-                    Ok(request) => request,
-                    Err(problem) => return Answer::bad_request(problem.to_string()),
-                };
-                match operations.list(&request).await {
-                    Ok(page) => Answer::page(&page.rows, page.next.and_then(|next| next.cursor())),
-                    Err(error) => answer_to(error, &request_id),
-                }
-            }
-        })
-        .boxed()
+async fn list(operations: Operations, request: Request) -> Result<Answer, Answer> {
+    let page = operations.list(&ListRequest::parse(&request.query)?).await;
+    let page = page.map_err(|error| answer_to(error, &request.id))?;
+    Ok(Answer::page(&page.rows, page.next.and_then(|next| next.cursor())))
 }
 
-fn dead_letter_route(operations: Operations) -> Routes {
-    warp::path!("dead-letters" / String)
-        .and(warp::method())
-        .and(warp::ext::get::<RequestId>())
-        .then(move |id: String, method: Method, request_id: RequestId| {
-            let operations = operations.clone();
-            async move {
-                let is_delete = method == Method::DELETE;
-                if !is_delete && !is_read(&method) {
-                    return Answer::method_not_allowed("GET, HEAD, DELETE");
-                }
-                let done = async {
-                    let id = dead_letter_id(&id)?;
-                    if is_delete {
-                        operations.drop_dead_letter(id, request_id.as_str()).await?;
-                        return Ok(Answer::ok(&Dropped { status: "dropped" }));
-                    }
-                    Ok(Answer::ok(&operations.show(id).await?))
-                };
-                done.await.unwrap_or_else(|error| answer_to(error, &request_id))
-            }
-        })
-        .boxed()
-}
-
-fn replay_route(operations: Operations) -> Routes {
-    warp::path!("dead-letters" / String / "replay")
-        .and(warp::method())
-        .and(warp::ext::get::<RequestId>())
-        .and(warp::body::stream())
-        .then(move |id: String, method, request_id: RequestId, chunks| {
-            let operations = operations.clone();
-            async move {
-                let answer = replay(&operations, &id, method, &request_id, chunks).await;
-                answer.unwrap_or_else(|answer| answer)
-            }
-        })
-        .boxed()
-}
-
-fn skip_route(operations: Operations) -> Routes {
-    warp::path!("rockets" / String / "skip")
-        .and(warp::method())
-        .and(warp::ext::get::<RequestId>())
-        .and(warp::body::stream())
-        .and(warp::ext::get())
-        .then(move |channel: String, method, request_id: RequestId, chunks, asker: Asker| {
-            let operations = operations.clone();
-            async move {
-                let skipped = skip(&operations, &channel, method, &request_id, chunks);
-                match asker.wait_for(SKIP_MAX, skipped).await {
-                    Ok(answer) => answer.unwrap_or_else(|answer| answer),
-                    Err(_) => Answer::unavailable("the skip was not stored in time, ask again"),
-                }
-            }
-        })
-        .boxed()
-}
-
-async fn replay<B: Buf>(
-    operations: &Operations,
-    id: &str,
-    method: Method,
-    request_id: &RequestId,
-    chunks: impl Stream<Item = Result<B, warp::Error>>,
-) -> Result<Answer, Answer> {
-    if method != Method::POST {
-        return Err(Answer::method_not_allowed("POST"));
+/// Shows a dead letter, or drops it.
+async fn dead_letter(operations: Operations, request: Request) -> Result<Answer, Answer> {
+    let answer_to = |error| answer_to(error, &request.id);
+    let id = dead_letter_id(&request.parameter).map_err(answer_to)?;
+    if request.method == Method::DELETE {
+        operations.drop_dead_letter(id, request.id.as_str()).await.map_err(answer_to)?;
+        return Ok(Answer::ok(&Dropped { status: "dropped" }));
     }
-    let answer_to = |error| answer_to(error, request_id);
-    let id = dead_letter_id(id).map_err(answer_to)?;
-    let body = body::read(chunks, BODY_BYTES_MAX).await?;
+    Ok(Answer::ok(&operations.show(id).await.map_err(answer_to)?))
+}
+
+async fn replay(operations: Operations, mut request: Request) -> Result<Answer, Answer> {
+    let id = dead_letter_id(&request.parameter).map_err(|error| answer_to(error, &request.id))?;
+    let body = request.body(BODY_BYTES_MAX).await?;
     let corrected = Some(body).filter(|body| !body.is_empty());
-    let said = operations.replay(id, corrected, request_id.as_str()).await.map_err(answer_to)?;
-    Ok(Answer::ok(&said))
+    let replayed = operations.replay(id, corrected, request.id.as_str()).await;
+    Ok(Answer::ok(&replayed.map_err(|error| answer_to(error, &request.id))?))
 }
 
-async fn skip<B: Buf>(
-    operations: &Operations,
-    channel: &str,
-    method: Method,
-    request_id: &RequestId,
-    chunks: impl Stream<Item = Result<B, warp::Error>>,
-) -> Result<Answer, Answer> {
-    if method != Method::POST {
-        return Err(Answer::method_not_allowed("POST"));
-    }
-    let Some(channel) = Channel::parse(channel) else {
-        return Err(Answer::bad_request(format!("channel: {}", Channel::MUST_BE)));
+async fn skip(operations: Operations, mut request: Request) -> Result<Answer, Answer> {
+    let asker = request.asker.clone();
+    let skipped = async {
+        let channel = Channel::parse(&request.parameter).ok_or_else(bad_channel)?;
+        let body = request.body(BODY_BYTES_MAX).await?;
+        let asked = wire::read_skip_request(&body).map_err(|error| Answer::bad_request(error.to_string()))?;
+        let skipped = operations.skip(channel, asked, request.id.as_str()).await;
+        Ok(Answer::ok(&skipped.map_err(|error| answer_to(error, &request.id))?))
     };
-    let body = body::read(chunks, BODY_BYTES_MAX).await?;
-    let request = wire::read_skip_request(&body).map_err(|error| Answer::bad_request(error.to_string()))?;
-    let said = operations.skip(channel, request, request_id.as_str()).await;
-    Ok(Answer::ok(&said.map_err(|error| answer_to(error, request_id))?))
+    let late = |_| Answer::unavailable("the skip was not stored in time, ask again");
+    asker.wait_for(SKIP_MAX, skipped).await.map_err(late)?
+}
+
+fn bad_channel() -> Answer {
+    Answer::bad_request(format!("channel: {}", Channel::MUST_BE))
 }
 
 /// An id is digits that fit 63 bits.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
 use super::Settings;
 use super::common::{can_ask, cell, is_confirmed, run as run_tool, say, say_json, table};
@@ -79,7 +79,7 @@ pub(super) struct Filters {
     channel: Option<String>,
     /// Only those of this reason
     #[arg(long, value_enum)]
-    reason: Option<ReasonName>,
+    reason: Option<Reason>,
 }
 
 /// All of some, instead of one.
@@ -93,27 +93,14 @@ pub(super) struct Many {
     channel: Option<String>,
     /// With --all: only those of this reason
     #[arg(long, value_enum, requires = "all")]
-    reason: Option<ReasonName>,
-}
-
-/// A reason, as the command line has it.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum ReasonName {
-    /// No message, or not one of the channel in its subject
-    Malformed,
-    /// Made no sense in the rocket's state
-    Refused,
-    /// Arrived after its number had been skipped
-    Skipped,
-    /// Has the number of another message, and says something else
-    Conflict,
+    reason: Option<Reason>,
 }
 
 /// Does what was said, and returns how the process ends.
 pub(super) async fn run(command: Command) -> ExitCode {
     match command {
         Command::List { filters, limit, json, settings } => {
-            let filter = filter(filters.reason, filters.channel.as_deref());
+            let filter = DeadLetterFilter::new(filters.reason, filters.channel.as_deref());
             run_tool(settings, async |operations| list(&operations, filter, limit as usize, json).await).await
         }
         Command::Show { id, json, settings } => {
@@ -132,7 +119,7 @@ pub(super) async fn run(command: Command) -> ExitCode {
             run_tool(settings, async |operations| replay(&operations, id, body).await).await
         }
         Command::Replay { id: None, many, settings, .. } => {
-            let filter = filter(many.reason, many.channel.as_deref());
+            let filter = DeadLetterFilter::new(many.reason, many.channel.as_deref());
             run_tool(settings, async |operations| bulk::replay(&operations, &filter).await).await
         }
         Command::Drop { yes, .. } if can_ask(yes).is_err() => ExitCode::from(super::WRONG_USAGE),
@@ -140,7 +127,7 @@ pub(super) async fn run(command: Command) -> ExitCode {
             run_tool(settings, async |operations| drop_one(&operations, id, yes).await).await
         }
         Command::Drop { id: None, many, yes, settings } => {
-            let filter = filter(many.reason, many.channel.as_deref());
+            let filter = DeadLetterFilter::new(many.reason, many.channel.as_deref());
             run_tool(settings, async |operations| bulk::drop_all(&operations, &filter, yes).await).await
         }
     }
@@ -148,16 +135,6 @@ pub(super) async fn run(command: Command) -> ExitCode {
 
 fn id() -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(..=i64::MAX as u64)
-}
-
-fn filter(reason: Option<ReasonName>, channel: Option<&str>) -> DeadLetterFilter {
-    let reason = reason.map(|reason| match reason {
-        ReasonName::Malformed => Reason::Malformed,
-        ReasonName::Refused => Reason::Refused,
-        ReasonName::Skipped => Reason::Skipped,
-        ReasonName::Conflict => Reason::Conflict,
-    });
-    DeadLetterFilter::new(reason, channel)
 }
 
 async fn list(operations: &Operations, filter: DeadLetterFilter, limit: usize, json: bool) -> anyhow::Result<ExitCode> {

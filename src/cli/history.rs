@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::common::{at_broker, channel, say, say_json, table};
 use super::{Settings, tell, wrong_usage};
@@ -23,7 +23,7 @@ pub(super) struct Options {
     channel: Channel,
     /// Which numbers come first
     #[arg(long, value_enum, default_value = "desc")]
-    order: Numbers,
+    order: Order,
     /// How many numbers at most
     #[arg(long, value_name = "N", default_value_t = LIMIT_DEFAULT as u64, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
@@ -37,24 +37,6 @@ pub(super) struct Options {
     settings: Settings,
 }
 
-/// Which numbers come first.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Numbers {
-    /// The lowest
-    Asc,
-    /// The highest
-    Desc,
-}
-
-impl From<Numbers> for Order {
-    fn from(numbers: Numbers) -> Self {
-        match numbers {
-            Numbers::Asc => Self::Asc,
-            Numbers::Desc => Self::Desc,
-        }
-    }
-}
-
 /// Runs it.
 pub(super) async fn run(options: Options) -> ExitCode {
     let Options { channel, order, limit, at, json, settings } = options;
@@ -66,7 +48,7 @@ pub(super) async fn run(options: Options) -> ExitCode {
         let histories = Histories::new(broker, partitions);
         match moment {
             Some(moment) => show_rocket(&histories, &channel, moment, json).await?,
-            None => show_rows(&histories, &channel, order.into(), limit, json).await?,
+            None => show_rows(&histories, &channel, order, limit, json).await?,
         }
         Ok(ExitCode::SUCCESS)
     })

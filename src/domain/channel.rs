@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
 /// A channel. Written in lower case with hyphens, whatever case it came in; orders as its text does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Channel(Uuid);
 
 impl Channel {
@@ -26,6 +28,20 @@ impl Channel {
     pub fn from_token(token: &str) -> Option<Self> {
         let lower_case = !token.bytes().any(|byte| byte.is_ascii_uppercase());
         Self::parse(token).filter(|_| lower_case)
+    }
+}
+
+impl Serialize for Channel {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl TryFrom<String> for Channel {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text).ok_or(Self::MUST_BE)
     }
 }
 

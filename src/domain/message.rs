@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Channel, MessageTime};
 
 /// A message's place within its channel: from 1 to 2^63-1, rising by 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u64")]
 pub struct MessageNumber(u64);
 
 impl MessageNumber {
@@ -30,6 +33,14 @@ impl MessageNumber {
     }
 }
 
+impl TryFrom<u64> for MessageNumber {
+    type Error = &'static str;
+
+    fn try_from(number: u64) -> Result<Self, Self::Error> {
+        Self::new(number).ok_or("must be from 1 to 9223372036854775807")
+    }
+}
+
 impl fmt::Display for MessageNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -37,7 +48,7 @@ impl fmt::Display for MessageNumber {
 }
 
 /// A message's sequence of all channels, given by the broker when it stored the message: its event id.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Sequence(pub u64);
 
 impl fmt::Display for Sequence {

@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::future::ready;
 use std::sync::Arc;
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
-use warp::Filter;
-use warp::http::Method;
 
-use super::{Answer, Routes, is_read, not_this_route};
+use super::Answer;
+use super::route::{Routes, any, get};
 
 /// What is wrong where the connection to the broker is lost.
 pub const NO_BROKER: &str = "the broker is not available";
@@ -95,23 +95,13 @@ impl Condition {
 
 /// `/health` and `/readyz` answer 503 when any role cannot do its work, `/readyz` also when the process is about to
 /// end; `/livez` only says that it runs.
-pub fn routes(checks: Checks) -> Routes {
-    let route = warp::path::param().and(warp::path::end()).and(warp::method());
-    route
-        .and_then(move |name: String, method| {
-            std::future::ready(answer(&name, &method, &checks).ok_or_else(not_this_route))
-        })
-        .boxed()
-}
-
-fn answer(name: &str, method: &Method, checks: &Checks) -> Option<Answer> {
-    let route = match name {
-        "livez" => |_: &_| Answer::ok(&OK),
-        "health" => health,
-        "readyz" => readiness,
-        _ => return None,
-    };
-    Some(if is_read(method) { route(checks) } else { Answer::method_not_allowed("GET, HEAD") })
+pub fn routes(checks: &Checks) -> Routes {
+    let alive = |_, _| ready(Ok(Answer::ok(&OK)));
+    any([
+        get("livez", checks, alive),
+        get("health", checks, |checks, _| ready(Ok(health(&checks)))),
+        get("readyz", checks, |checks, _| ready(Ok(readiness(&checks)))),
+    ])
 }
 
 fn health(checks: &Checks) -> Answer {
@@ -189,8 +179,8 @@ mod tests {
         Condition { stops: owned(stops), notes: owned(notes) }
     }
 
-    fn body(name: &str, checks: &Checks) -> (u16, Value, Value) {
-        let answer = answer(name, &Method::GET, checks).unwrap();
+    fn body(answer: fn(&Checks) -> Answer, checks: &Checks) -> (u16, Value, Value) {
+        let answer = answer(checks);
         let status = answer.status().as_u16();
         let response = answer.into_response::<bytes::Bytes>(&crate::http::RequestId::of(&Default::default()));
         let mut body: Value = serde_json::from_slice(response.body()).unwrap();
@@ -201,18 +191,18 @@ mod tests {
     fn a_process_that_does_its_work_is_ready() {
         let checks = checks(&[("ingest", Condition::default()), ("track", Condition::default())]);
         let well = json!({"status": "OK", "service": "rockets-backend"});
-        assert_eq!(body("health", &checks), (200, Value::Null, well));
+        assert_eq!(body(health, &checks), (200, Value::Null, well));
         let ready = json!({"status": "ready", "roles": {"ingest": "ready", "track": "ready"}});
-        assert_eq!(body("readyz", &checks), (200, Value::Null, ready));
+        assert_eq!(body(readiness, &checks), (200, Value::Null, ready));
     }
 
     #[test]
     fn what_stops_nothing_is_told_with_200() {
         let checks = checks(&[("ingest", Condition::default()), ("track", condition(&[], &["a is odd", "b is odd"]))]);
-        assert_eq!(body("health", &checks).0, 200);
+        assert_eq!(body(health, &checks).0, 200);
         let roles = json!({"ingest": "ready", "track": "a is odd (and 1 more)"});
         let degraded = json!({"status": "degraded", "roles": roles, "problems": ["a is odd", "b is odd"]});
-        assert_eq!(body("readyz", &checks), (200, Value::Null, degraded));
+        assert_eq!(body(readiness, &checks), (200, Value::Null, degraded));
     }
 
     #[test]
@@ -225,13 +215,12 @@ mod tests {
         let error = json!("ingest: a is missing (and 1 more), track: a is missing (and 1 more)");
         let problems = json!(["a is missing", "b is full", "c is odd"]);
         let unwell = json!({"status": "unavailable", "service": "rockets-backend", "problems": problems});
-        assert_eq!(body("health", &checks), (503, error.clone(), unwell));
+        assert_eq!(body(health, &checks), (503, error.clone(), unwell));
         let roles = json!({
             "ingest": "a is missing (and 1 more)", "query": "ready", "track": "a is missing (and 1 more)"
         });
         let unready = json!({"status": "unready", "roles": roles, "problems": problems});
-        assert_eq!(body("readyz", &checks), (503, error, unready));
-        assert_eq!(body("livez", &checks).0, 200);
+        assert_eq!(body(readiness, &checks), (503, error, unready));
     }
 
     #[test]
@@ -240,7 +229,7 @@ mod tests {
         checks.shutdown.cancel();
         let unready =
             json!({"status": "unready", "roles": {"ingest": "ready"}, "problems": ["the process is shutting down"]});
-        assert_eq!(body("readyz", &checks), (503, json!("the process is shutting down"), unready));
-        assert_eq!(body("health", &checks).0, 200);
+        assert_eq!(body(readiness, &checks), (503, json!("the process is shutting down"), unready));
+        assert_eq!(body(health, &checks).0, 200);
     }
 }

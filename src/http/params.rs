@@ -4,6 +4,13 @@
 //! answer that ignores it would look right and be wrong.
 
 use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use strum::VariantNames;
+
+use super::{Answer, cursor};
 
 /// Most entries that one page may have.
 pub const LIMIT_MAX: usize = 1_000;
@@ -11,33 +18,35 @@ pub const LIMIT_MAX: usize = 1_000;
 /// Characters of an unknown parameter's name that are said back.
 const NAME_SAID_CHARS_MAX: usize = 64;
 
-/// Why a query string is none for this list, in words for whoever sent it.
+/// A parameter that is not what it must be, in words for whoever sent it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{parameter}: {problem}")]
-pub struct BadQuery {
+pub struct BadParameter {
     parameter: String,
     problem: String,
 }
 
-impl BadQuery {
+impl BadParameter {
     /// What is wrong with one parameter, and what it may be.
     pub fn new(parameter: &str, problem: impl fmt::Display) -> Self {
         let parameter = parameter.chars().take(NAME_SAID_CHARS_MAX).collect();
         Self { parameter, problem: problem.to_string() }
     }
+
+    /// A cursor that is none of this list.
+    pub fn cursor() -> Self {
+        Self::new("cursor", "is not a cursor of this list")
+    }
+
+    /// A cursor that disagrees with the other parameters.
+    pub fn cursor_of_another_list(what_differs: &str) -> Self {
+        Self::new("cursor", format_args!("was made for another list ({what_differs})"))
+    }
 }
 
-/// One of a few values, each with the name that it has in queries, cursors and answers.
-pub trait Named: Copy + 'static {
-    /// All values, in the order in which an error lists them.
-    const ALL: &'static [Self];
-
-    /// The name of this one.
-    fn name(self) -> &'static str;
-
-    /// The value of this name.
-    fn parse(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|value| value.name() == name)
+impl From<BadParameter> for Answer {
+    fn from(bad: BadParameter) -> Self {
+        Self::bad_request(bad.to_string())
     }
 }
 
@@ -49,15 +58,15 @@ pub struct Params {
 
 impl Params {
     /// Reads a query string (`a=1&b=x%20y`, without the question mark) in which these parameters may be named.
-    pub fn parse(query: &str, known: &[&str]) -> Result<Self, BadQuery> {
+    pub fn parse(query: &str, known: &[&str]) -> Result<Self, BadParameter> {
         let mut params = Self { values: Vec::new() };
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             if !known.contains(&&*name) {
                 let problem = format!("is not a parameter of this list, which has {}", known.join(", "));
-                return Err(BadQuery::new(&name, problem));
+                return Err(BadParameter::new(&name, problem));
             }
             if params.text(&name).is_some() {
-                return Err(BadQuery::new(&name, "is given twice"));
+                return Err(BadParameter::new(&name, "is given twice"));
             }
             params.values.push((name.into_owned(), value.into_owned()));
         }
@@ -70,24 +79,23 @@ impl Params {
     }
 
     /// A parameter that is one of a few names.
-    pub fn one_of<T: Named>(&self, name: &str) -> Result<Option<T>, BadQuery> {
-        let Some(text) = self.text(name) else { return Ok(None) };
-        match T::parse(text) {
-            Some(value) => Ok(Some(value)),
-            None => {
-                let names: Vec<_> = T::ALL.iter().map(|value| value.name()).collect();
-                Err(BadQuery::new(name, format_args!("must be one of {}", names.join(", "))))
-            }
-        }
+    pub fn one_of<T: FromStr + VariantNames>(&self, name: &str) -> Result<Option<T>, BadParameter> {
+        let must_be = || BadParameter::new(name, format_args!("must be one of {}", T::VARIANTS.join(", ")));
+        self.text(name).map(|text| text.parse().map_err(|_| must_be())).transpose()
+    }
+
+    /// The parameter `cursor`, for where a page begins: what [`cursor::write()`] has written of the same list.
+    pub fn cursor<T: Serialize + DeserializeOwned>(&self) -> Result<Option<T>, BadParameter> {
+        self.text("cursor").map(|text| cursor::read(text).ok_or_else(BadParameter::cursor)).transpose()
     }
 
     /// The parameter `limit`, for how many entries a page may have.
-    pub fn limit(&self) -> Result<Option<usize>, BadQuery> {
+    pub fn limit(&self) -> Result<Option<usize>, BadParameter> {
         let Some(text) = self.text("limit") else { return Ok(None) };
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
         match text.parse() {
             Ok(limit) if digits && (1..=LIMIT_MAX).contains(&limit) => Ok(Some(limit)),
-            _ => Err(BadQuery::new("limit", format_args!("must be an integer from 1 to {LIMIT_MAX}"))),
+            _ => Err(BadParameter::new("limit", format_args!("must be an integer from 1 to {LIMIT_MAX}"))),
         }
     }
 }

@@ -122,6 +122,10 @@ async fn answer(
 }
 
 async fn routed(routes: Routes, mut request: Request<Incoming>, request_id: RequestId) -> Answer {
+    // CONNECT names no path, and warp's filters take one for granted.
+    if request.uri().path_and_query().is_none() {
+        return Answer::not_found("path");
+    }
     request.extensions_mut().insert(request_id);
     let mut service =
         warp::service(routes.or_else(|_| async { Ok::<_, warp::Rejection>((Answer::not_found("path"),)) }));

@@ -7,11 +7,8 @@
 
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
-use futures_util::Stream;
+use bytes::Bytes;
 use serde::Serialize;
-use warp::Filter;
-use warp::http::Method;
 
 use crate::broker::objects::{Object, Problem};
 use crate::broker::publisher::Identity;
@@ -20,7 +17,8 @@ use crate::broker::{Broker, BrokerError, Objects, Outgoing, Publisher, Receipt};
 use crate::domain::{Message, wire};
 use crate::fail_point;
 use crate::http::health::{Check, Condition, NO_BROKER};
-use crate::http::{Answer, RequestId, Routes, body};
+use crate::http::route::{Request, Routes, route};
+use crate::http::{Answer, RequestId};
 use crate::logging::Limit;
 
 /// Largest body of a message, in bytes.
@@ -47,16 +45,7 @@ impl Ingest {
 
     /// `/messages`.
     pub fn routes(&self) -> Routes {
-        let ingest = self.clone();
-        warp::path!("messages")
-            .and(warp::method())
-            .and(warp::ext::get::<RequestId>())
-            .and(warp::body::stream())
-            .then(move |method, request_id, chunks| {
-                let ingest = ingest.clone();
-                async move { ingest.answer(method, request_id, chunks).await }
-            })
-            .boxed()
+        route("POST", "messages", self, Self::answer)
     }
 
     /// Whether messages can be taken in.
@@ -78,24 +67,13 @@ impl Ingest {
         self.publisher.drain().await;
     }
 
-    async fn answer<B: Buf>(
-        &self,
-        method: Method,
-        request_id: RequestId,
-        chunks: impl Stream<Item = Result<B, warp::Error>>,
-    ) -> Answer {
-        if method != Method::POST {
-            return Answer::method_not_allowed("POST");
-        }
-        let taken = async {
-            let payload = body::read(chunks, BODY_BYTES_MAX).await?;
+    async fn answer(self, mut request: Request) -> Result<Answer, Answer> {
+        let stored = async {
+            let payload = request.body(BODY_BYTES_MAX).await?;
             let message = wire::read(&payload).map_err(|error| Answer::bad_request(error.to_string()))?;
-            self.store(&message, payload, &request_id).await
+            self.store(&message, payload, &request.id).await
         };
-        taken.await.unwrap_or_else(|answer| {
-            log_rejected(&answer, &request_id);
-            answer
-        })
+        stored.await.inspect_err(|answer| log_rejected(answer, &request.id))
     }
 
     async fn store(&self, message: &Message, payload: Bytes, request_id: &RequestId) -> Result<Answer, Answer> {

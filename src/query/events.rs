@@ -12,12 +12,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
-use warp::Filter as _;
-use warp::http::Method;
 
 use super::feed::LiveView;
-use super::params::{BadQuery, Params};
-use super::routes::{methods, query};
+use super::params::{BadParameter, Params};
 use super::status::{Asked, Snapshot, Status};
 use crate::broker::inspect::progress;
 use crate::broker::log_reader::locate;
@@ -27,7 +24,7 @@ use crate::broker::store::{Store, Versioned};
 use crate::broker::trim::was_trimmed;
 use crate::broker::{Broker, BrokerError, Stored};
 use crate::domain::{self, Channel, Entry, MessageNumber, Record, Sequence, Skip};
-use crate::http::{Answer, RequestId, Routes, is_read};
+use crate::http::{Answer, Request, RequestId};
 use crate::logging::Limit;
 
 /// Longest time that a client may ask to wait.
@@ -98,31 +95,15 @@ impl Events {
         Ok(Self { broker: broker.clone(), store: Store::new(broker).await?, live: live.clone(), shutdown })
     }
 
-    /// `/events/{event_id}`.
-    pub(super) fn route(&self) -> Routes {
-        let events = self.clone();
-        warp::path!("events" / String)
-            .and(warp::method())
-            .and(query())
-            .and(warp::ext::get::<RequestId>())
-            .then(move |id: String, method: Method, query: String, request_id: RequestId| {
-                let events = events.clone();
-                async move { if is_read(&method) { events.answer(&id, &query, &request_id).await } else { methods() } }
-            })
-            .boxed()
-    }
-
-    async fn answer(&self, id: &str, query: &str, request_id: &RequestId) -> Answer {
-        let Some(id) = event_id(id) else { return Answer::bad_request(format!("invalid event ID: {id}")) };
-        let wait = match wait_of(query) {
-            Ok(wait) => wait,
-            Err(problem) => return Answer::bad_request(problem.to_string()),
-        };
-        match self.find(id, wait).await {
-            Ok(Found::Event(event, status_at)) => Answer::ok(&public(&event, &status_at.status)),
-            Ok(Found::Trimmed) => Answer::gone(format!("event {id} was trimmed")),
-            Ok(Found::Nothing) => Answer::not_found("event"),
-            Err(error) => unavailable(&error, request_id),
+    /// Answers `GET /events/{event_id}`.
+    pub(super) async fn answer(self, request: Request) -> Result<Answer, Answer> {
+        let invalid = || Answer::bad_request(format!("invalid event ID: {}", request.parameter));
+        let id = event_id(&request.parameter).ok_or_else(invalid)?;
+        match self.find(id, wait_of(&request.query)?).await {
+            Ok(Found::Event(event, status_at)) => Ok(Answer::ok(&public(&event, &status_at.status))),
+            Ok(Found::Trimmed) => Err(Answer::gone(format!("event {id} was trimmed"))),
+            Ok(Found::Nothing) => Err(Answer::not_found("event")),
+            Err(error) => Err(unavailable(&error, &request.id)),
         }
     }
 
@@ -250,7 +231,7 @@ fn event_id(text: &str) -> Option<Sequence> {
 }
 
 /// How long the client wants to wait.
-fn wait_of(query: &str) -> Result<Duration, BadQuery> {
+fn wait_of(query: &str) -> Result<Duration, BadParameter> {
     let params = Params::parse(query, &["wait"])?;
     let Some(text) = params.text("wait") else { return Ok(Duration::ZERO) };
     let (digits, in_unit): (_, fn(u64) -> Duration) = match text.strip_suffix("ms") {
@@ -259,7 +240,7 @@ fn wait_of(query: &str) -> Result<Duration, BadQuery> {
     };
     let count = digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()));
     let wait = count.map(in_unit).filter(|wait| *wait <= WAIT_MAX);
-    wait.ok_or_else(|| BadQuery::new("wait", "must be a time such as 5s or 500ms, at most 10s"))
+    wait.ok_or_else(|| BadParameter::new("wait", "must be a time such as 5s or 500ms, at most 10s"))
 }
 
 async fn in_time<T>(read: impl Future<Output = Result<T, BrokerError>>) -> Result<T, BrokerError> {

@@ -9,18 +9,19 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 use time::format_description::well_known::Rfc3339;
 use tokio::time::timeout;
-use warp::Filter as _;
-use warp::http::Method;
 
 use super::feed::{Freshness, LiveView};
-use super::gap_list::{self, GapRequest};
-use super::routes::{loading, methods, query};
+use super::params::{BadParameter, Params};
+use super::routes::loading;
 use super::view::Gap;
+use super::view::gaps::Place;
 use crate::broker::log_reader::read_one;
 use crate::broker::{Broker, BrokerError};
-use crate::http::{Answer, Routes, is_read};
+use crate::http::{Answer, Request, cursor};
 use crate::logging::Limit;
 
+/// Rows of a page unless asked otherwise.
+const LIMIT_DEFAULT: usize = 100;
 /// Messages that are asked for at once.
 const ASKED_AT_ONCE: usize = 32;
 /// How long the broker may take for all rows of a page.
@@ -39,37 +40,37 @@ pub struct PublicGap {
     pub since: Option<String>,
 }
 
-/// `/gaps`.
-pub(super) fn route(live: &Arc<LiveView>, broker: &Broker) -> Routes {
-    let (live, broker) = (live.clone(), broker.clone());
-    warp::path!("gaps")
-        .and(warp::method())
-        .and(query())
-        .then(move |method: Method, query: String| {
-            let (live, broker) = (live.clone(), broker.clone());
-            async move { if is_read(&method) { answer(&live, &broker, &query).await } else { methods() } }
-        })
-        .boxed()
+/// A request for a page of gaps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct GapRequest {
+    /// How many at most.
+    limit: usize,
+    /// Behind which place the page begins; at the very beginning without.
+    after: Option<Place>,
 }
 
-async fn answer(live: &LiveView, broker: &Broker, query: &str) -> Answer {
-    let GapRequest { limit, after } = match GapRequest::parse(query) {
-        Ok(request) => request,
-        Err(problem) => return Answer::bad_request(problem.to_string()),
-    };
+impl GapRequest {
+    /// Reads a query string, without its question mark.
+    fn parse(query: &str) -> Result<Self, BadParameter> {
+        let params = Params::parse(query, &["limit", "cursor"])?;
+        Ok(Self { limit: params.limit()?.unwrap_or(LIMIT_DEFAULT), after: params.cursor()? })
+    }
+}
+
+/// Answers `GET /gaps`.
+pub(super) async fn answer((live, broker): (Arc<LiveView>, Broker), request: Request) -> Result<Answer, Answer> {
+    let GapRequest { limit, after } = GapRequest::parse(&request.query)?;
     if live.freshness() == Freshness::Loading {
-        return loading();
+        return Err(loading());
     }
     // One more than is shown tells whether there is a next page.
     let mut gaps = live.view.gaps(after, limit + 1);
     let has_more = gaps.len() > limit;
     gaps.truncate(limit);
-    let next_cursor = gaps.last().filter(|_| has_more).map(|last| gap_list::encode(last.place()));
-    match timeout(ROWS_DEADLINE, rows(broker, &gaps)).await {
-        Ok(Ok(rows)) => Answer::page(&rows, next_cursor),
-        Ok(Err(error)) => unavailable(&error),
-        Err(_) => unavailable(&BrokerError::timed_out("reading since when channels wait")),
-    }
+    let next_cursor = gaps.last().filter(|_| has_more).map(|last| cursor::write(&last.place()));
+    let rows = timeout(ROWS_DEADLINE, rows(&broker, &gaps)).await;
+    let rows = rows.unwrap_or_else(|_| Err(BrokerError::timed_out("reading since when channels wait")));
+    Ok(Answer::page(&rows.map_err(|error| unavailable(&error))?, next_cursor))
 }
 
 /// The rows of these gaps.
@@ -96,4 +97,56 @@ fn unavailable(error: &BrokerError) -> Answer {
         tracing::warn!(%error, unlogged, "gaps could not be read");
     }
     Answer::unavailable("the gaps cannot be read now, ask again")
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use super::super::fixtures::channel;
+    use super::*;
+    use crate::domain::Sequence;
+
+    fn error(query: &str) -> String {
+        GapRequest::parse(query).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_page_can_be_named() {
+        let after = Place { lowest: Sequence(u64::MAX), channel: channel(7) };
+        let cursor = cursor::write(&after);
+        for (query, limit, after) in [
+            (String::new(), 100, None),
+            ("limit=1000".into(), 1_000, None),
+            (format!("cursor={cursor}"), 100, Some(after)),
+            (format!("cursor={cursor}&limit=1"), 1, Some(after)),
+        ] {
+            assert_eq!(GapRequest::parse(&query), Ok(GapRequest { limit, after }), "{query}");
+        }
+    }
+
+    #[test]
+    fn each_wrong_parameter_is_named() {
+        assert_eq!(error("limit=0"), "limit: must be an integer from 1 to 1000");
+        assert_eq!(error("order=asc"), "order: is not a parameter of this list, which has limit, cursor");
+        let json = |json: &str| URL_SAFE_NO_PAD.encode(json);
+        let written = r#"{"v":1,"gaps":7,"id":"193270a9-c9cf-404a-8f83-000000000001"}"#;
+        assert!(GapRequest::parse(&format!("cursor={}", json(written))).is_ok());
+        for cursor in [
+            String::new(),
+            "abc".into(),
+            "é".repeat(200),
+            "A".repeat(10_000),
+            json(&written.replace("\"v\":1", "\"v\":2")),
+            json(&written.replace(":7", ":07")),
+            json(&written.replace(":7", ": 7")),
+            json(&written.replace(":7", ":-7")),
+            json(&written.replace("193270a9", "193270A9")),
+            json(&written.replace("\"id\"", "\"x\":1,\"id\"")),
+            json(r#"{"v":1,"sortBy":"channel","order":"asc","id":"193270a9-c9cf-404a-8f83-000000000001"}"#),
+        ] {
+            assert_eq!(error(&format!("cursor={cursor}")), "cursor: is not a cursor of this list", "{cursor}");
+        }
+    }
 }

@@ -7,7 +7,6 @@
 //! A time means the message times, and those need not rise with the numbers: the rocket at a time is the one after the
 //! last number, in order, whose message time is not later.
 
-mod cursor;
 mod request;
 pub mod routes;
 mod row;
@@ -24,8 +23,9 @@ use crate::broker::{Broker, BrokerError, LogReader as _, NatsLog};
 use crate::domain::checkpoint::trimmed_through;
 use crate::domain::time::Instant;
 use crate::domain::{Channel, Checkpoint, Goal, MessageNumber, Record, Replay, Turn};
+use crate::http::cursor;
 use crate::replay::ChannelReplay;
-use cursor::Cursor;
+use request::Cursor;
 use row::{rocket_of, rows_of};
 use window::{Step, Wanted, Window};
 
@@ -106,7 +106,7 @@ impl Histories {
             Order::Desc => last.get() > trimmed_through + 1,
             Order::Asc => last.get() < passed,
         };
-        let next_cursor = last.filter(has_more).map(|after| Cursor { order: request.order, after }.encode());
+        let next_cursor = last.filter(has_more).map(|after| cursor::write(&Cursor { order: request.order, after }));
         Ok(Some(HistoryPage { rows, next_cursor, trimmed_through: MessageNumber::new(trimmed_through) }))
     }
 

@@ -3,8 +3,8 @@
 //! A cursor brings its list along, so that the next page needs nothing else; what the client names all the same has to
 //! be what the cursor says. How the rockets are then found is the business of [`mod@super::page`].
 
-use super::cursor::{self, Cursor};
-use super::params::{BadQuery, Params};
+use super::cursor::Cursor;
+use super::params::{BadParameter, Params};
 use super::public::PublicStatus;
 use super::selection::{Filter, Place, Selection, SortBy};
 use super::view::Order;
@@ -24,17 +24,17 @@ pub struct ListRequest {
 
 impl ListRequest {
     /// Reads a query string, without its question mark.
-    pub fn parse(query: &str) -> Result<Self, BadQuery> {
+    pub fn parse(query: &str) -> Result<Self, BadParameter> {
         let params = Params::parse(query, &KNOWN)?;
         let named = NamedSelection::of(&params)?;
         let limit = params.limit()?;
-        match params.text("cursor").map(cursor::decode).transpose()? {
-            None => Ok(Self { selection: named.or_default(), limit, after: None }),
-            Some(Cursor { selection, after }) if named.agrees_with(&selection) => {
-                Ok(Self { selection, limit, after: Some(after) })
-            }
-            Some(_) => Err(BadQuery::new("cursor", "was made for another list (sortBy, order or filters differ)")),
+        let Some(cursor) = params.cursor::<Cursor>()? else {
+            return Ok(Self { selection: named.or_default(), limit, after: None });
+        };
+        if !named.agrees_with(&cursor.selection) {
+            return Err(BadParameter::cursor_of_another_list("sortBy, order or filters differ"));
         }
+        Ok(Self { after: Some(cursor.place()?), selection: cursor.selection, limit })
     }
 }
 
@@ -46,7 +46,7 @@ struct NamedSelection {
 }
 
 impl NamedSelection {
-    fn of(params: &Params) -> Result<Self, BadQuery> {
+    fn of(params: &Params) -> Result<Self, BadParameter> {
         let (sort_by, order) = (params.one_of("sortBy")?, params.one_of("order")?);
         let status = params.one_of::<PublicStatus>("status")?;
         let text = |name| params.text(name).map(str::to_owned);
@@ -73,9 +73,11 @@ impl NamedSelection {
 
 #[cfg(test)]
 mod tests {
+    use strum::{VariantArray, VariantNames};
+
     use super::super::fixtures::Sample;
-    use super::super::params::Named as _;
     use super::*;
+    use crate::http::cursor;
 
     fn error(query: &str) -> String {
         ListRequest::parse(query).unwrap_err().to_string()
@@ -88,7 +90,7 @@ mod tests {
     /// A cursor of the list that a query asks for.
     fn cursor_of(query: &str) -> String {
         let selection = request(query).selection;
-        cursor::encode(&selection, &selection.place_of(&Sample::new(1).entry()))
+        cursor::write(&Cursor::behind(&selection, &selection.place_of(&Sample::new(1).entry())))
     }
 
     #[test]
@@ -107,8 +109,8 @@ mod tests {
         };
         let selection = Selection { sort_by: SortBy::LastUpdated, order: Order::Desc, filter };
         assert_eq!(all, ListRequest { selection, limit: Some(7), after: None });
-        for sort_by in SortBy::ALL {
-            assert_eq!(request(&format!("sortBy={}", sort_by.name())).selection.sort_by, *sort_by);
+        for (sort_by, name) in <SortBy as VariantArray>::VARIANTS.iter().zip(<SortBy as VariantNames>::VARIANTS) {
+            assert_eq!(request(&format!("sortBy={name}")).selection.sort_by, *sort_by);
         }
     }
 

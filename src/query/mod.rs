@@ -4,14 +4,13 @@
 //! asked for) `▸` [`mod@page`] (the rockets that are the answer) `▸` [`public`] (as JSON). Which rockets a list has, and in
 //! which order, is said once, in [`selection`]; [`cursor`] carries it from one page to the next.
 //!
-//! [`gaps`] tells from the same view which channels wait, a page at a time ([`gap_list`]). [`events`] tells what became of
+//! [`gaps`] tells from the same view which channels wait, a page at a time. [`events`] tells what became of
 //! one message: from what is stored, as [`status`] decides. [`history`] tells from the stream how a rocket came to be what
 //! it is.
 
 pub mod cursor;
 pub mod events;
 pub mod feed;
-mod gap_list;
 pub mod gaps;
 pub mod history;
 pub mod list;
@@ -25,7 +24,7 @@ pub mod view;
 #[cfg(test)]
 mod fixtures;
 
-pub use crate::http::params::{self};
+pub use crate::http::params;
 pub use events::Events;
 pub use list::ListRequest;
 pub use page::page;

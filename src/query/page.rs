@@ -19,10 +19,11 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use super::cursor;
+use super::cursor::Cursor;
 use super::list::ListRequest;
 use super::selection::{Selection, SortBy};
 use super::view::{Entry, Order, View};
+use crate::http::cursor;
 
 /// Some rockets of a list, in its order.
 #[derive(Debug)]
@@ -52,7 +53,7 @@ pub fn page(view: &View, request: &ListRequest) -> Page {
     let next_cursor = request.limit.filter(|&limit| rockets.len() > limit).and_then(|limit| {
         rockets.truncate(limit);
         let last = request.selection.place_of(rockets.last()?);
-        Some(cursor::encode(&request.selection, &last))
+        Some(cursor::write(&Cursor::behind(&request.selection, &last)))
     });
     Page { rockets, next_cursor }
 }

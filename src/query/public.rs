@@ -3,9 +3,9 @@
 //! The JSON that rockets send ([`crate::domain::wire`]) and the stored one ([`crate::domain::record`]) are other types
 //! on purpose: each is a promise to somebody else, and they change for different reasons.
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
+use strum::{Display, EnumString, VariantArray, VariantNames};
 
-use super::params::Named;
 use super::view::Entry;
 use crate::domain::{Channel, Status};
 
@@ -13,12 +13,10 @@ use crate::domain::{Channel, Status};
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PublicRocket<'a> {
-    #[serde(serialize_with = "as_text")]
     id: Channel,
     r#type: &'a str,
     current_speed: i64,
     mission: &'a str,
-    #[serde(serialize_with = "as_name")]
     status: PublicStatus,
     #[serde(skip_serializing_if = "Option::is_none")]
     explosion_reason: Option<&'a str>,
@@ -30,23 +28,28 @@ pub struct PublicRocket<'a> {
 }
 
 /// A rocket's status without its reason. Orders as the names do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    VariantArray,
+    VariantNames,
+)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum PublicStatus {
     /// It flies.
     Active,
     /// It is gone.
     Exploded,
-}
-
-impl Named for PublicStatus {
-    const ALL: &'static [Self] = &[Self::Active, Self::Exploded];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Exploded => "exploded",
-        }
-    }
 }
 
 impl From<&Status> for PublicStatus {
@@ -81,14 +84,6 @@ impl<'a> From<&'a Entry> for PublicRocket<'a> {
     }
 }
 
-fn as_text<S: Serializer>(id: &Channel, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(id)
-}
-
-fn as_name<S: Serializer>(status: &PublicStatus, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(status.name())
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::fixtures::{Sample, channel};
@@ -121,6 +116,9 @@ mod tests {
 
     #[test]
     fn a_status_orders_as_its_name() {
-        assert!(PublicStatus::ALL.is_sorted() && PublicStatus::ALL.is_sorted_by_key(|status| status.name()));
+        assert!(
+            <PublicStatus as VariantArray>::VARIANTS.is_sorted()
+                && <PublicStatus as VariantNames>::VARIANTS.is_sorted()
+        );
     }
 }

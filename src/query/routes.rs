@@ -2,48 +2,29 @@
 
 use std::sync::Arc;
 
-use warp::Filter;
-use warp::filters::BoxedFilter;
-
 use super::feed::{Freshness, LiveView};
+use super::params::BadParameter;
 use super::{Entry, Events, ListRequest, PublicRocket, gaps, page};
 use crate::broker::objects::{Object, Problem};
 use crate::broker::{Broker, Objects};
 use crate::domain::Channel;
+use crate::http::Answer;
 use crate::http::health::{Check, Condition};
-use crate::http::{Answer, Routes, either, is_read};
+use crate::http::route::{Request, Routes, any, get};
 
-/// Everything that can be asked: rockets, events and gaps.
+/// Everything that can be asked but histories: rockets, events and gaps.
 pub fn routes(live: &Arc<LiveView>, broker: &Broker, events: &Events) -> Routes {
-    [events.route(), gaps::route(live, broker)].into_iter().fold(rockets(live), either)
+    any([
+        get("rockets/:", live, rocket),
+        get("rockets", live, list),
+        get("events/:", events, Events::answer),
+        get("gaps", &(live.clone(), broker.clone()), gaps::answer),
+    ])
 }
 
-/// Answers a path whose channel is none.
-pub(super) fn no_channel() -> Answer {
-    Answer::bad_request(format!("channel: {}", Channel::MUST_BE))
-}
-
-/// `/rockets` and `/rockets/{channel}`.
-fn rockets(live: &Arc<LiveView>) -> Routes {
-    let (all, one) = (live.clone(), live.clone());
-    let list = warp::path!("rockets").and(warp::method()).and(query()).then(move |method, query: String| {
-        let live = all.clone();
-        async move { if is_read(&method) { list(live, query).await } else { methods() } }
-    });
-    let get = warp::path!("rockets" / String)
-        .and(warp::method())
-        .map(move |channel: String, method| if is_read(&method) { get(&one, &channel) } else { methods() });
-    either(list.boxed(), get.boxed())
-}
-
-/// The query string, without its question mark; empty where there is none.
-pub(super) fn query() -> BoxedFilter<(String,)> {
-    warp::query::raw().or(warp::any().map(String::new)).unify().boxed()
-}
-
-/// Answers a method that these routes have not.
-pub(super) fn methods() -> Answer {
-    Answer::method_not_allowed("GET, HEAD")
+/// The channel that a path names.
+pub(super) fn channel_of(request: &Request) -> Result<Channel, BadParameter> {
+    Channel::parse(&request.parameter).ok_or_else(|| BadParameter::new("channel", Channel::MUST_BE))
 }
 
 /// Whether rockets are reported as they are. Without a broker nothing is known of what is new, also before the feed has
@@ -71,13 +52,10 @@ fn condition(problems: &[Problem], freshness: Freshness, is_connected: bool) -> 
     condition
 }
 
-async fn list(live: Arc<LiveView>, query: String) -> Answer {
-    let request = match ListRequest::parse(&query) {
-        Ok(request) => request,
-        Err(problem) => return Answer::bad_request(problem.to_string()),
-    };
+async fn list(live: Arc<LiveView>, request: Request) -> Result<Answer, Answer> {
+    let request = ListRequest::parse(&request.query)?;
     if live.freshness() == Freshness::Loading {
-        return loading();
+        return Err(loading());
     }
     // A list may be of a million rockets: nothing that the connections' threads should be busy with.
     let listed = tokio::task::spawn_blocking(move || {
@@ -85,15 +63,15 @@ async fn list(live: Arc<LiveView>, query: String) -> Answer {
         let rockets: Vec<_> = page.rockets.iter().map(|entry| public(entry)).collect();
         Answer::page(&rockets, page.next_cursor)
     });
-    listed.await.unwrap_or_else(|_| Answer::internal_error())
+    listed.await.map_err(|_| Answer::internal_error())
 }
 
-fn get(live: &LiveView, channel: &str) -> Answer {
-    let Some(channel) = Channel::parse(channel) else { return no_channel() };
+async fn rocket(live: Arc<LiveView>, request: Request) -> Result<Answer, Answer> {
+    let channel = channel_of(&request)?;
     match live.view.get(&channel) {
-        _ if live.freshness() == Freshness::Loading => loading(),
-        Some(entry) => Answer::ok(&public(&entry)),
-        None => Answer::not_found("rocket"),
+        _ if live.freshness() == Freshness::Loading => Err(loading()),
+        Some(entry) => Ok(Answer::ok(&public(&entry))),
+        None => Err(Answer::not_found("rocket")),
     }
 }
 

@@ -6,14 +6,18 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use super::params::Named;
+use serde::{Deserialize, Serialize};
+use strum::{EnumString, VariantArray, VariantNames};
+
 use super::public::PublicStatus;
 use super::view::{Entry, Order};
 use crate::domain::time::Instant;
 use crate::domain::{Channel, MessageTime};
 
 /// What a list is sorted by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, EnumString, VariantArray, VariantNames)]
+#[serde(rename_all = "camelCase")]
+#[strum(serialize_all = "camelCase")]
 pub enum SortBy {
     /// The id.
     Channel,
@@ -33,62 +37,30 @@ pub enum SortBy {
     LastMessageTime,
 }
 
-impl Named for SortBy {
-    const ALL: &'static [Self] = &[
-        Self::Channel,
-        Self::Type,
-        Self::Mission,
-        Self::Speed,
-        Self::Status,
-        Self::LaunchTime,
-        Self::LastUpdated,
-        Self::LastMessageTime,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Channel => "channel",
-            Self::Type => "type",
-            Self::Mission => "mission",
-            Self::Speed => "speed",
-            Self::Status => "status",
-            Self::LaunchTime => "launchTime",
-            Self::LastUpdated => "lastUpdated",
-            Self::LastMessageTime => "lastMessageTime",
-        }
-    }
-}
-
-impl Named for Order {
-    const ALL: &'static [Self] = &[Self::Asc, Self::Desc];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Asc => "asc",
-            Self::Desc => "desc",
-        }
-    }
-}
-
 /// Which rockets, in which order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Selection {
     /// The value that they are sorted by.
     pub sort_by: SortBy,
     /// Which of these values come first. Where they are equal, the lower id does, in either order.
     pub order: Order,
     /// Which rockets there are.
+    #[serde(flatten)]
     pub filter: Filter,
 }
 
 /// What all rockets of a list have in common; nothing where there is none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filter {
     /// Their status.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<PublicStatus>,
     /// Their type, exactly.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub rocket_type: Option<String>,
     /// Their mission, exactly.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub mission: Option<String>,
 }
 
@@ -162,8 +134,8 @@ mod tests {
     #[test]
     fn equal_values_stand_by_id_in_either_order() {
         let [low, high] = [1, 2].map(|id| Sample { times: [id as usize - 1; 3], ..Sample::new(id) }.entry());
-        for &sort_by in SortBy::ALL {
-            for &order in Order::ALL {
+        for &sort_by in <SortBy as VariantArray>::VARIANTS {
+            for order in [Order::Asc, Order::Desc] {
                 let selection = Selection { sort_by, order, filter: Filter::default() };
                 let expected = match (sort_by, order) {
                     (SortBy::Channel, Order::Desc) => Ordering::Greater,

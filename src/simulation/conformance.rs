@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use strum::VariantArray as _;
 
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -176,7 +177,7 @@ impl Both {
     async fn store_dead_letter(&mut self) {
         let Some(sequence) = (self.stored > 0).then(|| self.random.within(1, self.stored.min(12))) else { return };
         let stored = self.model.deliver([sequence])[0].stored.clone();
-        let reason = self.random.pick(Reason::ALL);
+        let reason = self.random.pick(Reason::VARIANTS);
         let after_overrides = Sequence(self.random.pick(&[0, 0, 5]));
         let dead_letter = DeadLetter { stored: &stored, reason, error: "why".into(), after_overrides };
         assert_eq!(

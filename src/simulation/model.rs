@@ -386,7 +386,7 @@ impl Model {
 fn dead_letter((id, kept): (u64, &Kept)) -> StoredDeadLetter {
     StoredDeadLetter {
         id,
-        reason: kept.reason.name().into(),
+        reason: kept.reason.as_ref().into(),
         error: String::new(),
         channel_token: kept.token.clone(),
         event: Some(kept.event.sequence),

@@ -153,7 +153,7 @@ impl ModelBroker {
 
     /// The dead letters: the reason of each, by event.
     pub fn dead_letters(&self) -> BTreeMap<u64, &'static str> {
-        self.state().model.dead_letters().map(|(_, kept)| (kept.event.sequence.0, kept.reason.name())).collect()
+        self.state().model.dead_letters().map(|(_, kept)| (kept.event.sequence.0, kept.reason.into())).collect()
     }
 }
 

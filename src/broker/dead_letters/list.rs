@@ -62,7 +62,7 @@ impl DeadLetterFilter {
             let separates = |char: char| char == '.' || char.is_ascii_whitespace();
             !(token.is_empty() || token == "*" || token == ">" || token.contains(separates))
         };
-        token.is_none_or(possible).then(|| dead_letter_filter(self.reason.map(Reason::name), token))
+        token.is_none_or(possible).then(|| dead_letter_filter(self.reason.map(Into::into), token))
     }
 }
 

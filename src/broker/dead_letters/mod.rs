@@ -7,6 +7,9 @@ pub mod replays;
 
 use async_nats::jetstream::{self, message::PublishMessage};
 use async_nats::{HeaderMap, HeaderValue};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use strum::{AsRefStr, EnumString, IntoStaticStr, VariantArray, VariantNames};
 use time::format_description::well_known::Rfc3339;
 
 use crate::broker::topology::{
@@ -22,7 +25,23 @@ const DEAD_LETTERS_IN_FLIGHT_MAX: usize = 1_024;
 const ERROR_CHARS_MAX: usize = 512;
 
 /// Why a message is a dead letter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    AsRefStr,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+    VariantNames,
+    ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Reason {
     /// It is no message, or not one of the channel in its subject.
     Malformed,
@@ -32,21 +51,6 @@ pub enum Reason {
     Skipped,
     /// Another message has its number, and says something else.
     Conflict,
-}
-
-impl Reason {
-    /// All reasons, in the order in which an error lists them.
-    pub const ALL: &'static [Self] = &[Self::Malformed, Self::Refused, Self::Skipped, Self::Conflict];
-
-    /// The reason's name in headers and answers.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Malformed => "malformed",
-            Self::Refused => "refused",
-            Self::Skipped => "skipped",
-            Self::Conflict => "conflict",
-        }
-    }
 }
 
 /// A message that could not be applied.
@@ -71,7 +75,7 @@ impl DeadLetter<'_> {
         let Stored { sequence, time, .. } = self.stored;
         let (message, overrides) = (format!("{sequence}-{}", time.unix_timestamp_nanos()), self.after_overrides);
         match self.reason {
-            Reason::Skipped | Reason::Conflict => format!("{message}-{}", self.reason.name()),
+            Reason::Skipped | Reason::Conflict => format!("{message}-{}", self.reason.as_ref()),
             _ if overrides == Sequence(0) => message,
             _ => format!("{message}-{overrides}"),
         }
@@ -92,7 +96,8 @@ impl DeadLetters {
 
     /// Stores a dead letter once, however often it is reported.
     pub(in crate::broker) async fn store_dead_letter(&self, dead_letter: &DeadLetter<'_>) -> Result<(), BrokerError> {
-        let subject = dead_letter_subject(self.partition, dead_letter.reason.name(), &dead_letter.stored.channel_token);
+        let subject =
+            dead_letter_subject(self.partition, dead_letter.reason.as_ref(), &dead_letter.stored.channel_token);
         let message = PublishMessage::build()
             .payload(dead_letter.stored.payload.clone())
             .headers(headers(dead_letter))
@@ -117,7 +122,7 @@ fn headers(dead_letter: &DeadLetter<'_>) -> HeaderMap {
             headers.insert(name, value);
         }
     };
-    put(HEADER_REASON, dead_letter.reason.name().to_owned());
+    put(HEADER_REASON, dead_letter.reason.as_ref().to_owned());
     put(HEADER_ERROR, dead_letter.error.chars().take(ERROR_CHARS_MAX).collect());
     put(HEADER_SEQUENCE, stored.sequence.to_string());
     put(HEADER_STORED_AT, stored.time.format(&Rfc3339).unwrap_or_default());

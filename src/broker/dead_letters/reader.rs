@@ -71,7 +71,7 @@ pub async fn dead_letters_of(
     reason: Reason,
     from: u64,
 ) -> Result<DeadLetterPage, BrokerError> {
-    let subjects = dead_letter_filter(Some(reason.name()), Some(&channel.to_string()));
+    let subjects = dead_letter_filter(Some(reason.as_ref()), Some(&channel.to_string()));
     let query = Query { stream: DEAD_LETTER_STREAM, subjects: &subjects, from, messages_max: PAGE_DEAD_LETTERS_MAX };
     let page = ask(broker, query).await?;
     Ok(DeadLetterPage { dead_letters: page.found.into_iter().map(dead_letter).collect(), next: page.next })

@@ -46,7 +46,7 @@ pub(super) async fn drop_all(
     let which = match (filter.reason(), filter.channel_token()) {
         (None, None) => "All dead letters".to_owned(),
         (reason, token) => {
-            let reason = reason.map_or("any", |reason| reason.name());
+            let reason = reason.map_or("any", <&str>::from);
             format!("All dead letters of reason {reason} and channel {}", token.unwrap_or("any"))
         }
     };

@@ -1,8 +1,9 @@
 //! What a client asks for with `GET /rockets/{channel}/history?…`: a page, or the rocket at one moment.
 
-use super::super::params::{BadQuery, Params};
+use serde::{Deserialize, Serialize};
+
+use super::super::params::{BadParameter, Params};
 use super::super::view::Order;
-use super::cursor::Cursor;
 use super::window::Wanted;
 use crate::domain::time::Instant;
 use crate::domain::{MessageNumber, MessageTime};
@@ -32,6 +33,16 @@ pub struct PageRequest {
     pub after: Option<MessageNumber>,
 }
 
+/// Where a page of a history ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// In which order the numbers are shown.
+    pub order: Order,
+    /// The last number that was shown.
+    #[serde(rename = "number")]
+    pub after: MessageNumber,
+}
+
 /// A moment of a rocket's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
@@ -43,21 +54,20 @@ pub enum Moment {
 
 impl HistoryRequest {
     /// Reads a query string, without its question mark.
-    pub fn parse(query: &str) -> Result<Self, BadQuery> {
+    pub fn parse(query: &str) -> Result<Self, BadParameter> {
         let params = Params::parse(query, &KNOWN)?;
         if let Some(at) = params.text("at") {
             return match KNOWN[..3].iter().find(|name| params.text(name).is_some()) {
-                Some(other) => Err(BadQuery::new(other, "cannot be given together with at, which is one rocket")),
+                Some(other) => Err(BadParameter::new(other, "cannot be given together with at, which is one rocket")),
                 None => Moment::parse(at).map(Self::At),
             };
         }
         let (order, limit) = (params.one_of::<Order>("order")?, params.limit()?.unwrap_or(LIMIT_DEFAULT));
-        let Some(text) = params.text("cursor") else {
+        let Some(cursor) = params.cursor::<Cursor>()? else {
             return Ok(Self::Page(PageRequest { order: order.unwrap_or(Order::Desc), limit, after: None }));
         };
-        let cursor = Cursor::decode(text)?;
         if order.is_some_and(|order| order != cursor.order) {
-            return Err(BadQuery::new("cursor", "was made for another list (order differs)"));
+            return Err(BadParameter::cursor_of_another_list("order differs"));
         }
         Ok(Self::Page(PageRequest { order: cursor.order, limit, after: Some(cursor.after) }))
     }
@@ -65,7 +75,7 @@ impl HistoryRequest {
 
 impl Moment {
     /// A message number in digits, or a time of RFC 3339.
-    pub fn parse(text: &str) -> Result<Self, BadQuery> {
+    pub fn parse(text: &str) -> Result<Self, BadParameter> {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let moment = match digits {
             true => text.parse().ok().and_then(MessageNumber::new).map(Self::Number),
@@ -73,7 +83,7 @@ impl Moment {
         };
         let may_be = "must be a message number from 1 to 9223372036854775807, or a time such as \
                       2022-02-02T19:39:05Z (in a URL, the + of an offset is written %2B)";
-        moment.ok_or_else(|| BadQuery::new("at", may_be))
+        moment.ok_or_else(|| BadParameter::new("at", may_be))
     }
 }
 
@@ -96,6 +106,7 @@ impl PageRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::cursor;
 
     fn error(query: &str) -> String {
         HistoryRequest::parse(query).unwrap_err().to_string()
@@ -116,7 +127,8 @@ mod tests {
 
     #[test]
     fn a_cursor_brings_its_order_along() {
-        let cursor = Cursor { order: Order::Asc, after: MessageNumber::new(9).unwrap() }.encode();
+        let cursor = Cursor { order: Order::Asc, after: MessageNumber::new(9).unwrap() };
+        let cursor = cursor::write(&cursor);
         let expected = PageRequest { order: Order::Asc, limit: 100, after: MessageNumber::new(9) };
         assert_eq!(page(&format!("cursor={cursor}")), expected);
         assert_eq!(page(&format!("cursor={cursor}&order=asc")), expected);

@@ -5,16 +5,15 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
-use warp::Filter;
-use warp::http::Method;
 
 use super::super::public::PublicRocket;
-use super::super::routes::{methods, no_channel, query};
+use super::super::routes::channel_of;
 use super::{Histories, HistoryRequest, Moment, Then};
 use crate::broker::{Broker, BrokerError};
 use crate::domain::{Channel, MessageNumber};
-use crate::http::asker::{Asker, Unanswered};
-use crate::http::{Answer, Routes, is_read};
+use crate::http::Answer;
+use crate::http::asker::Unanswered;
+use crate::http::route::{Request, Routes, get};
 use crate::logging::Limit;
 
 /// How long a request waits for its turn. Together with one question to the broker that is not answered it is less than 5 s.
@@ -38,36 +37,23 @@ pub fn routes(broker: &Broker, partitions: u16, turns: Arc<Semaphore>) -> Routes
     let histories = Histories::new(broker.clone(), partitions);
     let waiting = Semaphore::new(WAITING_MAX);
     let reader = Arc::new(Reader { broker: broker.clone(), histories, turns, waiting });
-    let route = warp::path!("rockets" / String / "history").and(warp::method()).and(query()).and(warp::ext::get());
-    let route = route.then(move |channel: String, method: Method, query: String, asker: Asker| {
-        let reader = reader.clone();
-        async move {
-            match is_read(&method) {
-                true => reader.answer(&channel, &query, &asker).await,
-                false => methods(),
-            }
-        }
-    });
-    route.boxed()
+    get("rockets/:/history", &reader, |reader: Arc<Reader>, request| async move { reader.answer(request).await })
 }
 
 impl Reader {
-    async fn answer(&self, channel: &str, query: &str, asker: &Asker) -> Answer {
-        let Some(channel) = Channel::parse(channel) else { return no_channel() };
-        let request = match HistoryRequest::parse(query) {
-            Ok(request) => request,
-            Err(problem) => return Answer::bad_request(problem.to_string()),
-        };
+    async fn answer(&self, request: Request) -> Result<Answer, Answer> {
+        let channel = channel_of(&request)?;
+        let asked = HistoryRequest::parse(&request.query)?;
         if !self.broker.is_connected() {
-            return Answer::unavailable("the broker is not available, ask again");
+            return Err(Answer::unavailable("the broker is not available, ask again"));
         }
         let Some(_turn) = self.turn().await else {
-            return Answer::unavailable("too many histories are being read, ask again");
+            return Err(Answer::unavailable("too many histories are being read, ask again"));
         };
-        match asker.wait_for(READ_MAX, self.read(&channel, request)).await {
-            Ok(read) => read.unwrap_or_else(|error| unavailable(&channel, &error)),
-            Err(Unanswered::TookTooLong) => Answer::unavailable("the history takes too long to read"),
-            Err(Unanswered::Left) => Answer::unavailable("nobody waits for the history any more"),
+        match request.asker.wait_for(READ_MAX, self.read(&channel, asked)).await {
+            Ok(read) => read.map_err(|error| unavailable(&channel, &error)),
+            Err(Unanswered::TookTooLong) => Err(Answer::unavailable("the history takes too long to read")),
+            Err(Unanswered::Left) => Err(Answer::unavailable("nobody waits for the history any more")),
         }
     }
 

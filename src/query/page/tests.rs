@@ -4,9 +4,9 @@ use std::cell::Cell;
 
 use proptest::prelude::*;
 use serde_json::Value as Json;
+use strum::VariantNames;
 
 use super::super::fixtures::{MISSIONS, Sample, TIMES, TYPES, channel, view_of};
-use super::super::params::Named as _;
 use super::super::public::PublicRocket;
 use super::*;
 use crate::domain::{Channel, MessageTime};
@@ -91,7 +91,7 @@ fn json(entry: &Entry) -> Json {
 }
 
 fn asked() -> impl Strategy<Value = Asked> {
-    let sort_by = proptest::sample::select(SortBy::ALL.iter().map(|by| by.name()).collect::<Vec<_>>());
+    let sort_by = proptest::sample::select(<SortBy as VariantNames>::VARIANTS);
     let order = proptest::sample::select(vec!["asc", "desc"]);
     let one_of = |names: &[&'static str]| proptest::option::weighted(0.2, proptest::sample::select(names.to_vec()));
     (sort_by, order, one_of(&["active", "exploded"]), one_of(&TYPES), one_of(&MISSIONS)).prop_map(

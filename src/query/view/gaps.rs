@@ -5,6 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
+use serde::{Deserialize, Serialize};
+
 use super::View;
 use crate::domain::{Channel, MessageNumber, Record, Sequence};
 
@@ -22,11 +24,13 @@ pub struct Gap {
 }
 
 /// Where a gap stands among others: the one that has been waiting for longest is first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Place {
     /// Where the first of the messages lies that wait.
+    #[serde(rename = "gaps")]
     pub lowest: Sequence,
     /// Whose they are.
+    #[serde(rename = "id")]
     pub channel: Channel,
 }
 

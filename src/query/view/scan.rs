@@ -4,9 +4,12 @@
 //! list promises that. What it promises: a rocket that is there all the time comes exactly once, because the next chunk
 //! begins behind the last channel that was looked at, and channels do not change.
 
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::vec;
+use strum::{EnumString, VariantArray, VariantNames};
 
 use super::{Entry, Slot, State, View};
 use crate::domain::Channel;
@@ -15,11 +18,15 @@ use crate::domain::Channel;
 const SCAN_SLOTS_MAX: usize = 512;
 
 /// The end at which a list begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, EnumString, VariantArray, VariantNames, ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Order {
-    /// The lowest first.
+    /// The lowest first
     Asc,
-    /// The highest first.
+    /// The highest first
     Desc,
 }
 

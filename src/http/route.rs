@@ -1,0 +1,158 @@
+//! Routes: a path with at most one parameter, the methods that it has, and the handler that answers.
+//!
+//! A handler is an async function of a role's state and the [`Request`]. It may end early with the answer as its error, so
+//! that `?` does what is expected of it.
+
+use std::future::ready;
+use std::pin::Pin;
+
+use bytes::{Buf, Bytes};
+use futures_util::{Stream, TryStreamExt as _};
+use percent_encoding::percent_decode_str;
+use warp::filters::BoxedFilter;
+use warp::http::Method;
+use warp::path::FullPath;
+use warp::{Filter, Rejection};
+
+use super::asker::Asker;
+use super::{Answer, RequestId, body};
+
+/// Some routes of one role.
+pub type Routes = BoxedFilter<(Answer,)>;
+
+/// What a handler is given of a request.
+pub struct Request {
+    /// One of those that the route has.
+    pub method: Method,
+    /// What stands in the path in the place of the pattern's `:`, decoded; empty where it has none.
+    pub parameter: String,
+    /// The query string without its question mark; empty where there is none.
+    pub query: String,
+    /// What the request is called in answers and logs.
+    pub id: RequestId,
+    /// Whether anybody still waits for the answer.
+    pub asker: Asker,
+    chunks: Chunks,
+}
+
+type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
+
+impl Request {
+    /// The body, at most so many bytes, or the answer to give instead.
+    pub async fn body(&mut self, bytes_max: usize) -> Result<Bytes, Answer> {
+        body::read(&mut self.chunks, bytes_max).await
+    }
+}
+
+/// A route that only reads.
+pub fn get<S, H, F>(path: &'static str, state: &S, handler: H) -> Routes
+where
+    S: Clone + Send + Sync + 'static,
+    H: Fn(S, Request) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<Answer, Answer>> + Send + 'static,
+{
+    route("GET, HEAD", path, state, handler)
+}
+
+/// A route with these methods, at the paths of a pattern such as `rockets/:/history`, in which `:` is any one segment.
+pub fn route<S, H, F>(methods: &'static str, path: &'static str, state: &S, handler: H) -> Routes
+where
+    S: Clone + Send + Sync + 'static,
+    H: Fn(S, Request) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<Answer, Answer>> + Send + 'static,
+{
+    let state = state.clone();
+    let answered = request(path).then(move |request: Request| {
+        let is_allowed = methods.split(", ").any(|method| request.method == method);
+        let handled = is_allowed.then(|| handler(state.clone(), request));
+        async move {
+            match handled {
+                Some(handled) => handled.await.unwrap_or_else(|answer| answer),
+                None => Answer::method_not_allowed(methods),
+            }
+        }
+    });
+    answered.boxed()
+}
+
+/// Several routes as one; the first that has the path answers.
+pub fn any(routes: impl IntoIterator<Item = Routes>) -> Routes {
+    let both = routes.into_iter().reduce(|first, second| first.or(second).unify().boxed());
+    both.unwrap_or_else(|| warp::any().and_then(|| ready(Err(warp::reject::not_found()))).boxed())
+}
+
+fn request(pattern: &'static str) -> impl Filter<Extract = (Request,), Error = Rejection> + Clone {
+    let parameter = warp::path::full().and_then(move |path: FullPath| {
+        let parameter = parameter(pattern, path.as_str()).map(decoded);
+        ready(parameter.ok_or_else(warp::reject::not_found))
+    });
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    let rest = warp::method().and(query).and(warp::ext::get()).and(warp::ext::get()).and(warp::body::stream());
+    parameter.and(rest).map(|parameter, method, query, id, asker, chunks| Request {
+        method,
+        parameter,
+        query,
+        id,
+        asker,
+        chunks: in_bytes(chunks),
+    })
+}
+
+/// The segment of a path that stands in the place of the pattern's `:`, empty where it has none; nothing where the path is
+/// another one. A slash at the end means nothing.
+fn parameter<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
+    let path = path.strip_prefix('/')?;
+    let mut segments = path.strip_suffix('/').unwrap_or(path).split('/');
+    let mut parameter = "";
+    for expected in pattern.split('/') {
+        match segments.next()? {
+            segment if expected == ":" && !segment.is_empty() => parameter = segment,
+            segment if expected == segment => {}
+            _ => return None,
+        }
+    }
+    segments.next().is_none().then_some(parameter)
+}
+
+fn decoded(segment: &str) -> String {
+    percent_decode_str(segment).decode_utf8_lossy().into_owned()
+}
+
+fn in_bytes<B: Buf>(chunks: impl Stream<Item = Result<B, warp::Error>> + Send + 'static) -> Chunks {
+    Box::pin(chunks.map_ok(|mut chunk| chunk.copy_to_bytes(chunk.remaining())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_its_pattern_s() {
+        for (pattern, path, expected) in [
+            ("rockets", "/rockets", Some("")),
+            ("rockets", "/rockets/", Some("")),
+            ("rockets", "/rockets//", None),
+            ("rockets", "//rockets", None),
+            ("rockets", "/rocket", None),
+            ("rockets", "/", None),
+            ("rockets", "/rockets/a", None),
+            ("rockets/:", "/rockets/a", Some("a")),
+            ("rockets/:", "/rockets/a/", Some("a")),
+            ("rockets/:", "/rockets/", None),
+            ("rockets/:", "/rockets", None),
+            ("rockets/:", "/rockets//", None),
+            ("rockets/:", "/rockets/:", Some(":")),
+            ("rockets/:", "/rockets/a/history", None),
+            ("rockets/:/history", "/rockets/a%2Fb/history", Some("a%2Fb")),
+            ("rockets/:/history", "/rockets/a", None),
+            ("rockets/:/history", "/rockets//history", None),
+        ] {
+            assert_eq!(parameter(pattern, path), expected, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_is_decoded() {
+        assert_eq!([decoded("a%2Db%C3%A9"), decoded("100%"), decoded("%FF")], ["a-bé", "100%", "\u{FFFD}"]);
+    }
+}
