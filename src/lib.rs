@@ -42,6 +42,7 @@ mod retention;
 mod roles;
 #[cfg(test)]
 mod simulation;
+mod text;
 mod track;
 mod up;
 mod upkeep;

@@ -128,7 +128,11 @@ fn roles_meet_only_through_the_broker() {
 
 #[test]
 fn the_load_generator_shares_nothing_with_the_rest() {
-    forbid("launch/", &["crate::", "rockets::"]);
+    for source in sources().iter().filter(|source| source.path.starts_with("launch/")) {
+        // How text is made safe to print has nothing to do with what is sent and expected.
+        let code = source.code.replace("crate::text::", "");
+        assert!(!code.contains("crate::") && !code.contains("rockets::"), "src/{} is to be a stranger", source.path);
+    }
 }
 
 #[test]
@@ -273,7 +277,7 @@ fn the_glossary_s_words_are_used() {
     let is_old = |parts: &[String], at: usize| {
         OLD_NAMES.contains(&&*parts[at]) && !(parts[at].starts_with("letter") && at > 0 && parts[at - 1] == "dead")
     };
-    for source in sources().iter().filter(|source| !source.path.starts_with("launch/")) {
+    for source in sources().iter() {
         for name in names(&source.code) {
             let parts = parts(&name);
             let old = (0..parts.len()).find(|at| is_old(&parts, *at));

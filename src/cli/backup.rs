@@ -17,7 +17,7 @@ use crate::backup::save;
 use crate::broker::topology::Topology;
 use crate::broker::{Broker, ConnectionSettings};
 use crate::config::Config;
-use crate::launch::printable;
+use crate::text::printable;
 use crate::up::server::OwnBroker;
 use crate::{logging, roles};
 

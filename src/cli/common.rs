@@ -13,8 +13,8 @@ use crate::broker::inspect::overview;
 use crate::broker::{Broker, ConnectionSettings};
 use crate::config::Config;
 use crate::domain::Channel;
-use crate::launch::printable;
 use crate::logging;
+use crate::text::printable;
 
 /// Says that the user was to be asked and cannot be.
 const CANNOT_ASK: &str = "there is no terminal to ask whether it is meant so; pass --yes";

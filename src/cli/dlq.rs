@@ -17,7 +17,7 @@ use crate::admin::list::{LIMIT_DEFAULT, ListRequest};
 use crate::broker::Reason;
 use crate::broker::dead_letters::list::DeadLetterFilter;
 use crate::http::params::LIMIT_MAX;
-use crate::launch::printable;
+use crate::text::printable;
 
 /// What can be done with dead letters.
 #[derive(Debug, Subcommand)]

@@ -10,7 +10,7 @@ use reqwest::Client;
 
 use super::common::say;
 use super::{Settings, failed, loaded};
-use crate::launch::printable;
+use crate::text::printable;
 
 /// How long the answer may take: what is asked never waits for anything.
 const TIMEOUT: Duration = Duration::from_secs(2);

@@ -7,10 +7,10 @@ use clap::Args;
 use super::common::{at_broker, channel, say, say_json, table};
 use super::{Settings, tell, wrong_usage};
 use crate::domain::{Channel, Status};
-use crate::launch::printable;
 use crate::query::PublicRocket;
 use crate::query::history::{Histories, LIMIT_DEFAULT, Moment, PageRequest, Row, Then};
 use crate::query::view::{Entry, Order};
+use crate::text::printable;
 
 /// Rows that are in memory at once. For each further page the channel is read again.
 const PAGE_ROWS_MAX: u64 = 10_000;

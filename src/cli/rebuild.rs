@@ -7,8 +7,8 @@ use clap::Args;
 use super::Settings;
 use super::common::{at_broker, channel, say};
 use crate::domain::Channel;
-use crate::launch::printable;
 use crate::rebuild::{self, Mode, Summary};
+use crate::text::printable;
 
 /// How it is called.
 #[derive(Debug, Args)]

@@ -2,51 +2,29 @@
 //!
 //! It is a user of the service like any other: it speaks HTTP and shares nothing with the rest of the crate, neither
 //! the message types nor the state machine, so that no mistake there can hide itself here. Therefore it imports nothing
-//! from outside this directory.
+//! from outside this directory (but how text is made safe to print).
 //!
 //! The way of the data, left to right:
 //!
 //! ```text
-//! options ▸ generator (flight, hostile, clock, words) ▸ oracle ▸ message ▸ disorder ▸ queue ▸ sender (pacer, client)
-//!                                                        │                              sender ▸ tally ▸ report
-//!                                                        └▸ verify (skips, corrections, comparison ▸ differences)
-//!                                                           verify ▸ operator ▸ HTTP
+//! options ▸ generate ▸ oracle ▸ message ▸ disorder ▸ send ▸ report
+//!                        │
+//!                        └▸ verify ▸ operator ▸ HTTP
 //! ```
 //!
 //! What it deliberately does not do: speak TLS, read the clock for what it sends, give up on a message, or know how
 //! the service works inside.
 
-mod client;
-mod clock;
-mod comparison;
-mod corrections;
-mod differences;
 mod disorder;
-mod expected;
-#[cfg(test)]
-mod fake_service;
-mod generator;
-mod hostile;
+mod generate;
 mod message;
-mod names;
 mod operator;
 mod options;
 mod oracle;
-mod pacer;
-mod progress;
-mod queue;
-#[cfg(test)]
-mod repair_tests;
 mod report;
-mod script;
-mod sender;
-mod skips;
-mod tally;
-#[cfg(test)]
-mod test_service;
+mod send;
 #[cfg(test)]
 mod tests;
-mod text;
 mod verify;
 
 use std::future::Future;
@@ -60,17 +38,13 @@ use anyhow::Context as _;
 use tokio::time::Instant;
 
 pub use self::options::Options;
-pub(crate) use self::text::printable;
 
 use self::disorder::{Duplicated, Outgoing, Radio, Shuffled};
-use self::generator::{Generator, Recipe};
+use self::generate::{Generator, Recipe};
 use self::operator::Operator;
 use self::oracle::Oracle;
-use self::pacer::Pacer;
-use self::progress::Progress;
-use self::queue::Queue;
-use self::sender::Sender;
-use self::tally::Tally;
+use self::report::{Progress, Tally};
+use self::send::{Pacer, Queue, Sender, build_client, send_all};
 use self::verify::Verdict;
 
 /// How long a message that is not through waits before it is sent again, as in the field.
@@ -105,13 +79,13 @@ async fn run_with(
     let deadline = Instant::now() + options.verify_deadline;
     let progress = Progress::of_verifying(oracle.messages());
     let pause = retry_after.min(LOOK_AGAIN_AFTER);
-    let operator = Operator { client: client::build(true)?, base: base.clone(), deadline, pause, progress };
+    let operator = Operator { client: build_client(true)?, base: base.clone(), deadline, pause, progress };
     verify(operator, oracle, &options, shutdown, output).await
 }
 
 fn sender(options: &Options, retry_after: Duration, oracle: &Arc<Mutex<Oracle>>) -> anyhow::Result<Sender> {
     Ok(Sender {
-        client: client::build(options.keep_alive)?,
+        client: build_client(options.keep_alive)?,
         url: options.url.clone(),
         queue: Queue::new(feed(options, Arc::clone(oracle)), retry_after),
         pacer: options.rate.map(Pacer::new),
@@ -156,7 +130,7 @@ async fn send(
 ) -> anyhow::Result<bool> {
     let start = Instant::now();
     let is_stopped = tokio::select! {
-        sent = sender::send_all(sender, workers) => { sent?; false }
+        sent = send_all(sender, workers) => { sent?; false }
         () = shutdown => true,
     };
     sender.progress.finish();

@@ -14,7 +14,7 @@ const SHUFFLE_PLACES_MAX: i64 = 100_000;
 const ROCKETS_MAX: i64 = 100_000;
 /// The most workers, and so the most connections at one time.
 const CONCURRENCY_LEVEL_MAX: i64 = 10_000;
-/// The most corrections: each one folds its whole channel anew, on either side.
+/// The most corrections: each one replays its whole channel, on either side.
 const CORRECTIONS_MAX: u64 = 100_000;
 /// The most messages a second that can be asked for.
 const RATE_MAX: i64 = 1_000_000;

@@ -1,10 +1,19 @@
-//! The tables at the end: what was sent, what was answered, how fast; and what had to be done before it was verified.
+//! What has happened so far, and how it is shown: a bar on a terminal, a word now and then when nothing gets through, and the
+//! tables at the end.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, stderr};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use comfy_table::{CellAlignment, Table, presets};
+use hdrhistogram::Histogram;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tracing::warn;
 
-use super::tally::Tally;
+use super::disorder::Outgoing;
+use super::send::{Attempt, Outcome};
 use super::verify::Repairs;
 
 /// The table of a run that took so long.
@@ -73,9 +82,160 @@ fn latency_rows(tally: &Tally) -> Vec<(String, String)> {
     percentiles.map(row).into()
 }
 
+/// The longest latency that the histogram holds; an attempt ends well before.
+const LATENCY_MICROSECONDS_MAX: u64 = 60_000_000;
+/// Percentiles are exact to three digits.
+const LATENCY_DIGITS: u8 = 3;
+
+/// The counts of one run.
+#[derive(Debug)]
+pub(super) struct Tally {
+    /// Messages that were generated and taken by a worker, copies and losses aside.
+    pub(super) generated: u64,
+    /// Messages that were generated and lost on the radio: no worker ever saw them.
+    pub(super) lost: u64,
+    /// Second copies that were taken.
+    pub(super) copies: u64,
+    /// Messages and copies that are through.
+    pub(super) through: u64,
+    /// Attempts that came after a first one.
+    pub(super) retried: u64,
+    /// Messages that the service said it had already.
+    pub(super) answered_duplicate: u64,
+    /// How attempts ended, `duplicate` aside.
+    pub(super) outcomes: BTreeMap<Outcome, u64>,
+    /// The latencies of the attempts that got through, in microseconds.
+    pub(super) latencies: Histogram<u64>,
+}
+
+impl Tally {
+    /// Nothing has happened yet.
+    pub(super) fn new() -> anyhow::Result<Tally> {
+        let latencies = Histogram::new_with_bounds(1, LATENCY_MICROSECONDS_MAX, LATENCY_DIGITS)
+            .context("the latencies cannot be counted")?;
+        let (generated, lost, copies, through, retried, answered_duplicate) = (0, 0, 0, 0, 0, 0);
+        let outcomes = BTreeMap::new();
+        Ok(Tally { generated, lost, copies, through, retried, answered_duplicate, outcomes, latencies })
+    }
+
+    /// Counts a message that is about to be sent.
+    pub(super) fn count_taken(&mut self, outgoing: &Outgoing) {
+        let counter = match outgoing {
+            Outgoing { is_retry: true, .. } => &mut self.retried,
+            Outgoing { is_copy: true, .. } => &mut self.copies,
+            _ => &mut self.generated,
+        };
+        *counter += 1;
+    }
+
+    /// Counts how an attempt ended.
+    pub(super) fn count(&mut self, attempt: &Attempt) {
+        let mut outcome = attempt.outcome;
+        if let Outcome::Through { duplicate, .. } = &mut outcome {
+            self.through += 1;
+            self.answered_duplicate += u64::from(*duplicate);
+            *duplicate = false;
+            self.latencies.saturating_record(microseconds(attempt.latency));
+        }
+        *self.outcomes.entry(outcome).or_default() += 1;
+    }
+
+    /// All attempts that have ended.
+    pub(super) fn attempts(&self) -> u64 {
+        self.outcomes.values().sum()
+    }
+
+    /// Whether everything that was taken is through.
+    pub(super) fn is_all_through(&self) -> bool {
+        self.through == self.generated + self.copies
+    }
+}
+
+fn microseconds(latency: Duration) -> u64 {
+    u64::try_from(latency.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// How often the log says that messages do not get through.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the bar is drawn although nothing happens, so that its clock runs.
+const TICK_INTERVAL: Duration = Duration::from_millis(200);
+const SENDING: &str = "{elapsed_precise} {wide_bar} {human_pos}/{human_len} messages, {per_sec}, left {eta} {msg}";
+const VERIFYING: &str = "{elapsed_precise} {wide_bar} {human_pos}/{human_len} messages applied {msg}";
+
+/// The progress of one phase.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    warned_at: Mutex<Option<Instant>>,
+}
+
+impl Progress {
+    /// The progress of sending so many messages.
+    pub(super) fn of_sending(messages: u64) -> Progress {
+        Progress::new(messages, SENDING)
+    }
+
+    /// The progress of the service, which has to apply so many messages.
+    pub(super) fn of_verifying(messages: u64) -> Progress {
+        Progress::new(messages, VERIFYING)
+    }
+
+    fn new(length: u64, template: &str) -> Progress {
+        let target = match stderr().is_terminal() {
+            true => ProgressDrawTarget::stderr(),
+            false => ProgressDrawTarget::hidden(),
+        };
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::with_draw_target(Some(length), target).with_style(style);
+        if !bar.is_hidden() {
+            bar.enable_steady_tick(TICK_INTERVAL);
+        }
+        Progress { bar, warned_at: Mutex::new(None) }
+    }
+
+    /// One more message is through. Copies do not count: how many there will be is not known beforehand.
+    pub(super) fn count_through(&self, is_copy: bool) {
+        if !is_copy {
+            self.bar.inc(1);
+        }
+    }
+
+    /// So many messages have been applied.
+    pub(super) fn set_applied(&self, messages: u64) {
+        self.bar.set_position(messages);
+    }
+
+    /// A message did not get through: said beside the bar, or in the log where there is none.
+    pub(super) fn say_not_through(&self, outcome: Outcome) {
+        self.say(&format!("not through: {outcome}"));
+    }
+
+    /// Says why it does not go on.
+    pub(super) fn say(&self, trouble: &str) {
+        if !self.bar.is_hidden() {
+            self.bar.set_message(trouble.to_owned());
+        } else if self.is_warning_due() {
+            warn!(trouble, "not everything gets through at once; it is tried again");
+        }
+    }
+
+    /// Takes the bar away.
+    pub(super) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn is_warning_due(&self) -> bool {
+        let mut warned_at = self.warned_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = warned_at.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL);
+        if is_due {
+            *warned_at = Some(Instant::now());
+        }
+        is_due
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::client::{Attempt, Outcome};
+    use super::super::send::{Attempt, Outcome};
     use super::*;
 
     #[test]
@@ -122,5 +282,20 @@ mod tests {
     fn a_run_without_any_answer_has_a_table_too() {
         let text = table(&Tally::new().unwrap(), Duration::ZERO).to_string();
         assert!(text.contains("messages a second") && !text.contains("latency"));
+    }
+
+    #[test]
+    fn attempts_are_counted_by_how_they_ended() {
+        let mut tally = Tally::new().unwrap();
+        let duplicate = Outcome::Through { status: 200, duplicate: true };
+        let ingested = Outcome::Through { status: 200, duplicate: false };
+        for outcome in [ingested, duplicate, Outcome::Refused { status: 503 }, Outcome::TimedOut] {
+            tally.count_taken(&Outgoing { body: Default::default(), is_copy: false, is_retry: false });
+            tally.count(&Attempt { outcome, latency: Duration::from_millis(5) });
+        }
+        assert_eq!((tally.attempts(), tally.through, tally.answered_duplicate), (4, 2, 1));
+        assert_eq!(tally.outcomes[&ingested], 2);
+        assert_eq!(tally.latencies.len(), 2, "only those that got through");
+        assert!(!tally.is_all_through());
     }
 }

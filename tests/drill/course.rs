@@ -69,6 +69,11 @@ impl Course {
         course
     }
 
+    /// The number of its last message.
+    pub fn sent(&self) -> u64 {
+        self.inner.lock().unwrap().messages.len() as u64
+    }
+
     /// One more message, to be sent as soon as the last one is through.
     pub fn next(&self) -> (u64, Value) {
         let mut inner = self.inner.lock().unwrap();
@@ -115,7 +120,12 @@ impl Course {
 
     /// An event that was answered to this number.
     pub fn event_of(&self, number: u64) -> u64 {
-        self.inner.lock().unwrap().stored[&number].first().copied().expect("it was answered")
+        self.first_event_of(number).expect("it was answered")
+    }
+
+    /// The first event that was answered to this number, if one was.
+    pub fn first_event_of(&self, number: u64) -> Option<u64> {
+        self.inner.lock().unwrap().stored.get(&number)?.first().copied()
     }
 
     /// Whether this event was answered to this number.

@@ -10,6 +10,7 @@ use crate::course::Course;
 use crate::harness::Client;
 use crate::load::{Load, Outcome};
 use crate::plan::Role;
+use crate::report::say;
 use crate::site::Site;
 
 /// Pause between two looks.
@@ -53,7 +54,32 @@ pub async fn recovery(site: &mut Site, load: &Load) -> Option<Recovery> {
         }
         site.supervise();
     }
+    for line in what_is_missing(site, load).await {
+        say(&line);
+    }
     None
+}
+
+/// What everybody says when the probes do not come through: each process of itself, and those that answer for rockets of
+/// each probe.
+async fn what_is_missing(site: &Site, load: &Load) -> Vec<String> {
+    let mut lines = Vec::new();
+    for slot in &site.slots {
+        let ready = slot.client.try_get("/readyz").await.map(|answer| answer.body.to_string());
+        lines.push(format!("{:?}: {}", slot.role, ready.unwrap_or_else(|| "no answer".to_owned())));
+    }
+    for query in site.clients(Role::Query) {
+        for probe in &load.probes {
+            let shown = query.try_get(&format!("/rockets/{}", probe.channel)).await;
+            let shown = shown.map(|answer| answer.body["data"]["lastMessageNumber"].to_string());
+            let event = match probe.first_event_of(probe.sent()) {
+                Some(event) => query.try_get(&format!("/events/{event}")).await.map(|answer| answer.body.to_string()),
+                None => Some("not answered".to_owned()),
+            };
+            lines.push(format!("{}: sent {}, shown {shown:?}, event {event:?}", probe.channel, probe.sent()));
+        }
+    }
+    lines
 }
 
 async fn goes_in(load: &Load, ingest: &Client, probe: &Course) -> u64 {

@@ -13,7 +13,7 @@ use super::super::common::{is_confirmed, say, table};
 use super::request_id;
 use crate::admin::{AdminError, Operations};
 use crate::broker::dead_letters::list::DeadLetterFilter;
-use crate::launch::printable;
+use crate::text::printable;
 
 /// Channels whose dead letters are worked on at once.
 const CHANNELS_AT_ONCE: usize = 16;

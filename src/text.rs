@@ -1,7 +1,7 @@
 //! Text from outside, made safe to print: a name in a message must not move the cursor or recolour a terminal.
 
 /// The text with everything escaped that a terminal would not simply show.
-pub(crate) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
         if is_unsafe(character) {

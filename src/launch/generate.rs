@@ -4,12 +4,16 @@
 //! So the same flags give the same messages on any platform, and other flags give other channels. Nothing is kept but
 //! the scripts: a million messages need no more memory than a hundred. The stream is in order within each channel;
 //! copies and disorder are added later.
+//!
+//! A field script is what the field's sender has: number 1 launches, the speed stays above zero, at most one explosion,
+//! and that is the last message. It keeps the speed that it needs for that; what a rocket must finally be is computed
+//! elsewhere (see the oracle), from the messages alone. What else may happen is in the hostile script.
 
-use rand::{RngExt as _, SeedableRng as _};
+use rand::{Rng, RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
+use uuid::{Builder, Uuid};
 
-use super::message::Message;
-use super::script::ChannelScript;
+use super::message::{ChannelClock, Event, HostileScript, Message};
 
 /// Part of the key. Raise it whenever the same flags give other data than before, so that they get other channels too.
 const DATA_VERSION: u32 = 1;
@@ -67,7 +71,7 @@ impl Recipe {
 pub(super) struct Generator {
     random: ChaCha8Rng,
     /// The channels with messages left.
-    flights: Vec<ChannelScript>,
+    scripts: Vec<ChannelScript>,
     /// The length of the longest channel.
     longest: u64,
 }
@@ -82,15 +86,15 @@ impl Generator {
             true => ChannelScript::hostile(index, length, &mut random),
             false => ChannelScript::field(length, &mut random),
         };
-        let flights = (0..).zip(lengths).map(script).collect();
-        Generator { random, flights, longest }
+        let scripts = (0..).zip(lengths).map(script).collect();
+        Generator { random, scripts, longest }
     }
 
     /// The channel that sends next: each as often as it is long, so that all come to their ends at about one time.
     fn draw_index(&mut self) -> usize {
         loop {
-            let index = self.random.random_range(0..self.flights.len() as u32) as usize;
-            if self.random.random_range(0..self.longest) < self.flights[index].length() {
+            let index = self.random.random_range(0..self.scripts.len() as u32) as usize;
+            if self.random.random_range(0..self.longest) < self.scripts[index].length() {
                 return index;
             }
         }
@@ -101,13 +105,13 @@ impl Iterator for Generator {
     type Item = Message;
 
     fn next(&mut self) -> Option<Message> {
-        if self.flights.is_empty() {
+        if self.scripts.is_empty() {
             return None;
         }
         let index = self.draw_index();
-        let message = self.flights[index].next(&mut self.random);
-        if self.flights[index].is_over() {
-            self.flights.swap_remove(index);
+        let message = self.scripts[index].next(&mut self.random);
+        if self.scripts[index].is_over() {
+            self.scripts.swap_remove(index);
         }
         Some(message)
     }
@@ -127,12 +131,197 @@ fn lengths(rockets: u32, max_messages: u64, random: &mut ChaCha8Rng) -> Vec<u64>
     lengths
 }
 
+/// How many of a hundred rockets of the field explode at last.
+const EXPLODING_PERCENT: u32 = 40;
+/// How fast a rocket of the field may become before it is slowed down.
+const FIELD_SPEED_MAX: i64 = 100_000;
+
+/// One channel, with what it has still to send.
+#[derive(Debug)]
+pub(super) struct ChannelScript {
+    channel: Uuid,
+    clock: ChannelClock,
+    length: u64,
+    sent: u64,
+    script: Script,
+}
+
+#[derive(Debug)]
+enum Script {
+    Field(FieldScript),
+    Hostile(HostileScript),
+}
+
+impl ChannelScript {
+    /// A channel of `length` messages as the field's sender has them.
+    pub(super) fn field(length: u64, random: &mut impl Rng) -> ChannelScript {
+        let script = FieldScript::new(length, random);
+        ChannelScript::new(length, Script::Field(script), random)
+    }
+
+    /// A channel of `length` messages that are valid and often make no sense; the index spreads the kinds of mischief.
+    pub(super) fn hostile(index: u32, length: u64, random: &mut impl Rng) -> ChannelScript {
+        let script = HostileScript::new(index, length, random);
+        ChannelScript::new(length, Script::Hostile(script), random)
+    }
+
+    fn new(length: u64, script: Script, random: &mut impl Rng) -> ChannelScript {
+        let channel = Builder::from_random_bytes(random.random()).into_uuid();
+        ChannelScript { channel, clock: ChannelClock::start(random), length, sent: 0, script }
+    }
+
+    /// How many messages the whole channel has.
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Whether everything has been sent.
+    pub(super) fn is_over(&self) -> bool {
+        self.sent == self.length
+    }
+
+    /// The next message of the channel.
+    pub(super) fn next(&mut self, random: &mut impl Rng) -> Message {
+        self.sent += 1;
+        let (time, upper_case, event) = match &mut self.script {
+            Script::Field(script) => (self.clock.field_time(random), false, script.event(self.sent, random)),
+            Script::Hostile(script) => {
+                (self.clock.hostile_time(random), random.random_ratio(1, 10), script.event(self.sent, random))
+            }
+        };
+        Message { channel: self.channel, upper_case, number: self.sent, time, event }
+    }
+}
+
+/// A rocket that behaves.
+#[derive(Debug)]
+struct FieldScript {
+    explodes_at: Option<u64>,
+    speed: i64,
+}
+
+impl FieldScript {
+    fn new(length: u64, random: &mut impl Rng) -> FieldScript {
+        let explodes = length > 1 && random.random_ratio(EXPLODING_PERCENT, 100);
+        FieldScript { explodes_at: explodes.then_some(length), speed: 0 }
+    }
+
+    fn event(&mut self, number: u64, random: &mut impl Rng) -> Event {
+        if number == 1 {
+            return self.launch(random);
+        }
+        if self.explodes_at == Some(number) {
+            return Event::Exploded { reason: Names::Field.reason(random) };
+        }
+        match random.random_range(0..100_u32) {
+            0..45 if self.speed < FIELD_SPEED_MAX => self.increase(random),
+            0..85 if self.speed > 1 => self.decrease(random),
+            _ => Event::MissionChanged { mission: Names::Field.mission(random) },
+        }
+    }
+
+    fn launch(&mut self, random: &mut impl Rng) -> Event {
+        self.speed = random.random_range(1..=50) * 100;
+        Event::Launched {
+            rocket_type: Names::Field.rocket_type(random),
+            speed: self.speed,
+            mission: Names::Field.mission(random),
+        }
+    }
+
+    fn increase(&mut self, random: &mut impl Rng) -> Event {
+        let by = random.random_range(1..=3_000);
+        self.speed += by;
+        Event::SpeedIncreased { by }
+    }
+
+    fn decrease(&mut self, random: &mut impl Rng) -> Event {
+        let by = random.random_range(1..=3_000.min(self.speed - 1));
+        self.speed -= by;
+        Event::SpeedDecreased { by }
+    }
+}
+
+/// The longest string of the contract, in code points.
+const CHARACTERS_MAX: usize = 255;
+
+const ROCKET_TYPES: [&str; 8] =
+    ["Falcon-9", "Falcon-Heavy", "Ariane-6", "Atlas-V", "Delta-IV", "Electron", "Soyuz-2", "Vega-C"];
+const MISSIONS: [&str; 10] =
+    ["ARTEMIS", "APOLLO", "CASSINI", "GALILEO", "GEMINI", "JUNO", "MAGELLAN", "ROSETTA", "SHUTTLE_MIR", "VOYAGER"];
+const REASONS: [&str; 5] =
+    ["PRESSURE_VESSEL_FAILURE", "ENGINE_FAILURE", "FUEL_LEAK", "GUIDANCE_FAILURE", "LOST_STAGE_SEPARATION"];
+const HOSTILE_NAMES: [&str; 12] = [
+    " ",
+    "null",
+    "\"quoted\" and \\escaped\\",
+    "two\nlines\r\nand a\ttab",
+    "\u{0}begins with a NUL",
+    "\u{1b}[31mred\u{1b}[0m\u{7}",
+    "<script>alert('mission')</script>",
+    "Звёздный путь 火星 🚀",
+    "e\u{301} is not \u{e9}",
+    "right to left \u{202e}SIMETRA",
+    "\u{feff}zero\u{200b}width\u{2028}",
+    "{\"metadata\": 1e400}",
+];
+
+/// The names of one kind of data.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Names {
+    /// Names as the field's sender has them.
+    Field,
+    /// Of three names, one that is hostile.
+    Hostile,
+}
+
+impl Names {
+    /// The type of a rocket, as a launch says it.
+    pub(super) fn rocket_type(self, random: &mut impl Rng) -> String {
+        self.draw(random, &ROCKET_TYPES)
+    }
+
+    /// The name of a mission.
+    pub(super) fn mission(self, random: &mut impl Rng) -> String {
+        self.draw(random, &MISSIONS)
+    }
+
+    /// Why a rocket exploded.
+    pub(super) fn reason(self, random: &mut impl Rng) -> String {
+        self.draw(random, &REASONS)
+    }
+
+    fn draw(self, random: &mut impl Rng, plain: &[&str]) -> String {
+        if self == Names::Hostile && random.random_ratio(1, 3) {
+            return hostile(random);
+        }
+        one_of(random, plain).to_owned()
+    }
+}
+
+fn hostile(random: &mut impl Rng) -> String {
+    match random.random_range(0..6_u32) {
+        0 => "M".repeat(CHARACTERS_MAX),
+        1 => "🚀".repeat(CHARACTERS_MAX),
+        _ => one_of(random, &HOSTILE_NAMES).to_owned(),
+    }
+}
+
+fn one_of<'a>(random: &mut impl Rng, values: &[&'a str]) -> &'a str {
+    // The index is drawn as a u32, because a usize is drawn differently on platforms of other widths.
+    values[random.random_range(0..values.len() as u32) as usize]
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use rand::SeedableRng as _;
+    use rand_chacha::ChaCha8Rng;
+    use uuid::Uuid;
+
     use super::super::message::Event;
     use super::*;
-    use std::collections::{BTreeMap, BTreeSet};
-    use uuid::Uuid;
 
     const RECIPE: Recipe = Recipe { seed: 444, rockets: 20, max_messages: 5_000, hostile: false, lost: 0.0 };
 
@@ -220,5 +409,16 @@ mod tests {
             (digest(&RECIPE), digest(&Recipe { hostile: true, ..RECIPE })),
             (4_492_334_301_852_298_828, 8_190_778_810_162_159_801)
         );
+    }
+
+    #[test]
+    fn every_name_is_within_the_contract() {
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        for names in [Names::Field, Names::Hostile] {
+            for _ in 0..2_000 {
+                let name = names.mission(&mut random);
+                assert!((1..=CHARACTERS_MAX).contains(&name.chars().count()), "{name:?}");
+            }
+        }
     }
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::super::run_with;
 use super::fake_service::FakeService;
-use super::run_with;
+use super::options;
 use super::test_service::{Request, TestService};
-use super::tests::options;
 
 type Answer = (u16, String);
 type Shared = Arc<Mutex<FakeService>>;
@@ -70,10 +70,10 @@ fn count(output: &str, names: &str) -> u64 {
     line.replace(names, "").replace('│', "").parse().unwrap()
 }
 
-fn sorted_acts(service: &Shared) -> Vec<String> {
-    let mut acts = service.lock().unwrap().acts.clone();
-    acts.sort();
-    acts
+fn sorted_overrides(service: &Shared) -> Vec<String> {
+    let mut overrides = service.lock().unwrap().overrides.clone();
+    overrides.sort();
+    overrides
 }
 
 #[tokio::test]
@@ -82,9 +82,9 @@ async fn gaps_are_closed_and_then_everything_is_right() {
     assert!(is_well && output.contains("rocketsright"), "{output}");
     let (lost, skipped) = (count(&output, "lostontheradio"), count(&output, "numbersskipped"));
     assert!(0 < skipped && skipped <= lost, "{output}");
-    let acts = sorted_acts(&service);
-    assert_eq!(acts.len() as u64, count(&output, "skips"), "each skip was made once");
-    assert!(acts.iter().all(|act| act.contains("lost on the radio")));
+    let overrides = sorted_overrides(&service);
+    assert_eq!(overrides.len() as u64, count(&output, "skips"), "each skip was made once");
+    assert!(overrides.iter().all(|act| act.contains("lost on the radio")));
     assert!(service.lock().unwrap().channels().count() > 15);
 }
 
@@ -94,7 +94,7 @@ async fn the_same_flags_make_the_same_skips_whatever_goes_wrong() {
     let (_, _, calm) = run(nothing, &flags).await;
     let (is_well, output, troubled) = run(trouble, &flags).await;
     assert!(is_well, "{output}");
-    assert_eq!(sorted_acts(&calm), sorted_acts(&troubled));
+    assert_eq!(sorted_overrides(&calm), sorted_overrides(&troubled));
 }
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn foreign_channels_are_left_alone() {
     shared.lock().unwrap().answer(&Request { line: "POST /messages".into(), body });
     assert!(run_on(&service, &["--lost", "0.2"]).await.0);
     let shared = shared.lock().unwrap();
-    assert!(!shared.acts.is_empty() && shared.acts.iter().all(|act| !act.contains("193270a9")));
+    assert!(!shared.overrides.is_empty() && shared.overrides.iter().all(|act| !act.contains("193270a9")));
 }
 
 #[tokio::test]
@@ -167,11 +167,11 @@ const CORRECTIONS: [&str; 7] = ["--hostile", "--rockets", "9", "--lost", "0.1", 
 async fn refusals_are_corrected_and_then_everything_is_right_again() {
     let (is_well, output, service) = run(nothing, &CORRECTIONS).await;
     assert!(is_well && count(&output, "corrected") == 12, "{output}");
-    let acts = sorted_acts(&service);
-    let corrections: Vec<&str> = acts.iter().filter_map(|act| act.split_once(" of ")).map(|(of, _)| of).collect();
+    let overrides = sorted_overrides(&service);
+    let corrections: Vec<&str> = overrides.iter().filter_map(|act| act.split_once(" of ")).map(|(of, _)| of).collect();
     assert_eq!(corrections.len(), 12);
     let channels: BTreeSet<&str> = corrections.iter().copied().collect();
-    assert!(channels.len() > 5, "they are spread over the channels: {acts:?}");
+    assert!(channels.len() > 5, "they are spread over the channels: {overrides:?}");
 }
 
 #[tokio::test]
@@ -184,15 +184,15 @@ async fn corrections_end_where_nothing_is_left_to_correct() {
 #[tokio::test]
 async fn the_same_flags_make_the_same_corrections_whatever_goes_wrong() {
     let (_, _, calm) = run(nothing, &CORRECTIONS).await;
-    for between in [trouble, forgetful_trouble] {
+    for between in [trouble, forgetful_service] {
         let (is_well, output, troubled) = run(between, &CORRECTIONS).await;
         assert!(is_well, "{output}");
-        assert_eq!(sorted_acts(&calm), sorted_acts(&troubled));
+        assert_eq!(sorted_overrides(&calm), sorted_overrides(&troubled));
     }
 }
 
 /// The same trouble with a service that does not know a dead letter any more once it was replayed.
-fn forgetful_trouble(index: usize, request: &Request, service: &mut FakeService) -> Answer {
+fn forgetful_service(index: usize, request: &Request, service: &mut FakeService) -> Answer {
     match trouble(index, request, service) {
         (200, text) if request.line.ends_with("/replay") && text.contains("duplicate") => (404, String::new()),
         answer => answer,

@@ -1,5 +1,9 @@
 //! Whole runs against a tiny service: retries, connections, copies, the table, the verification, being stopped.
 
+mod fake_service;
+mod repairs;
+mod test_service;
+
 use std::collections::BTreeMap;
 use std::future::{pending, ready};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,9 +13,9 @@ use std::time::Duration;
 use clap::{Command, FromArgMatches as _};
 use serde_json::{Map, Value, json};
 
-use super::generator::{Generator, Recipe};
+use self::test_service::TestService;
+use super::generate::{Generator, Recipe};
 use super::oracle::Oracle;
-use super::test_service::TestService;
 use super::{Options, run_with};
 
 const RETRY_AFTER: Duration = Duration::from_millis(1);

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::expected::Expected;
-use super::message::{Event, Message};
+use super::super::message::{Event, Message};
+use super::super::oracle::Expected;
 use super::test_service::Request;
 
 const PAGE_ROWS: usize = 12;
@@ -19,9 +19,9 @@ const PAGE_ROWS: usize = 12;
 pub(super) struct FakeService {
     channels: BTreeMap<Uuid, Channel>,
     /// The dead letters that there ever were; the place is the id.
-    dead_letters: Vec<Letter>,
+    dead_letters: Vec<SentDeadLetter>,
     /// Every skip and replay that changed something: the path, and the body of a skip.
-    pub(super) acts: Vec<String>,
+    pub(super) overrides: Vec<String>,
 }
 
 #[derive(Default)]
@@ -31,7 +31,7 @@ struct Channel {
     corrections: BTreeMap<u64, Message>,
 }
 
-struct Letter {
+struct SentDeadLetter {
     channel: Uuid,
     number: u64,
     attempts: usize,
@@ -136,7 +136,7 @@ impl FakeService {
         }
         let missing: Vec<u64> = (1..=up_to).filter(|number| !channel.is_passable(*number)).collect();
         channel.skipped.extend(missing);
-        self.acts.push(format!("{} {body}", request.line));
+        self.overrides.push(format!("{} {body}", request.line));
         stored("ingested")
     }
 
@@ -152,11 +152,11 @@ impl FakeService {
     }
 
     fn dead_letter(&mut self, channel: Uuid, number: u64, attempts: usize) -> Value {
-        let is_it = |dead_letter: &Letter| {
+        let is_it = |dead_letter: &SentDeadLetter| {
             (dead_letter.channel, dead_letter.number, dead_letter.attempts) == (channel, number, attempts)
         };
         let id = self.dead_letters.iter().position(is_it).unwrap_or_else(|| {
-            self.dead_letters.push(Letter { channel, number, attempts, is_replayed: false });
+            self.dead_letters.push(SentDeadLetter { channel, number, attempts, is_replayed: false });
             self.dead_letters.len() - 1
         });
         json!({
@@ -175,7 +175,7 @@ impl FakeService {
         }
         dead_letter.is_replayed = true;
         self.channels.get_mut(&dead_letter.channel).unwrap().corrections.insert(dead_letter.number, correction);
-        self.acts.push(format!("{} of {}", dead_letter.channel, dead_letter.number));
+        self.overrides.push(format!("{} of {}", dead_letter.channel, dead_letter.number));
         stored("ingested")
     }
 }
