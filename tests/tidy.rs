@@ -61,7 +61,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
 
 fn source(root: &Path, file: &Path) -> Source {
     let text = fs::read_to_string(file).unwrap();
-    let is_test = file.ends_with("tests.rs");
+    let is_test = file.ends_with("tests.rs") || file.parent().is_some_and(|folder| folder.ends_with("tests"));
     let without_tests = text.split("\n#[cfg(test)]\nmod tests {").next().filter(|_| !is_test).unwrap_or_default();
     let is_code = |line: &&str| !line.trim_start().starts_with("//");
     let code = without_tests.lines().filter(is_code).collect::<Vec<_>>().join("\n");

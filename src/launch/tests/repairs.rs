@@ -84,7 +84,7 @@ async fn gaps_are_closed_and_then_everything_is_right() {
     assert!(0 < skipped && skipped <= lost, "{output}");
     let overrides = sorted_overrides(&service);
     assert_eq!(overrides.len() as u64, count(&output, "skips"), "each skip was made once");
-    assert!(overrides.iter().all(|act| act.contains("lost on the radio")));
+    assert!(overrides.iter().all(|overriding| overriding.contains("lost on the radio")));
     assert!(service.lock().unwrap().channels().count() > 15);
 }
 
@@ -120,7 +120,7 @@ async fn foreign_channels_are_left_alone() {
     shared.lock().unwrap().answer(&Request { line: "POST /messages".into(), body });
     assert!(run_on(&service, &["--lost", "0.2"]).await.0);
     let shared = shared.lock().unwrap();
-    assert!(!shared.overrides.is_empty() && shared.overrides.iter().all(|act| !act.contains("193270a9")));
+    assert!(!shared.overrides.is_empty() && shared.overrides.iter().all(|overriding| !overriding.contains("193270a9")));
 }
 
 #[tokio::test]
@@ -168,7 +168,8 @@ async fn refusals_are_corrected_and_then_everything_is_right_again() {
     let (is_well, output, service) = run(nothing, &CORRECTIONS).await;
     assert!(is_well && count(&output, "corrected") == 12, "{output}");
     let overrides = sorted_overrides(&service);
-    let corrections: Vec<&str> = overrides.iter().filter_map(|act| act.split_once(" of ")).map(|(of, _)| of).collect();
+    let corrections: Vec<&str> =
+        overrides.iter().filter_map(|overriding| overriding.split_once(" of ")).map(|(of, _)| of).collect();
     assert_eq!(corrections.len(), 12);
     let channels: BTreeSet<&str> = corrections.iter().copied().collect();
     assert!(channels.len() > 5, "they are spread over the channels: {overrides:?}");
