@@ -51,6 +51,17 @@ pub fn wrong_filter() -> Option<String> {
     ))
 }
 
+/// Writes a line to the log, at most some a second of those that stand here; `unlogged` says how many were left out before.
+macro_rules! limited {
+    ($level:ident, $($fields_and_text:tt)+) => {{
+        static LIMIT: $crate::logging::Limit = $crate::logging::Limit::new();
+        if let Some(unlogged) = LIMIT.admits() {
+            tracing::$level!(unlogged, $($fields_and_text)+);
+        }
+    }};
+}
+pub(crate) use limited;
+
 /// At most a few lines a second of one kind.
 #[derive(Debug, Default)]
 pub struct Limit {

@@ -210,7 +210,8 @@ fn every_warning_and_error_of_the_log_is_explained() {
     let explained = fs::read_to_string(path).unwrap();
     let mut seen = 0;
     for source in sources().iter().filter(|source| !source.path.starts_with("simulation/")) {
-        let logged = ["tracing::warn!(", "tracing::error!("].map(|begin| source.code.split(begin).skip(1));
+        let logged = ["tracing::warn!(", "tracing::error!(", "limited!(warn, ", "limited!(error, "]
+            .map(|begin| source.code.split(begin).skip(1));
         let messages = logged.into_iter().flatten().filter_map(last_text);
         // What begins with a brace passes another program's text on.
         for message in messages.filter(|message| !message.starts_with('{')) {

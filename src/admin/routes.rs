@@ -11,7 +11,7 @@ use super::{AdminError, Operations};
 use crate::domain::{Channel, wire};
 use crate::http::route::{Request, Routes, any, get, route};
 use crate::http::{Answer, RequestId};
-use crate::logging::Limit;
+use crate::logging::limited;
 
 /// How long a skip may take with its body and everything.
 const SKIP_MAX: Duration = Duration::from_secs(30);
@@ -81,15 +81,12 @@ fn dead_letter_id(text: &str) -> Result<u64, AdminError> {
 }
 
 fn answer_to(error: AdminError, request_id: &RequestId) -> Answer {
-    static ERRORS: Limit = Limit::new();
     match error {
         AdminError::BadRequest(problem) => Answer::bad_request(problem),
         AdminError::NotFound(what) => Answer::not_found(what),
         AdminError::Conflict(problem) => Answer::conflict(problem),
         AdminError::Broker(error) => {
-            if let Some(unlogged) = ERRORS.admits() {
-                tracing::warn!(%request_id, %error, unlogged, "an operator's request could not be served");
-            }
+            limited!(warn, %request_id, %error, "an operator's request could not be served");
             Answer::unavailable("the broker cannot be asked now, ask again")
         }
     }

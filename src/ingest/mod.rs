@@ -19,7 +19,7 @@ use crate::fail_point;
 use crate::http::health::{Check, Condition, NO_BROKER};
 use crate::http::route::{Request, Routes, route};
 use crate::http::{Answer, RequestId};
-use crate::logging::Limit;
+use crate::logging::limited;
 
 /// Largest body of a message, in bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -108,19 +108,13 @@ fn condition(problems: &[Problem], storing: &Storing) -> Condition {
 }
 
 fn log_rejected(answer: &Answer, request_id: &RequestId) {
-    static REJECTED: Limit = Limit::new();
-    if answer.status().is_client_error()
-        && let Some(unlogged) = REJECTED.admits()
-    {
-        tracing::info!(%request_id, problem = ?answer.problem().unwrap_or_default(), unlogged, "message rejected");
+    if answer.status().is_client_error() {
+        limited!(info, %request_id, problem = ?answer.problem().unwrap_or_default(), "message rejected");
     }
 }
 
 fn log_unstored(error: &BrokerError, request_id: &RequestId) {
-    static UNSTORED: Limit = Limit::new();
-    if let Some(unlogged) = UNSTORED.admits() {
-        tracing::warn!(%request_id, %error, unlogged, "a message could not be stored");
-    }
+    limited!(warn, %request_id, %error, "a message could not be stored");
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use crate::broker::trim::was_trimmed;
 use crate::broker::{Broker, BrokerError, Stored};
 use crate::domain::{self, Channel, Entry, MessageNumber, Record, Sequence, Skip};
 use crate::http::{Answer, Request, RequestId};
-use crate::logging::Limit;
+use crate::logging::limited;
 
 /// Longest time that a client may ask to wait.
 const WAIT_MAX: Duration = Duration::from_secs(10);
@@ -248,10 +248,7 @@ async fn in_time<T>(read: impl Future<Output = Result<T, BrokerError>>) -> Resul
 }
 
 fn unavailable(error: &BrokerError, request_id: &RequestId) -> Answer {
-    static UNANSWERED: Limit = Limit::new();
-    if let Some(unlogged) = UNANSWERED.admits() {
-        tracing::warn!(%request_id, %error, unlogged, "an event could not be read");
-    }
+    limited!(warn, %request_id, %error, "an event could not be read");
     Answer::unavailable("the event cannot be read now, ask again")
 }
 

@@ -21,7 +21,7 @@ use super::View;
 use crate::broker::watch::{BucketState, Change, Feed, bucket_state};
 use crate::broker::{Broker, BrokerError};
 use crate::domain::Record;
-use crate::logging::Limit;
+use crate::logging::limited;
 
 /// How often the view is compared with the bucket. In a cluster the node that feeds it may die while the connection, to
 /// another node, stands: that is noticed only here.
@@ -219,15 +219,12 @@ fn apply(live: &LiveView, change: Change) {
 }
 
 fn apply_to(view: &View, change: Change) {
-    static UNREADABLE: Limit = Limit::new();
     let record = match change.record.as_deref().map(Record::from_bytes) {
         None => None,
         Some(Ok(record)) => Some(record),
         Some(Err(error)) => {
-            if let Some(unlogged) = UNREADABLE.admits() {
-                let key = change.channel.map(|channel| channel.to_string());
-                tracing::error!(key, %error, unlogged, "a record in the bucket cannot be read, its rocket is hidden");
-            }
+            let key = change.channel.map(|channel| channel.to_string());
+            limited!(error, key, %error, "a record in the bucket cannot be read, its rocket is hidden");
             None
         }
     };

@@ -18,7 +18,7 @@ use super::view::gaps::Place;
 use crate::broker::log_reader::read_one;
 use crate::broker::{Broker, BrokerError};
 use crate::http::{Answer, Request, cursor};
-use crate::logging::Limit;
+use crate::logging::limited;
 
 /// Rows of a page unless asked otherwise.
 const LIMIT_DEFAULT: usize = 100;
@@ -92,10 +92,7 @@ async fn row(broker: &Broker, gap: Gap) -> Result<PublicGap, BrokerError> {
 }
 
 fn unavailable(error: &BrokerError) -> Answer {
-    static UNANSWERED: Limit = Limit::new();
-    if let Some(unlogged) = UNANSWERED.admits() {
-        tracing::warn!(%error, unlogged, "gaps could not be read");
-    }
+    limited!(warn, %error, "gaps could not be read");
     Answer::unavailable("the gaps cannot be read now, ask again")
 }
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::aside::ASIDE_PAUSE;
 use crate::broker::{AckHandle, BrokerError};
 use crate::domain::{Channel, Sequence};
-use crate::logging::Limit;
+use crate::logging::limited;
 
 /// The longest pause before a delivery that is held up comes again, unless many others are held up too.
 const HELD_UP_PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -133,18 +133,12 @@ impl Answers {
 
 /// Says why messages come again.
 pub fn log_failure(channel: Channel, error: &BrokerError) {
-    static FAILED: Limit = Limit::new();
-    if let Some(unlogged) = FAILED.admits() {
-        tracing::warn!(%channel, %error, unlogged, "messages could not be applied, they come again");
-    }
+    limited!(warn, %channel, %error, "messages could not be applied, they come again");
 }
 
 /// Says why messages wait for their dead letters.
 pub fn log_held_up(channel: Channel, error: &BrokerError) {
-    static HELD_UP: Limit = Limit::new();
-    if let Some(unlogged) = HELD_UP.admits() {
-        tracing::warn!(%channel, %error, unlogged, "a dead letter could not be stored, its message comes again");
-    }
+    limited!(warn, %channel, %error, "a dead letter could not be stored, its message comes again");
 }
 
 #[cfg(test)]

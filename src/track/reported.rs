@@ -12,7 +12,7 @@ use super::Counters;
 use crate::broker::{BrokerError, DeadLetter, Malformed, Reason, Stored, TrackBroker};
 use crate::domain::outcome::SKIPPED_LATE;
 use crate::domain::{Event, Outcome, OutcomeRecord, Sequence};
-use crate::logging::Limit;
+use crate::logging::limited;
 
 /// Those of these messages that were reported to have failed in a way, so that their dead letters were stored.
 pub async fn reported(
@@ -50,23 +50,15 @@ pub async fn dead_letter_malformed(
     malformed: &Malformed,
     counters: &Counters,
 ) -> Result<(), BrokerError> {
-    static MALFORMED: Limit = Limit::new();
-    static UNSTORED: Limit = Limit::new();
     let Malformed { stored, error } = malformed;
     let dead_letter =
         DeadLetter { stored, reason: Reason::Malformed, error: error.clone(), after_overrides: Sequence(0) };
-    let stored_dead_letters = broker.store_dead_letter(&dead_letter).await;
-    stored_dead_letters.inspect_err(|error| {
-        if let Some(unlogged) = UNSTORED.admits() {
-            let event_id = stored.sequence.0;
-            tracing::warn!(event_id, %error, unlogged, "a dead letter could not be stored, its message comes again");
-        }
+    let (event_id, request_id) = (stored.sequence.0, stored.request_id.as_deref());
+    broker.store_dead_letter(&dead_letter).await.inspect_err(|error| {
+        limited!(warn, event_id, %error, "a dead letter could not be stored, its message comes again");
     })?;
     Counters::count(&counters.malformed);
-    if let Some(unlogged) = MALFORMED.admits() {
-        let (channel, event_id) = (&stored.channel_token, stored.sequence.0);
-        let request_id = stored.request_id.as_deref();
-        tracing::warn!(request_id, ?channel, event_id, ?error, unlogged, "not a message, kept as a dead letter");
-    }
+    let channel = &stored.channel_token;
+    limited!(warn, request_id, ?channel, event_id, ?error, "not a message, kept as a dead letter");
     Ok(())
 }

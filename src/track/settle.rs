@@ -25,7 +25,7 @@ use crate::domain::{
     Arrival, Event, MessageNumber, Outcome, OutcomeRecord, Overrides, Record, Refusal, Sequence, Verdict, apply_batch,
 };
 use crate::fail_point;
-use crate::logging::Limit;
+use crate::logging::limited;
 
 /// How many times in a row somebody else may be faster before the messages are returned with a nak for a while.
 const CONFLICTS_IN_A_ROW_MAX: usize = 16;
@@ -248,8 +248,6 @@ async fn store_refused(
 
 /// Logs and counts what became of a message, once it is stored.
 fn log(arrival: &Arrival<Stored>, verdict: Verdict, counters: &Counters) {
-    static REFUSED: Limit = Limit::new();
-    static LATE_ONES: Limit = Limit::new();
     let (message, request_id) = (&arrival.message, arrival.stored.request_id.as_deref());
     let (channel, number, event_id) = (message.channel, message.number.get(), arrival.sequence.0);
     let counter = match verdict {
@@ -262,15 +260,11 @@ fn log(arrival: &Arrival<Stored>, verdict: Verdict, counters: &Counters) {
     Counters::count(counter);
     match verdict {
         Verdict::Refused(refusal) => {
-            if let Some(unlogged) = REFUSED.admits() {
-                tracing::warn!(request_id, %channel, number, event_id, %refusal, unlogged, "message refused");
-            }
+            limited!(warn, request_id, %channel, number, event_id, %refusal, "message refused");
         }
         Verdict::Applied => tracing::debug!(request_id, %channel, number, event_id, "message applied"),
         Verdict::SkippedLate => {
-            if let Some(unlogged) = LATE_ONES.admits() {
-                tracing::warn!(request_id, %channel, number, event_id, unlogged, "number was skipped, kept as a dead letter");
-            }
+            limited!(warn, request_id, %channel, number, event_id, "number was skipped, kept as a dead letter");
         }
         Verdict::Duplicate | Verdict::Unjudged => {
             tracing::debug!(request_id, %channel, number, event_id, "number taken already");

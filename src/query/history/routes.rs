@@ -14,7 +14,7 @@ use crate::domain::{Channel, MessageNumber};
 use crate::http::Answer;
 use crate::http::asker::Unanswered;
 use crate::http::route::{Request, Routes, get};
-use crate::logging::Limit;
+use crate::logging::limited;
 
 /// How long a request waits for its turn. Together with one question to the broker that is not answered it is less than 5 s.
 const TURN_MAX: Duration = Duration::from_secs(2);
@@ -85,9 +85,6 @@ impl Reader {
 }
 
 fn unavailable(channel: &Channel, error: &BrokerError) -> Answer {
-    static FAILED: Limit = Limit::new();
-    if let Some(unlogged) = FAILED.admits() {
-        tracing::warn!(%channel, %error, unlogged, "a history cannot be read");
-    }
+    limited!(warn, %channel, %error, "a history cannot be read");
     Answer::unavailable("the broker is not available, ask again")
 }
