@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use async_nats::connection::State;
 use async_nats::jetstream::{self, context::ContextBuilder};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerError};
+use semver::Version;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -16,7 +17,7 @@ use super::BrokerError;
 use super::address::{logging_in, without_secrets};
 
 /// Oldest server that is known to keep what it acknowledged; see docs/decisions.
-pub const SERVER_VERSION_FLOOR: [u64; 3] = [2, 14, 6];
+pub const SERVER_VERSION_FLOOR: Version = Version::new(2, 14, 6);
 
 /// How often the connection is probed. A peer that died without a word is noticed when the third probe would be due while
 /// two are unanswered: the view must be fresh again, or known to be stale, 10 s after it died.
@@ -75,7 +76,7 @@ impl Broker {
             is_supported(&version),
             "the broker at {} is nats-server {version}; at least {} is needed: older ones lose acknowledged messages",
             settings.shown(),
-            SERVER_VERSION_FLOOR.map(|part| part.to_string()).join(".")
+            SERVER_VERSION_FLOOR
         );
         let jetstream = ContextBuilder::new().timeout(API_TIMEOUT).build(client.clone());
         Ok(Self { client, jetstream, instance, connections })
@@ -254,14 +255,12 @@ impl EventLog {
 
 /// Whether a server of this version may be used.
 pub fn is_supported(version: &str) -> bool {
-    is_at_least(version, SERVER_VERSION_FLOOR)
+    is_at_least(version, &SERVER_VERSION_FLOOR)
 }
 
 /// Whether a version is this one or a newer one.
-pub(super) fn is_at_least(version: &str, floor: [u64; 3]) -> bool {
-    let release = version.split(['-', '+']).next().unwrap_or_default();
-    let parts: Vec<u64> = release.split('.').map_while(|part| part.parse().ok()).collect();
-    parts.len() == 3 && parts[..] >= floor[..]
+pub(super) fn is_at_least(version: &str, floor: &Version) -> bool {
+    Version::parse(version).is_ok_and(|version| version >= *floor)
 }
 
 /// Bounds a call that has no deadline of its own.
@@ -285,7 +284,7 @@ mod tests {
         for version in ["2.14.6", "2.15.1", "2.15.0-RC.1", "3.0.0", "2.100.0"] {
             assert!(is_supported(version), "{version}");
         }
-        for version in ["2.14.5", "2.9.22", "2.14", "", "x.y.z", "2.14.6x"] {
+        for version in ["2.14.5", "2.9.22", "2.14", "", "x.y.z", "2.14.6x", "2.14.6-RC.1"] {
             assert!(!is_supported(version), "{version}");
         }
     }

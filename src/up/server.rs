@@ -190,24 +190,23 @@ fn free_port(port: u16) -> anyhow::Result<u16> {
 }
 
 async fn refuse_unfit(program: &Path) -> anyhow::Result<()> {
-    let floor = SERVER_VERSION_FLOOR.map(|part| part.to_string()).join(".");
     let output = match Command::new(program).arg("--version").stdin(Stdio::null()).output().await {
         Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
-        Err(error) => return Err(error).with_context(|| how_to_get_it(program, &floor)),
+        Err(error) => return Err(error).with_context(|| how_to_get_it(program)),
     };
     let version = output.trim().rsplit(['v', ' ']).next().unwrap_or_default();
     anyhow::ensure!(
         is_supported(version),
-        "broker.server: {} is {output:?}, at least {floor} is needed. {}",
+        "broker.server: {} is {output:?}, at least {SERVER_VERSION_FLOOR} is needed. {}",
         program.display(),
-        how_to_get_it(program, &floor)
+        how_to_get_it(program)
     );
     Ok(())
 }
 
-fn how_to_get_it(program: &Path, floor: &str) -> String {
+fn how_to_get_it(program: &Path) -> String {
     format!(
-        "broker.server: no {} (at least {floor}) is found. `make run` gets one into nats/.bin; or put one on the PATH \
+        "broker.server: no {} (at least {SERVER_VERSION_FLOOR}) is found. `make run` gets one into nats/.bin; or put one on the PATH \
          (https://nats.io/download, `brew install nats-server`); or name it (ROCKETS_BROKER__SERVER=/path/to/nats-server); \
          or use a broker that runs elsewhere (ROCKETS_NATS__URL=nats://host:4222)",
         program.display()

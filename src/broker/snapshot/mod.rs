@@ -14,13 +14,14 @@ pub mod put;
 mod s2;
 pub mod take;
 
+use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use super::connection::is_at_least;
 use super::{Broker, BrokerError};
 
 /// Oldest server that writes and reads streams message by message; older ones give out files of their store.
-const SERVER_VERSION_FLOOR: [u64; 3] = [2, 15, 0];
+const SERVER_VERSION_FLOOR: Version = Version::new(2, 15, 0);
 
 /// Bytes that are not what they should be, with what is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,7 +44,7 @@ pub struct StreamState {
 /// Refuses a server that cannot do it.
 pub fn refuse_older_servers(broker: &Broker) -> Result<(), BrokerError> {
     let version = broker.server_version();
-    if is_at_least(&version, SERVER_VERSION_FLOOR) {
+    if is_at_least(&version, &SERVER_VERSION_FLOOR) {
         return Ok(());
     }
     Err(BrokerError::Misconfigured(format!(
