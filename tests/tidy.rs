@@ -205,6 +205,26 @@ fn every_file_that_the_documents_name_is_there() {
 }
 
 #[test]
+fn every_command_of_the_documents_is_run_by_a_test_or_says_why_not() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for document in documents() {
+        let text = fs::read_to_string(&document).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        for at in (0..lines.len()).filter(|at| lines[*at] == "```sh") {
+            let mark = at.checked_sub(1).and_then(|at| lines[at].strip_prefix("<!-- ")?.strip_suffix(" -->"));
+            let (path, line) = (document.display(), at + 1);
+            let mark = mark.unwrap_or_else(|| panic!("{path}:{line}: who runs these commands, or why does nobody?"));
+            if let Some(test) = mark.strip_prefix("run by tests/") {
+                let test = test.split(',').next().unwrap_or_default();
+                assert!(root.join("tests").join(test).exists(), "{path}:{line}: there is no tests/{test}");
+            } else {
+                assert!(mark.starts_with("not run: ") || mark.starts_with("run by make "), "{path}:{line}: {mark}");
+            }
+        }
+    }
+}
+
+#[test]
 fn every_warning_and_error_of_the_log_is_explained() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
     let explained = fs::read_to_string(path).unwrap();

@@ -22,6 +22,7 @@ mod contract_rockets;
 mod contract_service;
 mod corrections;
 mod dead_letters;
+mod documents;
 mod events;
 mod fail_points;
 mod fail_points_overrides;

@@ -30,6 +30,11 @@ pub struct Answer {
 }
 
 impl Client {
+    /// Where the service's paths begin.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     /// A client of the service at `http://127.0.0.1:8088` or the like.
     pub fn new(base: &str) -> Self {
         let http = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().unwrap();
