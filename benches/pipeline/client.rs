@@ -1,5 +1,5 @@
 //! An HTTP client that costs next to nothing, so that it is the server which is measured: one request at a time on a
-//! bare connection, which is kept or made anew for each.
+//! bare connection, which is kept or made again for each.
 
 use std::net::SocketAddr;
 

@@ -61,12 +61,12 @@ pub async fn measure_reporting(scale: Scale, sync: Sync, rows: &mut Rows) -> any
             let drained = watch(&stream, durable_name, tracker::start(&site, outcomes)).await?;
             rates[usize::from(!outcomes)].push(drained.a_second());
         }
-        let [reported, untold] = rates.map(median);
+        let [reported, unreported] = rates.map(median);
         let (messages, rockets) = (thousands(messages), thousands(rockets));
         rows.rate(
             &format!("ingested to processed, {messages} messages of {rockets} rockets, outcomes on"),
             reported,
-            untold,
+            unreported,
         );
     }
     Ok(())

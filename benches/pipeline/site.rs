@@ -54,7 +54,7 @@ impl Site {
         Ok(site)
     }
 
-    /// The same store under another broker. It reads its store anew, as after a night without trackers.
+    /// The same store under another broker. It reads its store again, as after a night without trackers.
     pub async fn restart(self, sync: Sync) -> anyhow::Result<Self> {
         let Self { broker, store } = self;
         broker.stop().await?;

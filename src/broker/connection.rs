@@ -62,7 +62,7 @@ pub struct Broker {
     client: Client,
     jetstream: jetstream::Context,
     instance: Arc<str>,
-    /// Changes after the connection has been made anew.
+    /// Changes after the connection has been made again.
     connections: watch::Receiver<()>,
 }
 
@@ -112,7 +112,7 @@ impl Broker {
         self.client.statistics().connects.load(Ordering::Relaxed)
     }
 
-    /// Changes after the connection has been made anew.
+    /// Changes after the connection has been made again.
     pub(super) fn connections(&self) -> watch::Receiver<()> {
         self.connections.clone()
     }

@@ -84,7 +84,7 @@ impl EndWatch {
         found.filter(|found| before.is_some() || !found.is_short())
     }
 
-    /// Begins anew where a witness is not the stream any more that it was.
+    /// Begins again where a witness is not the stream any more that it was.
     fn forget_what_others_knew(&mut self, made: [Option<OffsetDateTime>; WITNESSES.len()]) {
         if self.made.is_some_and(|before| before != made) {
             *self = Self::default();

@@ -137,7 +137,7 @@ pub trait TrackBroker: LogReader {
     fn acknowledge(&self, handles: &[AckHandle]) -> impl Future<Output = ()> + Send;
     /// Gives messages back, to be delivered again after this pause.
     fn give_back(&self, handles: &[AckHandle], pause: Duration) -> impl Future<Output = ()> + Send;
-    /// Says that messages are still being worked on: `ack_wait` begins anew.
+    /// Says that messages are still being worked on: `ack_wait` begins again.
     fn extend(&self, handles: &[AckHandle]) -> impl Future<Output = ()> + Send;
     /// What time it is.
     fn now(&self) -> OffsetDateTime;

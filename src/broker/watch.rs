@@ -1,7 +1,7 @@
 //! Every change of the bucket, as it happens: what the view is fed by.
 //!
-//! An ordered push consumer, which makes itself anew when something was missed. It cannot notice a bucket that was made
-//! anew with lower revisions: whoever holds a view compares [`bucket_state`] with it from time to time.
+//! An ordered push consumer, which makes itself again when something was missed. It cannot notice a bucket that was made
+//! again with lower revisions: whoever holds a view compares [`bucket_state`] with it from time to time.
 
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, push};
 use bytes::Bytes;

@@ -148,8 +148,8 @@ async fn make_room(broker: &Broker, streams: &[String], yes: bool) -> anyhow::Re
         Existing::LeftBehind(left) => left,
     };
     let what = format!("A restore that was not finished left parts behind ({}).", left.join(", "));
-    ensure!(yes || has_terminal(), "{what} Run it again with --yes to remove them and begin anew");
-    let confirmed = is_confirmed(yes, &format!("{what} They are removed, and it begins anew."))?;
+    ensure!(yes || has_terminal(), "{what} Run it again with --yes to remove them and begin again");
+    let confirmed = is_confirmed(yes, &format!("{what} They are removed, and it begins again."))?;
     if confirmed {
         remove_left_behind(broker, &left).await?;
     }

@@ -17,11 +17,11 @@ pub struct Bounds {
     pub advances: usize,
 }
 
-/// Those that count.
+/// The bounds of the program.
 pub const FULL: Bounds =
     Bounds { pending_text: pending::TEXT_MAX, skipped_text: skipped::TEXT_MAX, advances: outcome::UNREPORTED_MAX };
 
-/// The bounds.
+/// The bounds that hold: in a test, those that it has set.
 #[cfg(not(test))]
 pub fn bounds() -> Bounds {
     FULL

@@ -1,4 +1,4 @@
-//! What lies in a channel's stream, read: messages of the rocket, corrections of them, and skips.
+//! What lies in the log of one channel, read: messages of the rocket, corrections of them, and skips.
 //!
 //! A correction is a message that takes the place of another one with its number; a header of its carrier says so. It
 //! and a skip are *overrides*, which mean the same whenever they are applied.
@@ -34,7 +34,7 @@ pub struct ArrivedSkip {
     pub skip: Skip,
 }
 
-/// What one sequence of a channel's stream says.
+/// What one message of the log says.
 #[derive(Debug)]
 pub enum Entry<S> {
     /// A message, perhaps one that corrects another.
@@ -111,7 +111,7 @@ impl<S> Entry<S> {
         }
     }
 
-    /// Whose sequence it is in.
+    /// Whose it is.
     pub fn channel(&self) -> Channel {
         match self {
             Self::Message(arrival) => arrival.message.channel,

@@ -1,6 +1,6 @@
 //! Whether the log has lost its end: something else that is stored knows of an event that the log does not have.
 //!
-//! A power cut at a broker that syncs rarely, half a restored backup or a stream that was made anew take messages from the
+//! A power cut at a broker that syncs rarely, half a restored backup or a stream that was made again take messages from the
 //! log's end and leave the rest as it was. Sequences go on from where the log ends now. So two things give it away: an
 //! event behind the log's end, and, where the log has grown again, another message at a sequence that is known
 //! ([`super::Event`]).

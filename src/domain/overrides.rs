@@ -1,9 +1,9 @@
-//! The overrides of one channel, gathered by one reading of its log: which numbers are corrected,
-//! and which are skipped.
+//! The overrides of one channel, gathered by one reading of its messages in the log: which numbers are corrected, and which
+//! are skipped.
 //!
 //! Of the messages with one number, the correction with the highest sequence counts; without one, a number is
 //! skipped if a skip covers it and no message of it lies before that skip. A skip covers only numbers up to the highest
-//! that had arrived: it opens the way to what is pending, whatever number it names. All of it depends on the stream alone,
+//! that had arrived: it opens the way to what is pending, whatever number it names. All of it depends on the log alone,
 //! not on who applied what first.
 
 use std::collections::BTreeMap;
@@ -248,7 +248,7 @@ impl Overrides {
         self.touching(since, through).next().is_some()
     }
 
-    /// Those overrides.
+    /// The overrides that do ([`Self::touch`]).
     pub fn touching(&self, since: Sequence, through: u64) -> impl Iterator<Item = Event> + '_ {
         let OverrideIndex { corrections, skipped, skips, .. } = &*self.index;
         let corrected = corrections.iter().take_while(move |(number, _)| number.get() <= through);

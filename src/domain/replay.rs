@@ -61,7 +61,7 @@ pub struct Replay<S> {
     since_at: Option<StoredAt>,
 }
 
-/// What has been read has brought.
+/// What came of one page, or of messages that were fetched.
 #[derive(Debug)]
 pub enum Turn<S> {
     /// What each fold has applied, in order.

@@ -48,8 +48,8 @@ pub enum Advance<S> {
 }
 
 impl<S> From<Advance<S>> for Option<(Arc<Arrival<S>>, Verdict)> {
-    fn from(advances: Advance<S>) -> Self {
-        match advances {
+    fn from(advance: Advance<S>) -> Self {
+        match advance {
             Advance::Message(arrival, Ok(())) => Some((arrival, Verdict::Applied)),
             Advance::Message(arrival, Err(refusal)) => Some((arrival, Verdict::Refused(refusal))),
             Advance::Skipped { .. } => None,

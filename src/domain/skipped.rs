@@ -1,6 +1,6 @@
 //! Which numbers of a channel an operator has skipped, as its record remembers it: ranges within a bound.
 //!
-//! A skipped number that arrives after all is a dead letter, where any other number that was applied or skipped is a
+//! A skipped number that arrives after all is a dead letter, where a message with a number that was applied is a
 //! duplicate. Beyond [`TEXT_MAX`] bytes the lowest ranges are dropped, and it is only noted up to where some may be
 //! missing; what arrives there is judged by reading the channel again.
 

@@ -22,8 +22,9 @@ use crate::broker::notifications::Signals;
 use crate::broker::outcomes::outcome_of;
 use crate::broker::store::{Store, Versioned};
 use crate::broker::trim::was_trimmed;
-use crate::broker::{Broker, BrokerError, Stored};
-use crate::domain::{self, Channel, Entry, MessageNumber, Record, Sequence, Skip};
+use crate::broker::{Broker, BrokerError, LogReader as _, NatsLog, Stored};
+use crate::domain::checkpoint::trimmed_through;
+use crate::domain::{self, Channel, Entry, MessageNumber, Outcome, Record, Sequence, Skip};
 use crate::http::{Answer, Request, RequestId};
 use crate::logging::limited;
 
@@ -121,12 +122,25 @@ impl Events {
             Duration::ZERO => self.status_at(&event).await?,
             _ => self.look_until_known(&event, deadline).await?,
         };
+        if matches!(status_at.status, Status::Final(Outcome::Duplicate, None))
+            && in_time(self.is_trimmed(&event)).await?
+        {
+            return Ok(Found::Trimmed);
+        }
         if matches!(status_at.status, Status::Final(..)) {
             // A view that lags further behind says so itself.
             let shown_by = deadline.max(Instant::now() + SHOW_WAIT_MIN);
             let _ = timeout_at(shown_by, self.live.reached(status_at.revision)).await;
         }
         Ok(Found::Event(event, status_at))
+    }
+
+    /// Whether its number was trimmed. Its own message may be there until the next trim; where what was reported of it is lost
+    /// (the outcomes were purged), nobody can tell it from a copy any more.
+    async fn is_trimmed(&self, event: &Event) -> Result<bool, BrokerError> {
+        let (Some(channel), Some(number)) = (event.channel, event.number) else { return Ok(false) };
+        let log = NatsLog { broker: &self.broker, partition: event.partition };
+        Ok(number.get() <= trimmed_through(&log.checkpoints(&channel).await?))
     }
 
     async fn look_until_known(&self, event: &Event, deadline: Instant) -> Result<StatusAt, BrokerError> {
@@ -257,7 +271,6 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::domain::Outcome;
 
     const CHANNEL: &str = "193270a9-c9cf-404a-8f83-838e71d9ae67";
 

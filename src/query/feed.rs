@@ -1,7 +1,7 @@
 //! Keeps the view what the bucket is: loads it, applies every change, and notices when it is not fresh any more.
 //!
 //! The view is ready once its first load is through, and is read from then on, whatever becomes of the broker. It is
-//! stale from a break of the feed until it is known to have everything again. A bucket that was made anew, or emptied
+//! stale from a break of the feed until it is known to have everything again. A bucket that was made again, or emptied
 //! behind our back, is noticed by comparing what the broker has with what the view has, and loaded as a whole.
 //!
 //! A rocket never goes back because of whom the broker has answer: a node that was cut off from the others takes itself for
@@ -37,7 +37,7 @@ const REOPEN_PAUSE: Duration = Duration::from_millis(200);
 /// others steps down after some 10 s.
 const OLDER_MAX: Duration = Duration::from_secs(30);
 
-/// How long a load waits for its next change before it is begun anew.
+/// How long a load waits for its next change before it is begun again.
 const LOAD_STALL_MAX: Duration = Duration::from_secs(10);
 
 /// How much the view is worth at this moment.
@@ -243,7 +243,7 @@ impl Comparison {
     fn with(&mut self, bucket: &BucketState, live: &LiveView, created: OffsetDateTime) -> Result<(), BrokerError> {
         let revision = live.view.last_revision();
         if bucket.created != created || bucket.last_revision < revision {
-            return Err(BrokerError::Unavailable("the bucket was made anew".into()));
+            return Err(BrokerError::Unavailable("the bucket was made again".into()));
         }
         if bucket.last_revision == revision && live.view.keys().contains(&bucket.keys) {
             (self.last, self.awaited) = (None, None);

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use futures_util::FutureExt as _;
 
-use super::invariants::{Event, Laws};
+use super::invariants::{Event, Invariants};
 use super::messages::{CHANNELS, channel_of};
 use super::model::Model;
 use super::testing::ModelBroker;
@@ -23,7 +23,7 @@ use crate::replay::ChannelReplay;
 const PAGE: usize = 100;
 
 /// Fails with what somebody is told that is not so.
-pub fn judge(model: Model, invariants: &Laws) -> Result<(), String> {
+pub fn judge(model: Model, invariants: &Invariants) -> Result<(), String> {
     let broker = ModelBroker::of(model, PAGE);
     (0..CHANNELS).try_for_each(|channel| judge_channel(&broker, channel, invariants.channels[channel].has_lost))?;
     let log: Vec<_> = broker.state().model.log().cloned().collect();
@@ -58,7 +58,7 @@ fn judge_history(broker: &ModelBroker, of: &Channel, held: &Versioned, bases: &[
     }
 }
 
-fn judge_event(broker: &ModelBroker, invariants: &Laws, stored: &Stored) -> Result<(), String> {
+fn judge_event(broker: &ModelBroker, invariants: &Invariants, stored: &Stored) -> Result<(), String> {
     let Event { line: Line { channel, content }, reported, .. } = &invariants.events[stored.sequence.0 as usize - 1];
     let (record, status) = (record_in(&broker.versioned(&channel_of(*channel))), status_of(broker, stored));
     let passed = record.last.as_ref().map_or(0, |last| last.number.get());

@@ -121,3 +121,13 @@ impl OfChannel {
         self.overrides.last().copied().unwrap_or(0)
     }
 }
+
+/// The numbers from 1 to this one, a bit each.
+pub fn through(last: u64) -> u128 {
+    ((1 << last) - 1) << 1
+}
+
+/// The numbers of which the bits are set.
+pub fn list(bits: u128) -> Vec<u64> {
+    (0..128).filter(|number| bits >> number & 1 == 1).collect()
+}

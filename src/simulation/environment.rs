@@ -8,7 +8,7 @@ use bytes::Bytes;
 use time::{Duration, OffsetDateTime};
 
 use super::faults::CutOff;
-use super::invariants::Laws;
+use super::invariants::Invariants;
 use super::messages::{channel_of, number_of, skip_bytes};
 use super::model::Model;
 use super::profile::FaultProfile;
@@ -31,7 +31,7 @@ pub struct Environment {
     pub random: Random,
     pub profile: FaultProfile,
     pub model: Model,
-    pub invariants: Laws,
+    pub invariants: Invariants,
     workload: Arc<Workload>,
     /// How many messages were delivered once.
     pub delivered: u64,
@@ -50,7 +50,7 @@ pub struct Environment {
     pub has_lost_end: bool,
     /// How many days have passed.
     pub days_passed: u32,
-    /// Messages that were delivered or read back, each time anew.
+    /// Messages that were delivered or read back, each time again.
     pub handed_out: u64,
     /// Whose call is being done; nobody's where something comes late.
     pub acting: Option<usize>,
@@ -88,7 +88,7 @@ impl Environment {
             random,
             profile,
             model: Model::default(),
-            invariants: Laws::new(workload.clone()),
+            invariants: Invariants::new(workload.clone()),
             workload,
             delivered: 0,
             calls: Vec::new(),
@@ -134,13 +134,13 @@ impl Environment {
         self.seconds += 1;
     }
 
-    /// A day passes: the durable is made anew, so that everything is delivered again, and the broker has forgotten the ids
+    /// A day passes: the durable is made again, so that everything is delivered again, and the broker has forgotten the ids
     /// of dead letters that were reported of.
     pub fn pass_a_day(&mut self) {
         while !self.under_way.is_empty() {
             self.come_one();
         }
-        self.report(|| "the durable is made anew".into());
+        self.report(|| "the durable is made again".into());
         self.days_passed += 1;
         self.delivered = 0;
         self.model.make_durable_anew();
@@ -314,7 +314,7 @@ impl Environment {
         }
         self.report(|| {
             let (record, unreported) = (String::from_utf8_lossy(&record), unreported.to_text());
-            format!("written over {expected}: {written:?} {record} owing {unreported:?}")
+            format!("written over {expected}: {written:?} {record} with unreported {unreported:?}")
         });
         written
     }

@@ -1,7 +1,8 @@
 //! The end of a schedule, when everything has arrived, nothing goes wrong any more and all workers rest: whatever was
 //! accepted was applied once and in order, or waits, or is a dead letter, and it is reported what became of it.
 
-use super::invariants::{Event, Laws, through};
+use super::channel::through;
+use super::invariants::{Event, Invariants};
 use super::messages::{CHANNELS, NUMBER_MAX, channel_of};
 use super::oracle::{Numbered, Place, SKIPPED_LATE};
 use super::record_text::Facts;
@@ -10,7 +11,7 @@ use crate::domain::Outcome;
 use crate::simulation::model::{Model, Sight};
 
 /// Fails with what is wrong at the end.
-pub fn judge(model: &Model, invariants: &mut Laws) -> Result<(), String> {
+pub fn judge(model: &Model, invariants: &mut Invariants) -> Result<(), String> {
     for channel in 0..CHANNELS {
         let is = model.load(&channel_of(channel), Sight::clear(1)).record;
         let is = is.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
@@ -37,7 +38,7 @@ fn without_overflow(text: &str) -> (String, Option<Facts>) {
 
 /// The text of a channel's record; empty where nothing has arrived. Where not all is listed that waits, what is listed
 /// must be the lowest of it.
-fn record_of(invariants: &mut Laws, channel: usize, is: &Facts, listed: Option<&Facts>) -> String {
+fn record_of(invariants: &mut Invariants, channel: usize, is: &Facts, listed: Option<&Facts>) -> String {
     if invariants.channels[channel].arrivals.is_empty() {
         return String::new();
     }
@@ -74,7 +75,7 @@ fn record_of(invariants: &mut Laws, channel: usize, is: &Facts, listed: Option<&
 }
 
 /// What was applied is reported, is a dead letter if it was refused, and none if it was not.
-fn check_numbers(invariants: &mut Laws, channel: usize) -> Result<(), String> {
+fn check_numbers(invariants: &mut Invariants, channel: usize) -> Result<(), String> {
     let Facts { last, overrides, .. } = invariants.channels[channel].facts;
     let truth = invariants.truth(channel, overrides).clone();
     for number in 1..=last {
@@ -89,9 +90,9 @@ fn check_numbers(invariants: &mut Laws, channel: usize) -> Result<(), String> {
         let reported: Vec<_> = holders.iter().map(|event| event.reported.clone()).collect();
         let right = reported.iter().filter(|reported| reported.as_ref() == Some(&expected)).count();
         // What is replayed names the first copy in the log, which may not be the one that was reported before.
-        let anew = overrides > 0 || invariants.channels[channel].was_damaged;
+        let is_replayed = overrides > 0 || invariants.channels[channel].was_damaged;
         let of = &invariants.channels[channel];
-        let once = right == 1 || (right > 1 && anew) || number <= of.lost_reports() || of.has_lost_end;
+        let once = right == 1 || (right > 1 && is_replayed) || number <= of.lost_reports() || of.has_lost_end;
         if !once {
             return Err(format!("{number} of {channel} should be told once to be {expected:?}: {reported:?}"));
         }
@@ -101,7 +102,7 @@ fn check_numbers(invariants: &mut Laws, channel: usize) -> Result<(), String> {
         // removed.
         let excused = holders.len() > 1 || holders.iter().any(|event| event.raced);
         let fits = if refused.is_some() { dead_letters > 0 || of.has_lost_end } else { dead_letters == 0 || excused };
-        if !fits || (!anew && holders.iter().any(|event| event.refused_dead_letters > 1)) {
+        if !fits || (!is_replayed && holders.iter().any(|event| event.refused_dead_letters > 1)) {
             return Err(format!("{number} of {channel} ({refused:?}) has {dead_letters} dead letters"));
         }
     }
@@ -110,7 +111,7 @@ fn check_numbers(invariants: &mut Laws, channel: usize) -> Result<(), String> {
 }
 
 /// The places of the plain messages with a number.
-fn copies(invariants: &Laws, channel: usize, number: u64) -> Vec<u64> {
+fn copies(invariants: &Invariants, channel: usize, number: u64) -> Vec<u64> {
     let arrivals = invariants.channels[channel].arrivals.iter();
     arrivals
         .filter(|(_, content)| matches!(content, Content::Message(sent) if sent.number == number))
@@ -119,7 +120,7 @@ fn copies(invariants: &Laws, channel: usize, number: u64) -> Vec<u64> {
 }
 
 /// What one sequence has come to.
-fn check_event(invariants: &mut Laws, at: u64) -> Result<(), String> {
+fn check_event(invariants: &mut Invariants, at: u64) -> Result<(), String> {
     let Event {
         line: Line { channel, content },
         reported,

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::channel::OfChannel;
+use super::channel::{OfChannel, list, through};
 use super::messages::{CHANNELS, NUMBER_MAX, number_of};
 use super::oracle::{Place, SKIPPED_LATE, Truth};
 use super::record_text::Facts;
@@ -14,7 +14,7 @@ use crate::domain::bounds;
 use crate::domain::{Channel, Outcome, OutcomeRecord, Sequence, Unreported};
 
 /// What is known beside the model, and the first invariant that was broken.
-pub struct Laws {
+pub struct Invariants {
     workload: Arc<Workload>,
     /// By sequence.
     pub events: Vec<Event>,
@@ -46,7 +46,7 @@ macro_rules! must {
 
 type Checked = Result<(), String>;
 
-impl Laws {
+impl Invariants {
     pub fn new(workload: Arc<Workload>) -> Self {
         Self { workload, events: Vec::new(), channels: (0..CHANNELS).map(|_| OfChannel::new()).collect() }
     }
@@ -65,7 +65,7 @@ impl Laws {
         self.channels[line.channel].arrived(self.events.len() as u64, line.content);
     }
 
-    /// All these are delivered anew.
+    /// All these are delivered again.
     pub fn delivers_anew(&mut self, delivered: &BTreeSet<u64>) {
         let events = (1..).zip(&mut self.events).filter(|(event, _)| delivered.contains(event));
         for (_, Event { line: Line { channel, content }, acknowledged, .. }) in events {
@@ -86,7 +86,7 @@ impl Laws {
         }
         must!(
             facts.overrides == 0 || of.overrides.contains(&facts.overrides),
-            "record {at} follows {}, which is no act",
+            "record {at} follows {}, which is no override",
             facts.overrides
         );
         must!(facts.overrides >= before.overrides, "record {at} forgets an override: {before:?}, {facts:?}");
@@ -97,8 +97,8 @@ impl Laws {
         let expected = truth.text_through(facts.last);
         must!(text.starts_with(&expected), "record {at} is no fold: {text}, and should be {expected}");
         self.check_waiting(at, &facts)?;
-        let anew = if facts.overrides == before.overrides { before.last + 1 } else { 1 };
-        (anew..=facts.last).try_for_each(|number| self.check_through(at, number))?;
+        let first = if facts.overrides == before.overrides { before.last + 1 } else { 1 };
+        (first..=facts.last).try_for_each(|number| self.check_through(at, number))?;
         if facts.overrides != before.overrides {
             self.check_late(at)?;
         }
@@ -109,8 +109,8 @@ impl Laws {
     fn check_waiting(&mut self, at: usize, facts: &Facts) -> Checked {
         let (of, pending) = (&self.channels[at], facts.pending_bits());
         let passed = through(facts.last);
-        must!(pending & passed == 0, "record {at} parks what it has passed: {facts:?}");
-        must!(pending & !of.arrived == 0, "record {at} parks what never arrived: {facts:?}");
+        must!(pending & passed == 0, "record {at} lists what it is past: {facts:?}");
+        must!(pending & !of.arrived == 0, "record {at} lists what never arrived: {facts:?}");
         let lost = of.acknowledged & !passed & !pending;
         must!(lost == 0 || facts.beyond, "record {at} forgets {:?}, which were acknowledged: {facts:?}", list(lost));
         for [first, last, sequence] in &facts.pending {
@@ -170,7 +170,11 @@ impl Laws {
         let skipped = skipped.iter().flat_map(|[first, last]| *first..=*last).fold(0, |bits, at| bits | 1 << at);
         let of = &self.channels[at];
         let forgotten = through(last) & !skipped & !of.reported & !of.unreported & !through(of.lost_reports());
-        must!(forgotten == 0 || of.unreported_since, "record {at} owes {:?} and does not say so", list(forgotten));
+        must!(
+            forgotten == 0 || of.unreported_since,
+            "record {at} has {:?} unreported and does not say so",
+            list(forgotten)
+        );
         Ok(())
     }
 
@@ -417,13 +421,4 @@ fn truth_place(truth: &Truth, content: Content) -> Option<Place> {
         Content::Message(sent) | Content::Correction(sent) => Some(truth.at(sent.number).place),
         Content::Skip(_) | Content::Malformed(_) => None,
     }
-}
-
-/// The numbers from 1 to this one, a bit each.
-pub fn through(last: u64) -> u128 {
-    ((1 << last) - 1) << 1
-}
-
-fn list(bits: u128) -> Vec<u64> {
-    (0..128).filter(|number| bits >> number & 1 == 1).collect()
 }

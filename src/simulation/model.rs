@@ -260,7 +260,7 @@ impl Model {
         asides.for_each(|aside| aside.format = format);
     }
 
-    /// Delivers everything anew, and forgets the ids of dead letters whose messages were reported. Every replica has
+    /// Delivers everything again, and forgets the ids of dead letters whose messages were reported. Every replica has
     /// everything by then.
     pub fn make_durable_anew(&mut self) {
         self.unacknowledged = self.places.values().flatten().map(|place| place.0).collect();

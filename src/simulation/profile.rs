@@ -1,4 +1,4 @@
-//! What kind of life a schedule is: how much of what goes wrong. Drawn anew for each seed, most of it off in most of them,
+//! What kind of life a schedule is: how much of what goes wrong. Drawn again for each seed, most of it off in most of them,
 //! so that each kind of trouble also comes alone and in each company.
 
 use super::messages::CHANNELS;
@@ -41,7 +41,7 @@ pub struct FaultProfile {
     pub freezes: u64,
     /// In 4,096 steps; each time, a second passes.
     pub seconds: u64,
-    /// In 65,536 steps, how often a day passes: the durable is made anew, and dead letters that were reported of are
+    /// In 65,536 steps, how often a day passes: the durable is made again, and dead letters that were reported of are
     /// recognised no more.
     pub days: u64,
     /// Of an idle turn of whoever trims, how often it does. Then nothing is corrected, and a record lists all that is

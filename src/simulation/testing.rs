@@ -31,11 +31,11 @@ pub struct State {
     pub pages_read: usize,
     /// Messages of these pages.
     pub messages_read: usize,
-    /// Deliveries whose time was extended, each time anew.
+    /// Deliveries whose time was extended, each time again.
     pub extended: Vec<u64>,
     /// Whether there is no room for another dead letter.
     pub dead_letters_full: bool,
-    /// Deliveries that were returned with a nak, each time anew.
+    /// Deliveries that were returned with a nak, each time again.
     pub given_back: Vec<(u64, Duration)>,
 }
 

@@ -1,7 +1,7 @@
 //! A batch of deliveries on its way: received and sorted by channel ([`Group`]), recorded, each channel by itself
 //! ([`Recorded`]), and reported in one go while the next batch is recorded.
 //!
-//! Nothing is lost if it cannot be reported: the deliveries come again, and the records go on owing it.
+//! Nothing is lost if it cannot be reported: the deliveries come again, and the records go on to list it as unreported.
 //!
 //! What is not here: what becomes of the deliveries then; that is the worker's to decide.
 
@@ -14,8 +14,7 @@ use super::Counters;
 use super::cache::Cache;
 use super::channel_state::ChannelState;
 use super::disposition::Kept;
-use super::reported::dead_letter_malformed;
-use super::reported::reported;
+use super::once::{dead_letter_malformed, reported_as_failed};
 use super::settle::{Settled, settle};
 use crate::broker::{AckHandle, BrokerError, Delivery, Malformed, Stored, TrackBroker};
 use crate::domain::{Arrival, Channel, Entry, Event, OutcomeRecord, Sequence};
@@ -93,17 +92,17 @@ pub async fn store_malformed(
     malformed: Vec<(Box<Malformed>, AckHandle)>,
     counters: &Counters,
 ) -> Vec<StoredMalformed> {
-    let reported = reported(broker, malformed.iter().map(|(malformed, _)| &malformed.stored), |_| true).await;
-    let reported = &reported;
-    let stored_dead_letters = malformed.into_iter().map(|(malformed, handle)| async move {
-        let stored_dead_letters = match reported {
-            Ok(reported) if reported.contains(&malformed.stored.event()) => Ok(()),
+    let failed = reported_as_failed(broker, malformed.iter().map(|(malformed, _)| &malformed.stored), |_| true).await;
+    let failed = &failed;
+    let stored = malformed.into_iter().map(|(malformed, handle)| async move {
+        let stored = match failed {
+            Ok(failed) if failed.contains(&malformed.stored.event()) => Ok(()),
             Ok(_) => dead_letter_malformed(broker, &malformed, counters).await,
             Err(error) => Err(error.clone()),
         };
-        (malformed, handle, stored_dead_letters)
+        (malformed, handle, stored)
     });
-    join_all(stored_dead_letters).await
+    join_all(stored).await
 }
 
 impl Group {
@@ -129,8 +128,8 @@ impl Group {
     pub fn into_recorded(self, settled: Settled) -> (ChannelState, Option<RecordedGroup>) {
         let Self { mut state, arrivals, handles, .. } = self;
         let deliveries: Vec<_> = arrivals.iter().map(|arrival| arrival.sequence).zip(handles).collect();
-        let (why, fresh) = (Why::of(&state, settled.blocked), settled.fresh);
-        let kept = why.as_ref().filter(|_| !deliveries.is_empty()).map(|why| why.keeps(&mut state, fresh));
+        let (why, first_seen) = (Why::of(&state, settled.blocked), settled.first_seen);
+        let kept = why.as_ref().filter(|_| !deliveries.is_empty()).map(|why| why.keeps(&mut state, first_seen));
         let outcomes: Vec<_> = state.outcomes().into_iter().chain(settled.outcomes).collect();
         let is_of_use = !outcomes.is_empty() || !deliveries.is_empty();
         let (channel, why) = (state.channel, why.unwrap_or(Why::Drainable));
@@ -165,8 +164,8 @@ pub struct RecordedGroup {
 pub enum Why {
     /// The record is drainable.
     Drainable,
-    /// It has to be replayed first: for corrections that are pending, or because what overrides have changed may be
-    /// unreported by a record that cannot move, and somebody who followed them is gone.
+    /// The channel has to be replayed first: corrections are pending, or a tracker wrote what overrides have changed, and is
+    /// gone before it reported that.
     NeedsReplay,
     /// The dead letter of the message that comes next cannot be stored.
     Blocked(BrokerError),
@@ -192,12 +191,12 @@ impl Why {
 
     /// Which deliveries stay unacknowledged. Of a channel that is blocked one is enough, however many come behind it: as long
     /// as its record stands where it stood when that one was kept, that one is there, or another one in its place.
-    fn keeps(&self, state: &mut ChannelState, fresh: Vec<Sequence>) -> Kept {
+    fn keeps(&self, state: &mut ChannelState, first_seen: Vec<Sequence>) -> Kept {
         let here = state.blocked_here().filter(|_| self.blocked().is_some());
-        if here.is_some() && std::mem::replace(&mut state.blocked, here) == here && !fresh.is_empty() {
-            return Kept::AllBut(fresh);
+        if here.is_some() && std::mem::replace(&mut state.blocked, here) == here && !first_seen.is_empty() {
+            return Kept::AllBut(first_seen);
         }
-        fresh.first().map_or(Kept::All, |first| Kept::One(*first))
+        first_seen.first().map_or(Kept::All, |first| Kept::One(*first))
     }
 }
 

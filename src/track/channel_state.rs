@@ -130,7 +130,7 @@ impl ChannelState {
     }
 
     /// Notes that these were reported.
-    pub fn reported(&mut self, outcomes: &[OutcomeRecord]) {
+    pub fn note_reported(&mut self, outcomes: &[OutcomeRecord]) {
         let reported: HashSet<_> = outcomes.iter().map(|outcome_record| outcome_record.event).collect();
         if let Some(known) = &mut self.known {
             known.unreported.messages.retain(|(event, _)| !reported.contains(event));
@@ -157,7 +157,7 @@ impl ChannelState {
 
     /// Whether a message was applied, and that is not reported yet.
     pub fn has_unreported(&self, event: Event) -> bool {
-        self.unreported().is_some_and(|unreported| unreported.messages.iter().any(|(messages, _)| *messages == event))
+        self.unreported().is_some_and(|unreported| unreported.messages.iter().any(|(message, _)| *message == event))
     }
 
     fn unreported(&self) -> Option<&Unreported> {
@@ -168,7 +168,7 @@ impl ChannelState {
     pub async fn report(&mut self, broker: &impl TrackBroker) -> Result<(), BrokerError> {
         let outcomes = self.outcomes();
         broker.report(outcomes.clone()).await?;
-        self.reported(&outcomes);
+        self.note_reported(&outcomes);
         Ok(())
     }
 }

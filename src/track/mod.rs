@@ -12,7 +12,7 @@
 //! [`replay_job`] replays a channel for an override.
 //!
 //! [`disposition`] is the table that acks, keeps or naks a delivery. [`conflict`] finds copies that say something else.
-//! [`reported`] stores a dead letter once for all. [`aside`] keeps channels that take a newer program. [`mod@checkpoint`]
+//! [`once`] stores a dead letter once for all. [`aside`] keeps channels that take a newer program. [`mod@checkpoint`]
 //! stores from where a channel can be read later. [`channel_state`] and [`cache`] are what is in memory: hints, which may
 //! be lost at any moment. [`health`] says whether all of this can be done.
 //!
@@ -20,8 +20,8 @@
 //! lowest rank first.
 //!
 //! What is deliberately absent: ownership. Any number of trackers may work on any channel; compare-and-set decides, and
-//! the loser reads again. Nothing is acknowledged before its effect is stored, and no message of a channel whose record
-//! is drainable is acknowledged without another one being held for it.
+//! the loser reads again. Nothing is acknowledged before its effect is stored, and of a channel whose record is drainable
+//! one delivery stays unacknowledged.
 
 mod aside;
 mod assignment;
@@ -34,10 +34,10 @@ mod disposition;
 mod drain;
 pub mod health;
 mod job;
+mod once;
 mod outcome_diff;
 mod ranking;
 mod replay_job;
-mod reported;
 mod settle;
 pub(crate) mod worker;
 

@@ -23,8 +23,8 @@ use self::reach::Lacks;
 use super::Counters;
 use super::channel_state::{ChannelState, Known};
 use super::job::{Job, Step};
+use super::once::store_late;
 use super::outcome_diff::{Changes, Dead};
-use super::reported::store_late;
 use crate::broker::{AckHandle, BrokerError, DeadLetter, Reason, Stored, TrackBroker};
 use crate::domain::checkpoint::trimmed_through;
 use crate::domain::outcome::Since;
@@ -294,7 +294,7 @@ impl ReplayJob {
         for outcomes in outcomes.chunks(REPORTED_AT_ONCE_MAX) {
             broker.report(outcomes.to_vec()).await?;
         }
-        state.reported(&outcomes);
+        state.note_reported(&outcomes);
         // What came too late and had been refused is another dead letter now.
         let gone: BTreeSet<_> =
             running.changes.applied().chain(running.applied).chain(running.late.into_keys()).collect();

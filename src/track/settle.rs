@@ -17,7 +17,7 @@ use futures_util::future::join_all;
 
 use super::Counters;
 use super::channel_state::{ChannelState, Known};
-use super::reported::store_late;
+use super::once::store_late;
 use crate::broker::{BrokerError, DeadLetter, Reason, Stored, TrackBroker};
 use crate::domain::outcome::SKIPPED_LATE;
 use crate::domain::sequencer::buffer_message;
@@ -43,7 +43,7 @@ pub struct Settled {
     /// Messages whose number another one has, or may have.
     pub copies: Vec<Arc<Arrival<Stored>>>,
     /// The messages of which nothing was stored before: nobody else can have acknowledged them.
-    pub fresh: Vec<Sequence>,
+    pub first_seen: Vec<Sequence>,
     /// Why the record goes no further, where the dead letter of the message that comes next cannot be stored.
     pub blocked: Option<BrokerError>,
     /// Messages that came too late, or say something else than another one, and whose dead letters cannot be stored; and why.
@@ -75,26 +75,28 @@ pub async fn settle(
         let arrivals = &*living;
         state.drop_forgotten();
         let Judgement { record, verdicts, blocked, unkept } = judge(broker, state, &before, arrivals).await?;
-        // What is remembered may be old. A write would find out; where nothing is to be written, only a look does. One of
-        // these messages may be the one that somebody held for a drainable record. A copy of what is pending changes
-        // nothing, and is acknowledged all the same: whoever writes a replayed record must notice it.
+        // A copy of a pending message changes nothing, and the record is written all the same: whoever replays the channel at
+        // this moment is to conflict, and to read that copy, too.
         let changed = record != before;
-        let waits = verdicts.iter().any(|(_, verdict)| *verdict == Verdict::Pending);
-        let written = match changed || waits {
+        let is_pending = verdicts.iter().any(|(_, verdict)| *verdict == Verdict::Pending);
+        let written = match changed || is_pending {
             true => state.write(broker, record, advances(&verdicts)).await,
+            // Without a write nothing tells that the record in memory is old, and one of these messages may be the one that
+            // a tracker kept for a drainable record. So it is read from the leader, once, and judged again.
             false if reloaded => Ok(()),
             false => Err(BrokerError::Conflict),
         };
         match written {
             Ok(()) => {
                 verdicts.iter().for_each(|(arrival, verdict)| log(arrival, *verdict, counters));
-                let fresh = arrivals.iter().filter(|arrival| changed && is_unknown(&before, arrival.message.number));
-                let fresh = fresh.map(|arrival| arrival.sequence).collect();
+                let first_seen =
+                    arrivals.iter().filter(|arrival| changed && is_unknown(&before, arrival.message.number));
+                let first_seen = first_seen.map(|arrival| arrival.sequence).collect();
                 let mut copies = copies_among(&verdicts, &before);
                 // One that was applied itself, and comes again before that is reported, is no copy.
                 copies.retain(|copy| !state.has_unreported(copy.event()));
                 let mut settled =
-                    Settled { fresh, copies, blocked, ..settled(broker, &verdicts, before.last_override) };
+                    Settled { first_seen, copies, blocked, ..settled(broker, &verdicts, before.last_override) };
                 if let Some((error, late)) = unkept {
                     settled.leave(error, late);
                 }
@@ -149,7 +151,7 @@ fn copies_among(verdicts: &[Judged], before: &Record) -> Vec<Arc<Arrival<Stored>
     verdicts.iter().filter(is_copy).map(|(arrival, _)| arrival.clone()).collect()
 }
 
-/// The messages that were applied.
+/// The messages that were applied, refused or not.
 fn advances(verdicts: &[Judged]) -> Vec<(Event, Option<Refusal>)> {
     let advances = verdicts.iter().filter_map(|(arrival, verdict)| match verdict {
         Verdict::Applied => Some((arrival.event(), None)),
@@ -206,12 +208,12 @@ async fn judge(
         blocked = Some(error);
     }
     let late: Vec<_> = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::SkippedLate).collect();
-    let stored_dead_letters = store_late(broker, late.iter().map(|(arrival, _)| &arrival.stored).collect()).await;
-    let unkept = match stored_dead_letters {
+    let stored = store_late(broker, late.iter().map(|(arrival, _)| &arrival.stored).collect()).await;
+    let unkept = match stored {
         Err(error) if may_be_of_dead_letters_alone(&error) => {
             Some((error, late.iter().map(|(arrival, _)| arrival.sequence).collect()))
         }
-        stored_dead_letters => stored_dead_letters.map(|()| None)?,
+        stored => stored.map(|()| None)?,
     };
     fail_point::reached("track.dead-letters-stored");
     Ok(Judgement { record, verdicts, blocked, unkept })
@@ -232,14 +234,11 @@ async fn store_refused(
         Verdict::Refused(refusal) => Some((arrival, refusal.to_string())),
         _ => None,
     });
-    let stored_dead_letters = join_all(refused.map(|(arrival, error)| async move {
+    let stored = refused.map(|(arrival, error)| async move {
         let dead_letter = DeadLetter { stored: &arrival.stored, reason: Reason::Refused, error, after_overrides };
         (arrival.message.number, broker.store_dead_letter(&dead_letter).await)
-    }));
-    let failed = stored_dead_letters
-        .await
-        .into_iter()
-        .filter_map(|(number, stored_dead_letters)| Some((number, stored_dead_letters.err()?)));
+    });
+    let failed = join_all(stored).await.into_iter().filter_map(|(number, stored)| Some((number, stored.err()?)));
     match failed.min_by_key(|(number, _)| *number) {
         Some((_, error)) if !may_be_of_dead_letters_alone(&error) => Err(error),
         first => Ok(first),

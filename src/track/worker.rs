@@ -33,8 +33,8 @@ pub struct Worker<B> {
     /// The batch before, whose outcomes are reported while this one is recorded.
     recorded: Recorded,
     drains: Jobs<Drain>,
-    overrides: Jobs<ReplayJob>,
-    /// Bounds how many channels are read at once in this process; without a turn of it a drain or an override waits.
+    replays: Jobs<ReplayJob>,
+    /// Bounds how many channels are read at once in this process; without a permit of it a drain or a replay waits.
     readings: Arc<Semaphore>,
     answers: Answers,
     /// When the broker was last told that what is kept for the drains is still being worked on.
@@ -51,7 +51,7 @@ impl<B: TrackBroker> Worker<B> {
             memory: Memory::new(),
             recorded: Recorded::default(),
             drains: Jobs::new(readings.clone()),
-            overrides: Jobs::new(readings.clone()),
+            replays: Jobs::new(readings.clone()),
             readings,
             answers: Answers::new(),
             extended: Instant::now(),
@@ -61,14 +61,14 @@ impl<B: TrackBroker> Worker<B> {
     /// Works until the shutdown, then naks what it keeps.
     pub async fn run(mut self, mut deliveries: Deliveries, shutdown: CancellationToken) {
         loop {
-            let (has_more, has_queued) = (self.has_more_to_do(), !self.drains.is_empty() || !self.overrides.is_empty());
+            let (has_more, has_queued) = (self.has_more_to_do(), !self.drains.is_empty() || !self.replays.is_empty());
             let batch = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
                 batch = deliveries.next_batch() => batch,
                 () = std::future::ready(()), if has_more => Vec::new(),
                 // Released at once: what it is for takes it in its turn.
-                Ok(_turn) = self.readings.acquire(), if has_queued => Vec::new(),
+                Ok(_permit) = self.readings.acquire(), if has_queued => Vec::new(),
             };
             let pause = self.turn(batch).await;
             // Time for the broker to come back; a shutdown does not wait for it.
@@ -86,21 +86,21 @@ impl<B: TrackBroker> Worker<B> {
     pub fn has_more_to_do(&self) -> bool {
         !self.recorded.is_empty()
             || self.drains.can_go_on()
-            || self.overrides.can_go_on()
+            || self.replays.can_go_on()
             || self.memory.checkpoints.can_go_on(&self.readings)
     }
 
     /// The deliveries that are kept over many turns.
     fn kept(&self) -> impl Iterator<Item = AckHandle> {
-        self.drains.handles().chain(self.overrides.handles()).chain(self.recorded.handles().cloned())
+        self.drains.handles().chain(self.replays.handles()).chain(self.recorded.handles().cloned())
     }
 
-    /// One batch, then one step of the drains and of the overrides; while it lasts, everything that is kept does not come
+    /// One batch, then one step of the drains and of the replays; while it lasts, everything that is kept does not come
     /// again. Tells for how long to leave the broker alone.
     pub async fn turn(&mut self, batch: Vec<Delivery>) -> Duration {
         let kept: Vec<_> = batch.iter().map(|delivery| delivery.handle.clone()).chain(self.kept()).collect();
         let (broker, half) = (self.broker.clone(), self.ack_wait / 2);
-        // A token is kept for many short turns; what comes with this one has its time before it.
+        // A delivery may be kept for many short turns; what comes with this one has its time before it.
         let mut extended = if self.has_more_to_do() { self.extended } else { Instant::now() };
         let pause = {
             let work = self.work(batch);
@@ -126,7 +126,7 @@ impl<B: TrackBroker> Worker<B> {
         let before = std::mem::take(&mut self.recorded);
         let broker = self.broker.clone();
         let (broker, counters) = (&*broker, &*self.counters.clone());
-        let (reported, mut settled, stored_dead_letters) = tokio::join!(
+        let (reported, mut settled, malformed) = tokio::join!(
             before.report(broker),
             settle_all(broker, groups, counters),
             store_malformed(broker, malformed, counters),
@@ -136,12 +136,14 @@ impl<B: TrackBroker> Worker<B> {
         let pauses = [
             self.after_reporting(before, reported, &mut settled),
             self.after_settling(settled),
-            self.after_malformed(stored_dead_letters),
+            self.after_malformed(malformed),
             self.drains.step(broker, &mut self.memory, counters, &mut self.answers).await,
-            self.overrides.step(broker, &mut self.memory, counters, &mut self.answers).await,
+            self.replays.step(broker, &mut self.memory, counters, &mut self.answers).await,
         ];
         self.memory.checkpoints.step(broker, &self.readings, is_busy).await;
-        fail_point::reached("track.before-acknowledging");
+        if !self.answers.ack.is_empty() {
+            fail_point::reached("track.before-acknowledging");
+        }
         self.answer(broker).await;
         pauses.into_iter().max().unwrap_or_default()
     }
@@ -183,12 +185,12 @@ impl<B: TrackBroker> Worker<B> {
         let mut reported: HashMap<_, _> = before.groups.iter().map(|group| (group.channel, &group.outcomes)).collect();
         for (Group { state, .. }, _) in settled {
             if let Some(outcomes) = reported.remove(&state.channel) {
-                state.reported(outcomes);
+                state.note_reported(outcomes);
             }
         }
         for (channel, outcomes) in reported {
             if let Some(state) = self.memory.cache.peek(channel) {
-                state.reported(outcomes);
+                state.note_reported(outcomes);
             }
         }
     }
@@ -211,7 +213,7 @@ impl<B: TrackBroker> Worker<B> {
         match why {
             _ if for_job.is_empty() => {}
             Why::NeedsReplay => {
-                let job = self.overrides.of(channel);
+                let job = self.replays.of(channel);
                 for_job.into_iter().for_each(|(_, handle)| job.hold(Cause::Drainable, handle));
             }
             Why::Drainable | Why::Blocked(_) => {
@@ -225,7 +227,7 @@ impl<B: TrackBroker> Worker<B> {
         let mut pause = Duration::ZERO;
         for (mut group, settled) in settled {
             for (overriding, handle) in std::mem::take(&mut group.overrides) {
-                self.overrides.of(group.state.channel).hold(Cause::Override(overriding), handle);
+                self.replays.of(group.state.channel).hold(Cause::Override(overriding), handle);
             }
             match settled {
                 Ok(settled) => self.record(group, settled),
@@ -243,7 +245,7 @@ impl<B: TrackBroker> Worker<B> {
         self.counters.aside.forget(&group.state.channel);
         for sequence in &settled.unjudged {
             if let Some((arrival, handle)) = group.take(*sequence) {
-                self.overrides.of(group.state.channel).hold(Cause::Unjudged(arrival), handle);
+                self.replays.of(group.state.channel).hold(Cause::Unjudged(arrival), handle);
             }
         }
         if let Some(error) = &settled.blocked {
@@ -259,10 +261,10 @@ impl<B: TrackBroker> Worker<B> {
         self.memory.put(state);
     }
 
-    fn after_malformed(&mut self, stored_dead_letters: Vec<StoredMalformed>) -> Duration {
+    fn after_malformed(&mut self, malformed: Vec<StoredMalformed>) -> Duration {
         let (mut pause, at) = (Duration::ZERO, self.broker.now());
-        for (malformed, handle, stored_dead_letters) in stored_dead_letters {
-            match stored_dead_letters {
+        for (malformed, handle, stored) in malformed {
+            match stored {
                 Ok(()) => {
                     let (event, outcome) = (malformed.stored.event(), Outcome::Failed(malformed.error));
                     let outcome_record = OutcomeRecord { event, outcome, at, after_overrides: Sequence(0) };

@@ -129,7 +129,7 @@ impl Kind {
             // A role notices by its own probes of the connection.
             Self::Silent(_) => 20,
             Self::Full => 10,
-            // Those that the node led are elected anew (4 to 9 s), and what trackers held comes again.
+            // Those that the node led are elected again (4 to 9 s), and what trackers held comes again.
             Self::KillNode | Self::KillLeader => 20,
             // Before that, roles that are connected to it have to notice.
             Self::FreezeNode | Self::FreezeLeader => 30,

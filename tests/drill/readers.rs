@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
@@ -154,7 +155,12 @@ pub async fn settles(load: &Load, queries: &[Client], turn: usize, course: &Cour
     }
     let events = stream::iter(course.told()).for_each_concurrent(EVENTS_AT_ONCE, async |told| {
         if tokio::time::timeout(SETTLES_WITHIN, is_told(load, [query(0), query(1)], &told)).await.is_err() {
-            load.lie(format!("{}: it is never told of {told:?}", course.channel));
+            let mut said = Vec::new();
+            for event in &told.events {
+                let answers = [0, 1].map(async |at| query(at).try_get(&format!("/events/{event}")).await);
+                said.extend(join_all(answers).await.into_iter().flatten().map(|answer| answer.body.to_string()));
+            }
+            load.lie(format!("{}: it is never told of {told:?}, but {said:?}", course.channel));
         }
     });
     events.await;

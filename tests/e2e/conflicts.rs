@@ -1,5 +1,5 @@
 //! Two messages with one number that say different things: neither is lost, and the one that came second says why it had no
-//! effect. And dead letters that were stored once are stored once for all, also when everything is delivered anew.
+//! effect. And dead letters that were stored once are stored once for all, also when everything is delivered again.
 
 use async_nats::jetstream;
 use serde_json::{Value, json};
@@ -63,7 +63,7 @@ async fn the_same_in_another_form_is_a_plain_duplicate() {
     assert_eq!(client.dead_letters_of(&flight.channel).await, Vec::<Value>::new());
 }
 
-/// Deletes all durables, forgets which dead letters there were, and starts `up` again: everything is delivered anew.
+/// Deletes all durables, forgets which dead letters there were, and starts `up` again: everything is delivered again.
 async fn is_delivered_anew(broker: &mut Broker, jetstream: &jetstream::Context) -> Program {
     let stream = jetstream.get_stream("ROCKETS").await.unwrap();
     for partition in 0..16 {

@@ -103,16 +103,16 @@ async fn dies_and_finishes(points: &[&str]) {
 }
 
 #[tokio::test]
-async fn between_the_record_and_the_acknowledgement() {
+async fn between_the_record_and_its_outcomes() {
     dies_and_finishes(&["track.record-written:1"]).await;
     dies_and_finishes(&["track.record-written:5"]).await;
-    dies_and_finishes(&["track.before-acknowledging:1"]).await;
 }
 
 #[tokio::test]
-async fn between_the_record_and_its_outcomes() {
+async fn between_the_outcomes_and_the_acknowledgement() {
     dies_and_finishes(&["track.outcomes-reported:1"]).await;
     dies_and_finishes(&["track.outcomes-reported:3"]).await;
+    dies_and_finishes(&["track.before-acknowledging:1"]).await;
 }
 
 #[tokio::test]

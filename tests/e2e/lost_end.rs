@@ -1,5 +1,5 @@
 //! A log that is shorter than what bucket, outcomes and checkpoints know of, after a power cut, half a restore or a stream
-//! made anew: it is said, by everybody whom an operator asks, and it stops nothing.
+//! made again: it is said, by everybody whom an operator asks, and it stops nothing.
 
 use async_nats::jetstream;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ async fn applied(broker: &Broker) -> Flight {
     flight
 }
 
-/// Makes the log anew, with these messages and nothing else.
+/// Makes the log again, with these messages and nothing else.
 async fn make_log_anew(jetstream: &jetstream::Context, messages: &[Value]) {
     let config = jetstream.get_stream("ROCKETS").await.unwrap().cached_info().config.clone();
     jetstream.delete_stream("ROCKETS").await.unwrap();

@@ -328,7 +328,7 @@ fn the_json_definitions_are_those_of_the_code() {
         let written = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(
             written == generated,
-            "{} is not what the code says; `UPDATE=1 cargo test --test e2e json_definitions` writes it anew:\n{generated}",
+            "{} is not what the code says; `UPDATE=1 cargo test --test e2e json_definitions` writes it again:\n{generated}",
             path.display()
         );
     }

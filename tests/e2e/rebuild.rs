@@ -1,4 +1,4 @@
-//! `rockets rebuild`: the bucket against what the stream says, and made anew from it.
+//! `rockets rebuild`: the bucket against what the stream says, and made again from it.
 
 use std::collections::BTreeMap;
 

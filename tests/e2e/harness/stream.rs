@@ -64,7 +64,7 @@ pub async fn records(jetstream: &jetstream::Context) -> BTreeMap<String, Vec<u8>
     futures_util::stream::iter(keys).map(get).buffer_unordered(READS_AT_ONCE).collect().await
 }
 
-/// Takes away all records, and makes the empty bucket anew.
+/// Takes away all records, and makes the empty bucket again.
 pub async fn lose_records(broker: &Broker) {
     broker.jetstream().await.delete_stream("KV_rockets").await.unwrap();
     init(broker).await;

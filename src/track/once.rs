@@ -1,5 +1,8 @@
-//! Dead letters that are stored once for all, also where the broker has forgotten their ids or where they were dropped: a
-//! message that comes again after a day (its durable was made anew) has been reported to have failed.
+//! Dead letters of malformed messages and of those that came after their number was skipped, each stored once for all: also
+//! where the broker has forgotten its id, or where it was dropped.
+//!
+//! Such a message may come again after a day, because its durable was made again. If it was reported to have failed, its dead
+//! letter was stored then, and no other one is.
 //!
 //! Deliberately not here: dead letters of refused messages. Those are stored before the record that passes them, and a
 //! message that comes again is a duplicate.
@@ -14,8 +17,8 @@ use crate::domain::outcome::SKIPPED_LATE;
 use crate::domain::{Event, Outcome, OutcomeRecord, Sequence};
 use crate::logging::limited;
 
-/// Those of these messages that were reported to have failed in a way, so that their dead letters were stored.
-pub async fn reported(
+/// Those of these messages that were reported to have failed for such a reason: their dead letters were stored.
+pub async fn reported_as_failed(
     broker: &impl TrackBroker,
     messages: impl Iterator<Item = &Stored>,
     failed_so: impl Fn(&str) -> bool,
@@ -33,8 +36,8 @@ pub async fn reported(
 
 /// Keeps messages that came after their number was skipped.
 pub async fn store_late(broker: &impl TrackBroker, late: Vec<&Stored>) -> Result<(), BrokerError> {
-    let reported = reported(broker, late.iter().copied(), |why| why == SKIPPED_LATE).await?;
-    let dead_letters = late.into_iter().filter(|stored| !reported.contains(&stored.event())).map(|stored| DeadLetter {
+    let failed = reported_as_failed(broker, late.iter().copied(), |why| why == SKIPPED_LATE).await?;
+    let dead_letters = late.into_iter().filter(|stored| !failed.contains(&stored.event())).map(|stored| DeadLetter {
         stored,
         reason: Reason::Skipped,
         error: SKIPPED_LATE.to_owned(),
@@ -44,6 +47,7 @@ pub async fn store_late(broker: &impl TrackBroker, late: Vec<&Stored>) -> Result
         .await
         .map(drop)
 }
+
 /// Keeps what is no message as a dead letter.
 pub async fn dead_letter_malformed(
     broker: &impl TrackBroker,
