@@ -7,19 +7,22 @@
 //! not on who applied what first.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+
+use rangemap::{RangeInclusiveMap, RangeInclusiveSet};
 
 use super::{Checkpoint, Entry, Event, MessageNumber, Sequence, Skip, StoredAt};
 
 /// Everything that a reading has found.
 #[derive(Clone, Debug, Default)]
 pub struct OverrideIndex {
-    /// Ranges of the numbers that have arrived so far, first to last.
-    arrived: BTreeMap<u64, u64>,
+    /// The numbers that have arrived so far.
+    arrived: RangeInclusiveSet<u64>,
     corrections: BTreeMap<MessageNumber, Vec<Event>>,
     skips: Vec<(Event, Skip)>,
-    /// Ranges of numbers that are skipped: first to last, and by which skip.
-    skipped: BTreeMap<u64, (u64, usize)>,
+    /// The numbers that are skipped, and by which skip.
+    skipped: RangeInclusiveMap<u64, usize>,
     last_override: Sequence,
     /// When the overrides were stored that the checkpoint knows of, if that is known.
     before: Option<StoredAt>,
@@ -47,7 +50,7 @@ impl OverrideIndex {
     /// Goes on from a checkpoint: every number that it is past has arrived.
     pub fn behind(checkpoint: &Checkpoint) -> Self {
         let applied_through = Some(checkpoint.through()).filter(|through| *through > 0);
-        let arrived = applied_through.map(|through| (1, through)).into_iter().collect();
+        let arrived = applied_through.map(|through| 1..=through).into_iter().collect();
         let (last_override, before) = (checkpoint.record.last_override, checkpoint.record.last_override_at);
         Self { arrived, last_override, before, ..Self::default() }
     }
@@ -60,7 +63,8 @@ impl OverrideIndex {
                     self.corrections.entry(arrival.message.number).or_default().push(arrival.event());
                     self.last_override = self.last_override.max(arrival.sequence);
                 }
-                insert(&mut self.arrived, arrival.message.number.get());
+                let number = arrival.message.number.get();
+                self.arrived.insert(number..=number);
             }
             Entry::Skip(arrived) => {
                 self.last_override = self.last_override.max(arrived.sequence);
@@ -92,65 +96,24 @@ impl OverrideIndex {
 
     /// Whether a message of this number has arrived.
     pub fn has_seen(&self, number: MessageNumber) -> bool {
-        self.has_seen_any(number.get(), number.get())
-    }
-
-    /// Whether a message of any of these numbers has arrived.
-    fn has_seen_any(&self, first: u64, last: u64) -> bool {
-        first <= last && self.arrived.range(..=last).next_back().is_some_and(|(_, end)| *end >= first)
+        self.arrived.contains(&number.get())
     }
 
     /// The ranges of these numbers of which no message has arrived.
-    fn unseen(&self, first: u64, last: u64) -> impl Iterator<Item = (MessageNumber, MessageNumber)> + '_ {
-        let mut next = first;
-        std::iter::from_fn(move || {
-            while let Some(end) = covering(&self.arrived, next, |end| *end) {
-                next = end.checked_add(1)?;
-            }
-            let begin = MessageNumber::new(next).filter(|begin| begin.get() <= last)?;
-            let arrived = self.arrived.range(next..).next().map_or(last, |(first, _)| first - 1);
-            next = arrived.min(last) + 1;
-            MessageNumber::new(arrived.min(last)).map(|end| (begin, end))
-        })
+    fn unseen(&self, numbers: &RangeInclusive<u64>) -> Vec<(MessageNumber, MessageNumber)> {
+        let number = |number: &u64| MessageNumber::new(*number);
+        self.arrived.gaps(numbers).filter_map(|gap| number(gap.start()).zip(number(gap.end()))).collect()
     }
 
-    /// Every number up to this one that has neither arrived nor been skipped before.
+    /// Skips every number up to this one that has neither arrived nor been skipped before.
     fn skip_what_is_missing(&mut self, up_to: u64) {
-        let up_to = up_to.min(self.arrived.last_key_value().map_or(0, |(_, last)| *last));
-        let skip = self.skips.len() - 1;
-        let mut next = 1;
-        while next <= up_to {
-            let taken = covering(&self.arrived, next, |last| *last)
-                .or_else(|| covering(&self.skipped, next, |(last, _)| *last));
-            if let Some(last) = taken {
-                next = last + 1;
-                continue;
-            }
-            let before = |after: Option<u64>| after.map_or(up_to, |first| first - 1);
-            let arrived = self.arrived.range(next..).next().map(|(first, _)| *first);
-            let skipped = self.skipped.range(next..).next().map(|(first, _)| *first);
-            let last = up_to.min(before(arrived)).min(before(skipped));
-            self.skipped.insert(next, (last, skip));
-            next = last + 1;
+        let (highest, skip) = (self.arrived.last().map_or(0, |range| *range.end()), self.skips.len() - 1);
+        let missing: Vec<_> = self.arrived.gaps(&(1..=up_to.min(highest))).collect();
+        for missing in missing {
+            let not_skipped: Vec<_> = self.skipped.gaps(&missing).collect();
+            not_skipped.into_iter().for_each(|numbers| self.skipped.insert(numbers, skip));
         }
     }
-}
-
-/// The end of the range that holds a number.
-fn covering<T>(ranges: &BTreeMap<u64, T>, number: u64, last: impl Fn(&T) -> u64) -> Option<u64> {
-    let (_, range) = ranges.range(..=number).next_back()?;
-    Some(last(range)).filter(|last| *last >= number)
-}
-
-fn insert(ranges: &mut BTreeMap<u64, u64>, number: u64) {
-    let before = ranges.range(..=number).next_back().map(|(first, last)| (*first, *last));
-    let first = match before {
-        Some((_, last)) if last >= number => return,
-        Some((first, last)) if last + 1 == number => first,
-        _ => number,
-    };
-    let last = ranges.remove(&(number + 1)).unwrap_or(number);
-    ranges.insert(first, last);
 }
 
 impl Overrides {
@@ -232,14 +195,15 @@ impl Overrides {
         &self,
         through: MessageNumber,
     ) -> impl Iterator<Item = (MessageNumber, MessageNumber)> + '_ {
-        let ranges = self.index.skipped.range(..=through.get());
-        let of_overrides = ranges.filter(|(_, (_, skip))| self.index.skips[*skip].0.sequence <= self.through);
-        of_overrides.flat_map(move |(first, (last, _))| self.index.unseen(*first, (*last).min(through.get())))
+        let ranges = self.index.skipped.overlapping(1..=through.get());
+        let of_overrides = ranges.filter(|(_, skip)| self.index.skips[**skip].0.sequence <= self.through);
+        of_overrides.flat_map(move |(range, _)| self.index.unseen(&(*range.start()..=*range.end().min(&through.get()))))
     }
 
     /// The first number from the first to the last of which the reading has seen no message.
     pub fn first_unseen(&self, first: MessageNumber, last: MessageNumber) -> Option<MessageNumber> {
-        self.index.unseen(first.get(), last.get()).next().map(|(first, _)| first)
+        let numbers = first.get()..=last.get();
+        if numbers.is_empty() { None } else { self.index.unseen(&numbers).first().map(|(first, _)| *first) }
     }
 
     /// Whether overrides behind a sequence change what a record has made of the numbers up to this one: they correct one,
@@ -250,23 +214,21 @@ impl Overrides {
 
     /// The overrides that do ([`Self::touch`]).
     pub fn touching(&self, since: Sequence, through: u64) -> impl Iterator<Item = Event> + '_ {
-        let OverrideIndex { corrections, skipped, skips, .. } = &*self.index;
+        let OverrideIndex { corrections, skipped, skips, arrived, .. } = &*self.index;
         let corrected = corrections.iter().take_while(move |(number, _)| number.get() <= through);
-        let seen_skipped = skipped.range(..=through).filter(move |(first, (last, _))| {
-            let last = (*last).min(through);
-            self.index.has_seen_any(**first, last)
-        });
+        let skipped = (through > 0).then(|| skipped.overlapping(1..=through)).into_iter().flatten();
+        let seen_skipped =
+            skipped.filter(move |(range, _)| arrived.overlaps(&(*range.start()..=*range.end().min(&through))));
         let overrides = corrected.flat_map(|(_, overrides)| overrides.iter().copied());
-        overrides
-            .chain(seen_skipped.map(|(_, (_, skip))| skips[*skip].0))
-            .filter(move |overriding| overriding.sequence > since)
+        let of_skips = seen_skipped.map(|(_, skip)| skips[*skip].0);
+        overrides.chain(of_skips).filter(move |overriding| overriding.sequence > since)
     }
 
     /// The end of the range of skipped numbers that holds this one, corrected or not, and the skip.
     fn covering(&self, number: MessageNumber) -> Option<(u64, &(Event, Skip))> {
-        let (_, (last, skip)) = self.index.skipped.range(..=number.get()).next_back()?;
+        let (range, skip) = self.index.skipped.get_key_value(&number.get())?;
         let skip = &self.index.skips[*skip];
-        (*last >= number.get() && skip.0.sequence <= self.through).then_some((*last, skip))
+        (skip.0.sequence <= self.through).then_some((*range.end(), skip))
     }
 
     /// The numbers from this one on that are skipped, up to the next that is not; corrected ones end them.
@@ -377,13 +339,6 @@ mod tests {
         }
         assert_eq!(overrides.skip_at(Sequence(2)).map(|skip| skip.up_to), Some(number(5)));
         assert_eq!(overrides.skip_at(Sequence(3)), None);
-    }
-
-    #[test]
-    fn arrivals_in_any_order_are_ranges() {
-        let mut ranges = BTreeMap::new();
-        [5, 3, 4, 9, 7, 8, 3, 6].into_iter().for_each(|number| insert(&mut ranges, number));
-        assert_eq!(ranges.into_iter().collect::<Vec<_>>(), [(3, 9)]);
     }
 
     #[test]
