@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::lost_end::lost_end;
 use crate::broker::objects::Object;
 use crate::broker::objects::provision::{Means, provision, verify_patiently};
-use crate::broker::{Broker, ConnectionSettings, Monitor};
+use crate::broker::{Broker, Monitor};
 use crate::config::{self, Config};
 use crate::roles::{self, Role};
 use crate::{fail_point, launch, logging, up};
@@ -246,9 +246,9 @@ async fn run_launch(options: launch::Options) -> ExitCode {
 
 async fn init(config: Config, means: Means) -> anyhow::Result<()> {
     use std::io::Write as _;
-    let broker = Broker::connect(&connection(&config), "init").await?;
+    let broker = Broker::connect(&config.broker_of_a_role(), "init").await?;
     let mut output = std::io::stdout();
-    for step in provision(&broker, &roles::topology(&config), means).await? {
+    for step in provision(&broker, &config.topology(), means).await? {
         writeln!(output, "{step}")?;
     }
     // Where nobody tells, the roles will.
@@ -260,16 +260,16 @@ async fn init(config: Config, means: Means) -> anyhow::Result<()> {
 
 async fn run_role(config: &Config, role: Role) -> anyhow::Result<()> {
     let (listener, shutdown) = (listen(config).await?, shutdown_signal()?);
-    let connection = connection(config);
+    let connection = config.broker_of_a_role();
     let verified = async {
         let broker = Broker::connect(&connection, role.into()).await?;
-        anyhow::Ok(verify_patiently(&broker, &roles::topology(config)).await?)
+        anyhow::Ok(verify_patiently(&broker, &config.topology()).await?)
     };
     match shutdown.run_until_cancelled(verified).await {
         None => return Ok(()),
         Some(verified) => verified?,
     }
-    let monitored = Monitor::new(roles::topology(config));
+    let monitored = Monitor::new(config.topology());
     roles::run(config, &[role], &connection, monitored, listener, shutdown).await
 }
 
@@ -278,15 +278,6 @@ fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     // Where it is refused, connections wait to be accepted instead.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
-}
-
-/// The configured broker, or the one that `nats-server` without any configuration is.
-fn connection(config: &Config) -> ConnectionSettings {
-    let urls = match config.nats.urls.as_slice() {
-        [] => vec!["nats://127.0.0.1:4222".to_owned()],
-        urls => urls.to_vec(),
-    };
-    ConnectionSettings { urls, creds: config.nats.creds.clone() }
 }
 
 async fn listen(config: &Config) -> anyhow::Result<TcpListener> {

@@ -13,7 +13,9 @@ use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use figment::value::{Dict, Value};
 
+use crate::broker::ConnectionSettings;
 use crate::broker::address::without_secrets;
+use crate::broker::topology::Topology;
 use crate::{logging, memory};
 
 /// The file that is read without `--config`, if it is there.
@@ -23,6 +25,9 @@ const VARIABLE_PREFIX: &str = "ROCKETS_";
 
 /// Longest time that serving goes on after SIGTERM.
 const DRAIN_DELAY_MAX: Duration = Duration::from_secs(300);
+
+/// Where a broker listens that is told nothing else.
+const DEFAULT_PORT: u16 = 4222;
 
 /// Every setting, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +50,36 @@ pub struct Config {
     pub memory: Memory,
     /// The log.
     pub log: Log,
+}
+
+impl Config {
+    /// The objects at the broker that these settings ask for.
+    pub fn topology(&self) -> Topology {
+        let Stream { partitions, replicas, .. } = self.stream;
+        Topology { partitions, replicas, ack_wait: self.track.ack_wait }
+    }
+
+    /// The broker that is named; where none is, `rockets up` starts its own.
+    pub fn named_broker(&self) -> Option<ConnectionSettings> {
+        let Nats { urls, creds } = self.nats.clone();
+        (!urls.is_empty()).then_some(ConnectionSettings { urls, creds })
+    }
+
+    /// The broker of a role by itself: the named one, or the one that `nats-server` without any configuration is.
+    pub fn broker_of_a_role(&self) -> ConnectionSettings {
+        self.named_broker().unwrap_or_else(|| self.broker_here(DEFAULT_PORT))
+    }
+
+    /// The broker of a tool: the named one, or the one that `rockets up` with the same settings starts; none where that one
+    /// picks its port.
+    pub fn broker_of_a_tool(&self) -> Option<ConnectionSettings> {
+        let port = Some(self.broker.port).filter(|port| *port > 0);
+        self.named_broker().or_else(|| Some(self.broker_here(port?)))
+    }
+
+    fn broker_here(&self, port: u16) -> ConnectionSettings {
+        ConnectionSettings { urls: vec![format!("nats://127.0.0.1:{port}")], creds: self.nats.creds.clone() }
+    }
 }
 
 /// Serving HTTP.

@@ -15,7 +15,6 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Operations;
-use crate::broker::topology::Topology;
 use crate::broker::{Broker, ConnectionSettings, Monitor, Objects};
 use crate::config::Config;
 use crate::http::Routes;
@@ -40,12 +39,6 @@ pub enum Role {
     Track,
     /// Answers questions about rockets.
     Query,
-}
-
-/// The objects at the broker that a configuration asks for.
-pub fn topology(config: &Config) -> Topology {
-    let (stream, ack_wait) = (config.stream, config.track.ack_wait);
-    Topology { partitions: stream.partitions, replicas: stream.replicas, ack_wait }
 }
 
 /// What inspects the broker's objects, and where it tells what it finds.

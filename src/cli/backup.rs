@@ -9,7 +9,7 @@ use clap::Args;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::common::{configured, connection, ended, has_terminal, is_confirmed, say};
+use super::common::{configured, ended, has_terminal, is_confirmed, say};
 use super::{Settings, loaded, shutdown_signal};
 use crate::backup::manifest::Manifest;
 use crate::backup::restore::{Existing, Restoring, check, existing, remove_left_behind};
@@ -17,9 +17,9 @@ use crate::backup::save;
 use crate::broker::topology::Topology;
 use crate::broker::{Broker, ConnectionSettings};
 use crate::config::Config;
+use crate::logging;
 use crate::text::printable;
 use crate::up::server::OwnBroker;
-use crate::{logging, roles};
 
 /// How a backup is asked for.
 #[derive(Debug, Args)]
@@ -60,7 +60,7 @@ pub(super) async fn backup(options: BackupOptions) -> ExitCode {
     configured(settings, async |config, connection| {
         let shutdown = shutdown_signal()?;
         let broker = Broker::connect(&connection, "tool").await?;
-        let streams = roles::topology(&config).stream_names();
+        let streams = config.topology().stream_names();
         let mut said = Ok(());
         let saved = save::save(&broker, &streams, &folder, |line| said_unless_closed(&mut said, line));
         match shutdown.run_until_cancelled(saved).await {
@@ -90,11 +90,11 @@ pub(super) async fn restore(options: RestoreOptions) -> ExitCode {
 
 async fn restore_from(folder: &Path, yes: bool, config: &Config) -> anyhow::Result<ExitCode> {
     let shutdown = shutdown_signal()?;
-    let topology = roles::topology(config);
+    let topology = config.topology();
     let streams = topology.stream_names();
     let checked = check(folder, &streams);
     let manifest = shutdown.run_until_cancelled(checked).await.context("stopped; nothing was done")??;
-    let (own, connection) = match connection(config) {
+    let (own, connection) = match config.broker_of_a_tool() {
         Some(connection) if !config.nats.urls.is_empty() || answers(config.broker.port).await => (None, connection),
         // The store of `rockets up`, which makes the streams as soon as it runs.
         _ => {

@@ -56,20 +56,10 @@ pub(super) async fn configured(
         Err(code) => return code,
     };
     logging::start_of_tool(config.log.format);
-    let Some(connection) = connection(&config) else {
+    let Some(connection) = config.broker_of_a_tool() else {
         return wrong_usage("broker.port: is 0, so that it is not known where the broker is; name it with nats.url");
     };
     tool(config, connection).await.unwrap_or_else(|error| ended(&error))
-}
-
-/// The configured broker, or the one that `rockets up` with the same settings starts.
-pub(super) fn connection(config: &Config) -> Option<ConnectionSettings> {
-    let urls = match (config.nats.urls.as_slice(), config.broker.port) {
-        ([], 0) => return None,
-        ([], port) => vec![format!("nats://127.0.0.1:{port}")],
-        (urls, _) => urls.to_vec(),
-    };
-    Some(ConnectionSettings { urls, creds: config.nats.creds.clone() })
 }
 
 /// How a tool ends that could not do what it was asked.

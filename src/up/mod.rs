@@ -26,8 +26,7 @@ pub async fn run(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    if !config.nats.urls.is_empty() {
-        let connection = ConnectionSettings { urls: config.nats.urls.clone(), creds: config.nats.creds.clone() };
+    if let Some(connection) = config.named_broker() {
         return provision_and_run(config, roles, &connection, None, listener, shutdown).await;
     }
     let Some(own) = shutdown.run_until_cancelled(OwnBroker::start(&config.broker)).await else { return Ok(()) };
@@ -52,7 +51,7 @@ async fn provision_and_run(
         None => return Ok(()),
         Some(provisioned) => provisioned?,
     };
-    let topology = roles::topology(config);
+    let topology = config.topology();
     let (monitor, objects) = Monitor::new(topology);
     let monitored = (monitor, objects.clone());
     tokio::select! {
@@ -81,7 +80,7 @@ async fn provision(
     // What others have set up is theirs.
     let is_own = expected_name.is_some();
     let means = if is_own { Means::Change { lower_replicas: false } } else { Means::MakeMissing };
-    let steps = provision::provision(&broker, &roles::topology(config), means).await?;
+    let steps = provision::provision(&broker, &config.topology(), means).await?;
     steps.iter().for_each(Step::log);
     provision::refuse_unfit(&steps)?;
     Ok((broker, is_bucket_to_be_filled(&steps)))
