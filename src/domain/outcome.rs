@@ -101,7 +101,7 @@ pub struct Unreported {
     pub forgotten: Option<Forgotten>,
 }
 
-/// What was forgotten of a channel. It has begun again; what somebody still holds in memory of its first life must not be
+/// What was forgotten of a channel. It has begun again; what a tracker still holds in memory of its first life must not be
 /// applied in its second one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forgotten {

@@ -5,7 +5,7 @@
 //! channel ends, each through the leader, then the channel. What lies at or below the floor had been applied before the
 //! record was read; anything above may have been or not. The record is right if it is what the numbers up to its last
 //! one make, with the overrides that it says are folded in, and if everything up to the floor is accounted for: applied or
-//! pending. If it is drainable, somebody must hold a message for it: one above the floor.
+//! pending. If it is drainable, a tracker must hold a message for it: one above the floor.
 //!
 //! A record that fails this is wrong, and not just late. Nothing here takes time for an argument.
 

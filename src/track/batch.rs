@@ -86,7 +86,7 @@ pub async fn settle_all(
     join_all(settled).await
 }
 
-/// Keeps what is no message, once for all.
+/// Stores malformed messages as dead letters, once for all.
 pub async fn store_malformed(
     broker: &impl TrackBroker,
     malformed: Vec<(Box<Malformed>, AckHandle)>,

@@ -34,9 +34,9 @@ pub enum Disposition<'a> {
 /// Which deliveries of a channel stay unacknowledged while its record is drainable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kept {
-    /// Each: somebody else may have acknowledged the others.
+    /// Each: another tracker may have acknowledged the others.
     All,
-    /// One of which nothing was stored before: nobody else can have acknowledged it, and it is enough.
+    /// One of which nothing was stored before: no other tracker can have acknowledged it, and it is enough.
     One(Sequence),
     /// All but these, of which nothing was stored before: another delivery of the channel is unacknowledged already.
     AllBut(Vec<Sequence>),

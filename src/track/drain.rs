@@ -1,8 +1,8 @@
 //! Goes on with what is pending behind a gap that has closed, when it is not in memory any more: reads it back from the
 //! stream page by page, a step at a time, so that other channels get their turn in between.
 //!
-//! A drain holds one delivery unacknowledged. If we are gone, it comes back to somebody, who finds that the record could
-//! move and goes on from there.
+//! A drain holds one delivery unacknowledged. If the tracker dies, it comes to another one, which finds that the record is
+//! drainable and goes on from there.
 
 use std::sync::Arc;
 

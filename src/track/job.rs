@@ -1,6 +1,6 @@
 //! Work on one channel that takes many steps, so that other channels get their turn in between: a drain, or a replay for
-//! an override. A job keeps deliveries unacknowledged until it is done; if we are gone, they come to somebody
-//! else, who begins again.
+//! an override. A job keeps deliveries unacknowledged until it is done; if the tracker dies, they come to another
+//! one, which begins again.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -48,7 +48,7 @@ pub async fn store_late(broker: &impl TrackBroker, late: Vec<&Stored>) -> Result
         .map(drop)
 }
 
-/// Keeps what is no message as a dead letter.
+/// Stores a malformed message as a dead letter.
 pub async fn dead_letter_malformed(
     broker: &impl TrackBroker,
     malformed: &Malformed,

@@ -105,8 +105,8 @@ mod tests {
 
     use super::*;
 
-    /// So many partitions more than the share of the one who came may have another first: a partition that he took from
-    /// somebody may be made good by one of a third.
+    /// So many partitions more than the share of the one that came may have another first: a partition that it took from
+    /// one may be made good by one of a third.
     const MOVED_MORE_MAX: usize = 8;
 
     fn names() -> impl Strategy<Value = Vec<String>> {

@@ -3,7 +3,7 @@
 //!
 //! The order of things is that of every message: dead letters before the record, outcomes after it, then the
 //! acknowledgement. A record that was written for overrides says since which state the outcomes are unreported that they have
-//! changed; if we are gone in between, the override comes again, and the same is found out again.
+//! changed; if the tracker dies in between, the override comes again, and the same is found out again.
 //!
 //! Also brought here: messages whose record does not remember whether their number was skipped, and channels in which
 //! corrections wait, because only a reading of the whole channel decides.
@@ -299,8 +299,8 @@ impl ReplayJob {
         let gone: BTreeSet<_> =
             running.changes.applied().chain(running.applied).chain(running.late.into_keys()).collect();
         let dead_letters = gone.iter().filter_map(|event| running.dead_letters.get(event)).flatten();
-        // One of an override that this fold has not followed is for whoever follows that override: he may have stored it
-        // just now.
+        // One of an override that this fold has not followed is for the tracker that follows that override: it may have
+        // been stored just now.
         let gone: Vec<_> =
             dead_letters.filter(|(_, after)| *after <= overrides.last()).map(|(dead_letter, _)| *dead_letter).collect();
         // One after the other at the server in any case: a flood of them would only hold up everybody's questions.

@@ -1,7 +1,7 @@
 //! Applies messages of one channel until their effect is stored: fold, write by compare-and-set, and again from a newer
-//! record whenever somebody else was faster.
+//! record whenever another tracker was faster.
 //!
-//! Dead letters are stored before the record that passes them. If we are gone in between, the messages come again, are
+//! Dead letters are stored before the record that passes them. If the tracker dies in between, the messages come again, are
 //! refused again for the same reason, and the dead letters are recognised by their ids; the other way round they would
 //! be found to be duplicates, and their dead letters would never be written.
 //!
@@ -27,7 +27,7 @@ use crate::domain::{
 use crate::fail_point;
 use crate::logging::limited;
 
-/// How many times in a row somebody else may be faster before the messages are returned with a nak for a while.
+/// How many times in a row another tracker may be faster before the messages are returned with a nak for a while.
 const CONFLICTS_IN_A_ROW_MAX: usize = 16;
 
 /// A message and what became of it.
@@ -42,7 +42,7 @@ pub struct Settled {
     pub unjudged: Vec<Sequence>,
     /// Messages whose number another one has, or may have.
     pub copies: Vec<Arc<Arrival<Stored>>>,
-    /// The messages of which nothing was stored before: nobody else can have acknowledged them.
+    /// The messages of which nothing was stored before: no other tracker can have acknowledged them.
     pub first_seen: Vec<Sequence>,
     /// Why the record goes no further, where the dead letter of the message that comes next cannot be stored.
     pub blocked: Option<BrokerError>,
