@@ -176,13 +176,13 @@ impl Process {
     }
 
     async fn start_query(&mut self, broker: Broker, partitions: u16, objects: &Objects) -> anyhow::Result<Check> {
-        let fed = Arc::new(LiveView::default());
-        let events = Events::new(&broker, &fed, self.closing.clone()).await?;
-        self.routes.push(query::routes::routes(&fed, &broker, &events));
+        let live = Arc::new(LiveView::default());
+        let events = Events::new(&broker, &live, self.closing.clone()).await?;
+        self.routes.push(query::routes::routes(&live, &broker, &events));
         self.routes.push(query::history::routes::routes(&broker, partitions, readings()));
-        let (check, rest) = (query::routes::check(&fed, &broker, objects), self.rest.clone());
+        let (check, rest) = (query::routes::check(&live, &broker, objects), self.rest.clone());
         self.tasks.spawn(async move {
-            feed::run(broker, fed, rest).await;
+            feed::run(broker, live, rest).await;
             Ok(())
         });
         Ok(check)

@@ -1,5 +1,5 @@
 //! The benchmark of the whole way of a message: `make bench`, or `cargo bench --bench pipeline -- --quick` for a try with
-//! a tenth of the numbers, `--telling` for what telling outcomes costs alone, `--trackers` for what several trackers cost.
+//! a tenth of the numbers, `--reporting` for what reporting outcomes costs alone, `--trackers` for what several trackers cost.
 //! Prints one table, ready for docs/benchmarks.md; what it is doing meanwhile goes to standard error.
 //!
 //! Every figure is compared with a bare one from the same run, because the machine, its disk and its other users are no
@@ -48,7 +48,7 @@ struct Scale {
 /// What can be measured alone.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Only {
-    /// What telling outcomes costs.
+    /// What reporting outcomes costs.
     Reporting,
     /// What several trackers cost.
     Trackers,
@@ -81,11 +81,11 @@ fn main() -> anyhow::Result<()> {
     match arguments.as_slice() {
         [] => runtime.block_on(until_interrupted(Scale::FULL)),
         ["--quick"] => runtime.block_on(until_interrupted(Scale::QUICK)),
-        ["--telling"] => runtime.block_on(until_interrupted(Scale::REPORTING)),
+        ["--reporting"] => runtime.block_on(until_interrupted(Scale::REPORTING)),
         ["--trackers"] => runtime.block_on(until_interrupted(Scale::TRACKERS)),
         [tracker::ARGUMENT, port, url, outcomes] => runtime.block_on(tracker::run(port, url, outcomes)),
         [noop::ARGUMENT, port] => runtime.block_on(noop::serve(port.parse().context("the port")?)),
-        other => anyhow::bail!("{other:?} is not understood; there are only --quick, --telling and --trackers"),
+        other => anyhow::bail!("{other:?} is not understood; there are only --quick, --reporting and --trackers"),
     }
 }
 

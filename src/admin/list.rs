@@ -13,7 +13,7 @@ use crate::http::params::{BadParameter, Params};
 
 const KNOWN: [&str; 4] = ["channel", "reason", "limit", "cursor"];
 
-/// Letters of a page unless asked otherwise.
+/// Dead letters of a page unless asked otherwise.
 pub const LIMIT_DEFAULT: usize = 100;
 
 /// A request for a page of dead letters, newest first.

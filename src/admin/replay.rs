@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_corrected_message_is_of_the_letter_s_channel_unless_that_is_none() {
+    fn a_corrected_message_is_of_the_dead_letter_s_channel_unless_that_is_none() {
         assert_eq!(replayed(CHANNEL, "garbage", Some(&body(CHANNEL))).as_deref(), Ok(CHANNEL));
         assert_eq!(replayed("else", "garbage", Some(&body(OTHER))).as_deref(), Ok(OTHER));
         let other = replayed(CHANNEL, "garbage", Some(&body(OTHER))).unwrap_err().to_string();

@@ -93,7 +93,7 @@ impl Operations {
 
 impl Arrivals {
     fn of(record: &Record) -> Self {
-        let applied_through = record.last.as_ref().map_or(0, |last| last.number.get());
+        let applied_through = record.applied_through();
         let waits = record.pending.ranges().last().map_or(0, |range| range.last.get());
         let first_has_arrived = applied_through > 0 || record.pending.contains(MessageNumber::FIRST);
         Self {

@@ -14,12 +14,15 @@ pub struct Bounds {
     /// Text of the ranges of skipped numbers that a record lists, in bytes.
     pub skipped_text: usize,
     /// Messages that are applied in one go, and that a record may have unreported.
-    pub advances: usize,
+    pub applied_at_once: usize,
 }
 
 /// The bounds of the program.
-pub const FULL: Bounds =
-    Bounds { pending_text: pending::TEXT_MAX, skipped_text: skipped::TEXT_MAX, advances: outcome::UNREPORTED_MAX };
+pub const FULL: Bounds = Bounds {
+    pending_text: pending::TEXT_MAX,
+    skipped_text: skipped::TEXT_MAX,
+    applied_at_once: outcome::UNREPORTED_MAX,
+};
 
 /// The bounds that hold: in a test, those that it has set.
 #[cfg(not(test))]

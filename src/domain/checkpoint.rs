@@ -28,7 +28,7 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// The number after which it stands; 0 before any.
     pub fn through(&self) -> u64 {
-        self.record.last.as_ref().map_or(0, |last| last.number.get())
+        self.record.applied_through()
     }
 
     /// Whether a message makes it wrong: a correction that it does not know of a number that it is past. What was

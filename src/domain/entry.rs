@@ -43,7 +43,7 @@ pub enum Entry<S> {
     Skip(ArrivedSkip),
 }
 
-/// What a carrier brings of one sequence. All of it may be an outsider's, and hostile.
+/// What a carrier brings of one message. All of it may be an outsider's, and hostile.
 #[derive(Clone, Copy, Debug)]
 pub struct Raw<'a> {
     /// The place.

@@ -47,7 +47,7 @@ impl fmt::Display for MessageNumber {
     }
 }
 
-/// A message's sequence of all channels, given by the broker when it stored the message: its event id.
+/// A message's position in the log, given by the broker when it stored the message: its event id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Sequence(pub u64);
 

@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_owed_is_written_and_read() {
+    fn what_is_unreported_is_written_and_read() {
         let all = MARKS.map(|(refusal, _)| Some(refusal)).into_iter().chain([None, None]);
         let event = |(sequence, at)| Event { sequence: Sequence(sequence), stored_at: StoredAt(at) };
         let events = [(90, 5), (17, 1), (18, 1), (4_000, 9), (3, -4), (i64::MAX as u64, 1 << 40)].map(event);

@@ -184,7 +184,7 @@ impl Overrides {
         skips.binary_search_by_key(&sequence, |(event, _)| event.sequence).ok().map(|at| &skips[at].1)
     }
 
-    /// The place and the time of that skip.
+    /// The sequence and the time of that skip.
     pub fn event_of_skip(&self, sequence: Sequence) -> Option<Event> {
         let skips = &self.index.skips;
         skips.binary_search_by_key(&sequence, |(event, _)| event.sequence).ok().map(|at| skips[at].0)
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_correction_stands_in_for_the_act_before_it() {
+    fn a_correction_stands_in_for_the_override_before_it() {
         let entries = [arrival(6, false, 1), skip(5, 2), arrival(3, true, 3), arrival(3, true, 4), arrival(6, true, 5)];
         let overrides = overrides(&entries, 9);
         for (of, correction, expected) in [(3, 4, Some(3)), (3, 3, Some(2)), (6, 5, None)] {

@@ -95,6 +95,11 @@ impl Record {
         self.last.as_ref().map_or(Some(MessageNumber::FIRST), |last| last.number.next())
     }
 
+    /// The last number that is applied or skipped; 0 before the first.
+    pub fn applied_through(&self) -> u64 {
+        self.last.as_ref().map_or(0, |last| last.number.get())
+    }
+
     /// Whether a number is applied or skipped.
     pub fn is_through(&self, number: MessageNumber) -> bool {
         self.last.as_ref().is_some_and(|last| number <= last.number)

@@ -22,7 +22,7 @@ pub use self::goal::Goal;
 use self::waypoints::Waypoints;
 use super::reorder::Room;
 use super::sequencer::Advance;
-use super::{Checkpoint, Entry, Event, OverrideIndex, Overrides, Record, Sequence, StoredAt, bounds};
+use super::{Checkpoint, Entry, Event, OverrideIndex, Overrides, Sequence, StoredAt, bounds};
 
 /// What is to be read next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -331,11 +331,6 @@ impl<S> Replay<S> {
         let from = fold.lowest_waiting().unwrap_or(Sequence(self.folded.0 + 1));
         self.waypoints.note(fold.record(), from, begun_behind);
     }
-}
-
-/// The last number that is applied; 0 before the first.
-fn applied_through(record: &Record) -> u64 {
-    record.last.as_ref().map_or(0, |last| last.number.get())
 }
 
 #[cfg(test)]

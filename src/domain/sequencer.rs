@@ -74,13 +74,13 @@ pub fn apply_batch<S>(
     let take = |next| if Some(next) == stop_at { None } else { buffer.remove(&next) };
     let advances = apply_in_order(record, take, &no_overrides);
     let mut verdicts: Vec<_> = advances.into_iter().filter_map(Option::from).collect();
-    let advances: HashSet<_> = verdicts.iter().map(|(arrival, _)| arrival.sequence).collect();
+    let applied: HashSet<_> = verdicts.iter().map(|(arrival, _)| arrival.sequence).collect();
     for arrival in arrivals {
         let (number, sequence) = (arrival.message.number, arrival.sequence);
         if !record.is_through(number) {
             record.pending.insert(number, sequence);
             verdicts.push((arrival.clone(), Verdict::Pending));
-        } else if !advances.contains(&sequence) {
+        } else if !applied.contains(&sequence) {
             verdicts.push((arrival.clone(), verdict_of_taken(record, number)));
         }
     }
@@ -134,7 +134,7 @@ pub fn apply_in_order<S>(
     mut take: impl FnMut(MessageNumber) -> Option<Arc<Arrival<S>>>,
     overrides: &Overrides,
 ) -> Vec<Advance<S>> {
-    let (mut advances, advances_max) = (Vec::new(), bounds().advances);
+    let (mut advances, advances_max) = (Vec::new(), bounds().applied_at_once);
     while advances.len() < advances_max
         && let Some(next) = record.next_number()
     {

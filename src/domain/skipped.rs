@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_bound_the_lowest_are_let_go_and_that_is_known() {
+    fn beyond_the_bound_the_lowest_are_dropped_and_that_is_known() {
         let mut skipped = Skipped::default();
         (1..=1_000).for_each(|at| skipped.push(number(2 * at), number(2 * at)));
         assert!(skipped.text_len() <= TEXT_MAX && skipped.ranges().len() > 100);

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_or_owed_is_final() {
+    fn what_is_reported_or_unreported_is_final() {
         let processed = || Status::Final(Outcome::Processed, Some(AT));
         let failed = |why: String| Status::Final(Outcome::Failed(why), Some(AT));
         let refused = || Some(Refusal::Exploded);

@@ -48,7 +48,7 @@ pub enum Finding {
 #[derive(Debug)]
 pub struct MissingOutcomes {
     /// What became of each that was applied.
-    pub advances: Vec<(Event, Option<Refusal>)>,
+    pub applied: Vec<(Event, Option<Refusal>)>,
     /// Those whose number had been skipped before they arrived.
     pub late: Vec<Event>,
     /// The last override that the record has followed.
@@ -131,8 +131,8 @@ pub async fn look_at(
     let is_settled = last.is_none_or(|last| last <= floor);
     let is_right = damage.is_none() && reading.is_right(&should_be, is_settled);
     if is_right {
-        let mut unreported = reading.unreported(&record);
-        if unreported.is_empty() {
+        let mut missing = reading.missing_outcomes(&record);
+        if missing.is_empty() {
             return Ok(Finding::Right);
         }
         if !record.has_followed_all_of(&should_be) || was_trimmed(log, &fold).await? {
@@ -141,9 +141,9 @@ pub async fn look_at(
         }
         if !log.is_whole().await? {
             // A copy of a message that is gone looks as if it came too late.
-            unreported.late.clear();
+            missing.late.clear();
         }
-        return Ok(unreported.finding());
+        return Ok(missing.finding());
     }
     if should_be == Record::default() && held.record.is_some() {
         return Ok(stray(held));
@@ -154,7 +154,7 @@ pub async fn look_at(
     let override_to_come = Some(should_be.last_override)
         .filter(|overriding| *overriding > floor && !record.has_followed_all_of(&should_be));
     let differences = in_lines(held, &record, damage, &should_be);
-    let unstored = reading.unstored.iter().map(|(_, advances)| *advances).collect();
+    let unstored = reading.unstored.iter().map(|(_, applied)| *applied).collect();
     let unstored_late = reading.unstored_late.into_iter().map(|(_, event)| event).collect();
     let (revision, since, forgotten) = (held.revision, held.unreported.since, held.unreported.forgotten);
     let wrong = Wrong {
@@ -216,12 +216,12 @@ pub async fn look_quickly(
     };
     let should_be = folded.record.clone();
     if damage.is_none() && held.record.is_some() && agree(&record, &should_be) {
-        let unreported = MissingOutcomes {
-            advances: folded.unstored.clone(),
+        let missing = MissingOutcomes {
+            applied: folded.unstored.clone(),
             late: Vec::new(),
             after_overrides: record.last_override,
         };
-        return Ok(Some(unreported.finding()));
+        return Ok(Some(missing.finding()));
     }
     // Where the log has less than the record, or not its beginning, only a close look tells why.
     let goes_back = should_be.next_number().is_some_and(|next| record.is_through(next));
@@ -244,7 +244,7 @@ pub async fn look_quickly(
 
 impl MissingOutcomes {
     fn is_empty(&self) -> bool {
-        self.advances.is_empty() && self.late.is_empty()
+        self.applied.is_empty() && self.late.is_empty()
     }
 
     fn finding(self) -> Finding {
@@ -324,7 +324,7 @@ impl<'a> Reading<'a> {
         let Turn::Advance(advances) = turn else { return };
         let mut folds = advances.into_iter();
         let (Some(with_its_overrides), Some(with_all)) = (folds.next(), folds.next()) else { return };
-        with_its_overrides.iter().for_each(|advances| self.place(replay, advances));
+        with_its_overrides.iter().for_each(|advance| self.apply(replay, advance));
         if let Some(reported) = self.reported {
             self.note_unstored(reported, with_all);
             self.note_late(reported, replay, entries);
@@ -351,8 +351,8 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn place(&mut self, replay: &Replay<usize>, advances: &Advance<usize>) {
-        match advances {
+    fn apply(&mut self, replay: &Replay<usize>, advance: &Advance<usize>) {
+        match advance {
             Advance::Message(arrival, _) if self.held.is_through(arrival.message.number) => {
                 let _ = self.as_held.place(&arrival.message);
             }
@@ -367,8 +367,8 @@ impl<'a> Reading<'a> {
     }
 
     fn note_unstored(&mut self, reported: &ReportedEvents, advances: Vec<Advance<usize>>) {
-        for advances in advances {
-            if let Advance::Message(arrival, verdict) = advances
+        for advance in advances {
+            if let Advance::Message(arrival, verdict) = advance
                 && !reported.contains(arrival.event())
             {
                 self.unstored.push((arrival.message.number, (arrival.event(), verdict.err())));
@@ -386,11 +386,11 @@ impl<'a> Reading<'a> {
 
     /// Of what the record is past all that nothing is reported of. Some of it a tracker may be about to report, which does no
     /// harm; what had been reported and was lost, nobody else will.
-    fn unreported(&self, record: &Record) -> MissingOutcomes {
-        let advances =
-            self.unstored.iter().filter(|(number, _)| record.is_through(*number)).map(|(_, advances)| *advances);
+    fn missing_outcomes(&self, record: &Record) -> MissingOutcomes {
+        let applied =
+            self.unstored.iter().filter(|(number, _)| record.is_through(*number)).map(|(_, applied)| *applied);
         let late = self.unstored_late.iter().filter(|(number, _)| record.is_through(*number)).map(|(_, event)| *event);
-        MissingOutcomes { advances: advances.collect(), late: late.collect(), after_overrides: record.last_override }
+        MissingOutcomes { applied: applied.collect(), late: late.collect(), after_overrides: record.last_override }
     }
 
     fn is_right(&self, should_be: &Record, is_settled: bool) -> bool {

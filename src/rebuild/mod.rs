@@ -230,8 +230,8 @@ impl<'a> Site<'a> {
                 // Somebody else has written it meanwhile, perhaps for what we have reported.
                 Finding::Right => return Ok(None),
                 Finding::Incomplete => continue,
-                Finding::MissingOutcomes(unreported) => {
-                    let count = report_again(&self.partitions[usize::from(partition)], unreported).await?;
+                Finding::MissingOutcomes(missing) => {
+                    let count = report_again(&self.partitions[usize::from(partition)], missing).await?;
                     let line = format!("outcomes: {count} messages had none, reported again");
                     return Ok((count > 0).then(|| Report { lines: vec![line], repaired: true }));
                 }

@@ -45,16 +45,16 @@ pub async fn repair(
 /// Reports what became of messages of which nothing is reported yet, and says of how many. Their dead letters are left alone:
 /// those that are missing may have been dropped.
 pub async fn report_again(partition: &NatsPartition, missing: MissingOutcomes) -> Result<usize, BrokerError> {
-    let MissingOutcomes { mut advances, mut late, after_overrides } = missing;
-    let events: Vec<_> = advances.iter().map(|(event, _)| *event).chain(late.iter().copied()).collect();
+    let MissingOutcomes { mut applied, mut late, after_overrides } = missing;
+    let events: Vec<_> = applied.iter().map(|(event, _)| *event).chain(late.iter().copied()).collect();
     // Some may have been applied and reported, since this rebuild began. To be a duplicate says nothing.
     let mut reported = partition.outcomes_of(&events).await?;
     reported.retain(|_, outcome_record| !outcome_record.outcome.is_duplicate());
-    advances.retain(|(event, _)| !reported.contains_key(event));
+    applied.retain(|(event, _)| !reported.contains_key(event));
     late.retain(|event| !reported.contains_key(event));
-    report(partition, &advances, partition.now(), after_overrides).await?;
+    report(partition, &applied, partition.now(), after_overrides).await?;
     report_late(partition, &late, partition.now(), after_overrides).await?;
-    Ok(advances.len() + late.len())
+    Ok(applied.len() + late.len())
 }
 
 async fn report_late(
@@ -70,7 +70,7 @@ async fn report_late(
 
 async fn report(
     partition: &NatsPartition,
-    advances: &[(Event, Option<Refusal>)],
+    applied: &[(Event, Option<Refusal>)],
     at: OffsetDateTime,
     after_overrides: Sequence,
 ) -> Result<(), BrokerError> {
@@ -80,8 +80,8 @@ async fn report(
         at,
         after_overrides,
     };
-    for advances in advances.chunks(UNREPORTED_MAX) {
-        partition.report(advances.iter().map(outcome_record).collect()).await?;
+    for applied in applied.chunks(UNREPORTED_MAX) {
+        partition.report(applied.iter().map(outcome_record).collect()).await?;
     }
     Ok(())
 }

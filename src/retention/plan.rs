@@ -54,7 +54,7 @@ pub async fn plan(
         }
     }
     let Some(made) = reading.complete_checkpoint(broker, &written).await? else { return Ok(before) };
-    let through = at_cut.record.last.as_ref().map_or(0, |last| last.number.get());
+    let through = at_cut.record.applied_through();
     if through <= trimmed_through(&bases) {
         return Ok(before);
     }

@@ -61,7 +61,7 @@ fn judge_history(broker: &ModelBroker, of: &Channel, held: &Versioned, bases: &[
 fn judge_event(broker: &ModelBroker, invariants: &Invariants, stored: &Stored) -> Result<(), String> {
     let Event { line: Line { channel, content }, reported, .. } = &invariants.events[stored.sequence.0 as usize - 1];
     let (record, status) = (record_in(&broker.versioned(&channel_of(*channel))), status_of(broker, stored));
-    let passed = record.last.as_ref().map_or(0, |last| last.number.get());
+    let passed = record.applied_through();
     let fits = match (content, &status) {
         (Content::Message(sent) | Content::Correction(sent), Status::Waiting(next)) => {
             sent.number > passed && next.get() == passed + 1

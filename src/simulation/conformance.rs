@@ -292,7 +292,7 @@ async fn next(deliveries: &mut Deliveries, count: usize) -> Vec<Delivery> {
 }
 
 #[tokio::test]
-async fn what_is_not_let_go_comes_again_and_nothing_else() {
+async fn what_is_not_acknowledged_comes_again_and_nothing_else() {
     let server = NatsServer::start();
     let mut both = Both::new(&server, 2).await;
     for _ in 0..12 {
@@ -303,8 +303,8 @@ async fn what_is_not_let_go_comes_again_and_nothing_else() {
     let first = next(&mut deliveries, 12).await;
     let handles = |of: std::ops::Range<usize>| first[of].iter().map(|it| it.handle.clone()).collect::<Vec<_>>();
     both.real.acknowledge(&handles(0..4)).await;
-    let let_go: Vec<_> = first[0..4].iter().map(|it| it.stored.sequence.0).collect();
-    let_go.iter().for_each(|sequence| both.model.state().model.acknowledge(*sequence));
+    let acknowledged: Vec<_> = first[0..4].iter().map(|it| it.stored.sequence.0).collect();
+    acknowledged.iter().for_each(|sequence| both.model.state().model.acknowledge(*sequence));
     both.real.give_back(&handles(4..8), Duration::ZERO).await;
     both.real.extend(&handles(10..12)).await;
     let again: Vec<_> = next(&mut deliveries, 8).await;

@@ -143,8 +143,8 @@ impl Environment {
         self.report(|| "the durable is made again".into());
         self.days_passed += 1;
         self.delivered = 0;
-        self.model.make_durable_anew();
-        self.invariants.delivers_anew(&self.model.unacknowledged);
+        self.model.make_durable_again();
+        self.invariants.delivers_again(&self.model.unacknowledged);
     }
 
     /// Lets a call wait for its turn.

@@ -66,7 +66,7 @@ impl Invariants {
     }
 
     /// All these are delivered again.
-    pub fn delivers_anew(&mut self, delivered: &BTreeSet<u64>) {
+    pub fn delivers_again(&mut self, delivered: &BTreeSet<u64>) {
         let events = (1..).zip(&mut self.events).filter(|(event, _)| delivered.contains(event));
         for (_, Event { line: Line { channel, content }, acknowledged, .. }) in events {
             let held_again = std::mem::replace(acknowledged, false) && !matches!(content, Content::Malformed(_));

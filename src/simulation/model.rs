@@ -262,7 +262,7 @@ impl Model {
 
     /// Delivers everything again, and forgets the ids of dead letters whose messages were reported. Every replica has
     /// everything by then.
-    pub fn make_durable_anew(&mut self) {
+    pub fn make_durable_again(&mut self) {
         self.unacknowledged = self.places.values().flatten().map(|place| place.0).collect();
         self.replicated = self.versions.iter().map(|(channel, versions)| (*channel, versions.len())).collect();
         let failed =

@@ -111,7 +111,7 @@ impl FaultProfile {
             bounds: Bounds {
                 pending_text: random.pick(&[FULL.pending_text, 60, 30, 30]),
                 skipped_text: if trims > 0 { FULL.skipped_text } else { random.pick(&[FULL.skipped_text, 12, 6, 6]) },
-                advances: random.pick(&[FULL.advances, 10, 3]),
+                applied_at_once: random.pick(&[FULL.applied_at_once, 10, 3]),
             },
             arrivals: random.pick(&[2, 8, 24, 48]),
         }

@@ -260,12 +260,12 @@ impl Run {
         while !environment.under_way.is_empty() {
             environment.come_one();
         }
-        let is_anew = environment.profile.damages > 0 || environment.profile.newer > 0;
-        if is_anew {
+        let is_replayed = environment.profile.damages > 0 || environment.profile.newer > 0;
+        if is_replayed {
             environment.model.set_format(None, KNOWN);
             environment.pass_a_day();
         }
-        let all_die = environment.random.happens(128) || is_anew;
+        let all_die = environment.random.happens(128) || is_replayed;
         drop(environment);
         if all_die {
             self.begin_all();

@@ -87,7 +87,10 @@ impl ChannelState {
         record: Record,
         messages: Vec<(Event, Option<Refusal>)>,
     ) -> Result<(), BrokerError> {
-        if self.unreported().is_some_and(|unreported| unreported.messages.len() + messages.len() > bounds().advances) {
+        if self
+            .unreported()
+            .is_some_and(|unreported| unreported.messages.len() + messages.len() > bounds().applied_at_once)
+        {
             bounds::reached("a record would have more unreported than it may");
             self.report(broker).await?;
         }

@@ -19,7 +19,7 @@ use crate::replay::{ChannelReplay, takes_turn};
 /// Numbers between two checkpoints of a channel. So many messages are read in some tens of milliseconds.
 const NUMBERS_APART: u64 = if cfg!(test) { 8 } else { 5_000 };
 /// Of turns with something else to do every so many goes on with a checkpoint; of those without each. Reading a message
-/// once more costs as much as taking it up, and a queue is to be applied first.
+/// once more costs as much as applying it, and a queue is to be applied first.
 const BUSY_TURNS: u32 = 64;
 /// A checkpoint begins to be read only where so many channels may be read: then some are left for drains and overrides,
 /// for which somebody waits.
@@ -59,7 +59,7 @@ impl Checkpoints {
     /// Notes a channel that has come far enough to look for its last checkpoint.
     pub fn note(&mut self, state: &mut ChannelState) {
         let Some(known) = state.known.as_ref().filter(|_| self.jobs.len() < WAITING_MAX) else { return };
-        let stretch = known.record.last.as_ref().map_or(0, |last| last.number.get()) / NUMBERS_APART;
+        let stretch = known.record.applied_through() / NUMBERS_APART;
         let is_due = std::mem::replace(&mut state.checkpointed, stretch) < stretch;
         if is_due && self.jobs.iter().all(|job| job.channel != state.channel) {
             self.jobs.push_back(CheckpointJob { channel: state.channel, permit: None, running: None });

@@ -269,7 +269,7 @@ impl Reading {
     fn fill(&mut self, state: &mut ChannelState, record: &Record) -> bool {
         let (mut next, mut bytes) = (record.next_number(), 0);
         while let Some(number) = next
-            && state.buffer.len() < bounds().advances
+            && state.buffer.len() < bounds().applied_at_once
             && bytes < STEP_BYTES_MAX
             && let Some(arrival) = self.buffer.take(number)
         {

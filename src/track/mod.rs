@@ -127,7 +127,7 @@ pub async fn run(
     while let Some(ended) = partitions.join_next().await {
         ended.context("a partition's worker failed")?;
     }
-    // What was acknowledged or nakked last is on its way; without a broker it comes again.
+    // What was acknowledged or returned last is on its way; without a broker it comes again.
     let _ = broker.flush().await;
     tracing::info!(?counters, "tracking has ended");
     failed

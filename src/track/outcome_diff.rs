@@ -65,12 +65,12 @@ impl Changes {
     pub fn note(&mut self, advances: Vec<Vec<Advance<Stored>>>) -> Vec<Dead> {
         let mut folds = advances.into_iter();
         let (before, after) = (folds.next().unwrap_or_default(), folds.next().unwrap_or_default());
-        for advances in before {
-            if let Advance::Message(arrival, verdict) = advances {
+        for advance in before {
+            if let Advance::Message(arrival, verdict) = advance {
                 self.note_before(arrival.message.number.get(), (arrival.event(), verdict.err()));
             }
         }
-        after.into_iter().filter_map(|advances| self.note_after(advances)).collect()
+        after.into_iter().filter_map(|advance| self.note_after(advance)).collect()
     }
 
     fn note_before(&mut self, number: u64, before: Place) {
@@ -80,8 +80,8 @@ impl Changes {
         }
     }
 
-    fn note_after(&mut self, advances: Advance<Stored>) -> Option<Dead> {
-        let Advance::Message(arrival, verdict) = advances else { return None };
+    fn note_after(&mut self, advance: Advance<Stored>) -> Option<Dead> {
+        let Advance::Message(arrival, verdict) = advance else { return None };
         let (number, now) = (arrival.message.number.get(), (arrival.event(), verdict.err()));
         let before = self.before.remove(&number);
         if number <= self.since.applied_through && before == Some(now) {
@@ -109,12 +109,12 @@ impl Changes {
     }
 
     /// What is to be reported and was applied: the event, and why it is refused, if it is.
-    pub fn advances(&self) -> Vec<(Event, Option<Refusal>)> {
+    pub fn applied(&self) -> Vec<(Event, Option<Refusal>)> {
         self.to_report().map(|change| change.now).collect()
     }
 
     /// Events that were refused and are applied now.
-    pub fn applied(&self) -> impl Iterator<Item = Event> {
+    pub fn no_longer_refused(&self) -> impl Iterator<Item = Event> {
         self.to_report().filter_map(|change| match (change.before, change.now) {
             (Some((before, Some(_))), (now, None)) if before == now => Some(now),
             _ => None,

@@ -123,7 +123,7 @@ impl ReplayJob {
         if known.unreported.since.is_none() && self.held.iter().all(|(cause, _)| cause.is_followed(known)) {
             return Ok(Step::Done(self.held.drain(..).map(|(_, handle)| handle).collect()));
         }
-        let now = Since { overrides: known.record.last_override, applied_through: applied_through(&known.record) };
+        let now = Since { overrides: known.record.last_override, applied_through: known.record.applied_through() };
         let since = known.unreported.since.unwrap_or(now);
         let (overrides, only) = (since.overrides, self.lacks.is_some());
         let goal = match known.unreported.since.filter(|_| !only) {
@@ -215,7 +215,7 @@ impl ReplayJob {
         running.read_dead_letters_to_the_end(broker, &self.channel).await?;
         // What others have applied meanwhile, they have reported; but not what a record has applied that has it
         // unreported still.
-        let now = Since { overrides: running.changes.overrides(), applied_through: applied_through(&known.record) };
+        let now = Since { overrides: running.changes.overrides(), applied_through: known.record.applied_through() };
         let since = known.unreported.since.unwrap_or(now);
         running.changes.applied_before(since.applied_through);
         if !running.changes_nothing(&record, &known.record) {
@@ -228,7 +228,7 @@ impl ReplayJob {
         }
         state.short_logs = 0;
         let failed = self.report(broker, state).await?;
-        Ok(Step::Done(self.let_go(state, &failed)))
+        Ok(Step::Done(self.take_followed(state, &failed)))
     }
 
     /// The log does not have what a fold from its beginning takes: goes on from the record, as far as that does. Where the
@@ -251,8 +251,8 @@ impl ReplayJob {
         Ok(if handles.is_empty() { Step::NoProgress } else { Step::Done(handles) })
     }
 
-    /// Acknowledges everything that is followed now; an override that came while the channel was read may not be.
-    fn let_go(&mut self, state: &ChannelState, failed: &BTreeSet<Event>) -> Vec<AckHandle> {
+    /// Takes out the deliveries of what is followed now; an override that came while the channel was read may not be.
+    fn take_followed(&mut self, state: &ChannelState, failed: &BTreeSet<Event>) -> Vec<AckHandle> {
         let Some(known) = &state.known else { return Vec::new() };
         let is_done =
             |cause: &Cause| cause.is_one_of(failed) || matches!(cause, Cause::Unjudged(_)) || cause.is_followed(known);
@@ -297,7 +297,7 @@ impl ReplayJob {
         state.note_reported(&outcomes);
         // What came too late and had been refused is another dead letter now.
         let gone: BTreeSet<_> =
-            running.changes.applied().chain(running.applied).chain(running.late.into_keys()).collect();
+            running.changes.no_longer_refused().chain(running.applied).chain(running.late.into_keys()).collect();
         let dead_letters = gone.iter().filter_map(|event| running.dead_letters.get(event)).flatten();
         // One of an override that this fold has not followed is for the tracker that follows that override: it may have
         // been stored just now.
@@ -341,11 +341,6 @@ fn last_override(record: &Record) -> (Sequence, Option<StoredAt>) {
     (record.last_override, record.last_override_at)
 }
 
-/// The last number that a record is past; 0 before the first.
-fn applied_through(record: &Record) -> u64 {
-    record.last.as_ref().map_or(0, |last| last.number.get())
-}
-
 impl Running {
     /// Whether some of what it was to read was trimmed meanwhile: what is not there any more looks like what never arrived. A
     /// trim stores its checkpoint before.
@@ -370,7 +365,7 @@ impl Running {
         Ok(())
     }
 
-    /// Letters that were stored since they were read.
+    /// Dead letters that were stored since they were read.
     async fn read_dead_letters_to_the_end(
         &mut self,
         broker: &impl TrackBroker,
@@ -415,7 +410,7 @@ impl Running {
 
     /// Notes what applies with all overrides and is a dead letter.
     fn note_applied(&mut self, advances: Option<&Vec<Advance<Stored>>>) {
-        let applied = advances.into_iter().flatten().filter_map(|advances| match advances {
+        let applied = advances.into_iter().flatten().filter_map(|advance| match advance {
             Advance::Message(arrival, Ok(())) => Some(arrival.event()),
             _ => None,
         });

@@ -80,7 +80,7 @@ pub async fn settle(
         let changed = record != before;
         let is_pending = verdicts.iter().any(|(_, verdict)| *verdict == Verdict::Pending);
         let written = match changed || is_pending {
-            true => state.write(broker, record, advances(&verdicts)).await,
+            true => state.write(broker, record, applied(&verdicts)).await,
             // Without a write nothing tells that the record in memory is old, and one of these messages may be the one that
             // a tracker kept for a drainable record. So it is read from the leader, once, and judged again.
             false if reloaded => Ok(()),
@@ -152,13 +152,13 @@ fn copies_among(verdicts: &[Judged], before: &Record) -> Vec<Arc<Arrival<Stored>
 }
 
 /// The messages that were applied, refused or not.
-fn advances(verdicts: &[Judged]) -> Vec<(Event, Option<Refusal>)> {
-    let advances = verdicts.iter().filter_map(|(arrival, verdict)| match verdict {
+fn applied(verdicts: &[Judged]) -> Vec<(Event, Option<Refusal>)> {
+    let applied = verdicts.iter().filter_map(|(arrival, verdict)| match verdict {
         Verdict::Applied => Some((arrival.event(), None)),
         Verdict::Refused(refusal) => Some((arrival.event(), Some(*refusal))),
         _ => None,
     });
-    advances.collect()
+    applied.collect()
 }
 
 /// What was taken out of the buffer for a record that was not written.

@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use crate::course::{Course, Told};
 use crate::faults::{heal, inflict};
 use crate::harness::Client;
-use crate::harness::stream::{dead_letters, is_taken_up};
+use crate::harness::stream::{all_is_applied, dead_letters};
 use crate::load::{Load, SENDERS, Tally};
 use crate::plan::{Plan, Role, Step};
 use crate::probe::{Recovery, recovery};
@@ -109,7 +109,7 @@ struct Verdict {
 impl Verdict {
     async fn of(site: &Site, load: &Load) -> Self {
         let jetstream = site.jetstream().await;
-        is_taken_up(&jetstream).await;
+        all_is_applied(&jetstream).await;
         let mut verdict = Self::default();
         let stored = stored(&jetstream).await;
         let mut copies: HashMap<&(String, u64), u64> = HashMap::new();

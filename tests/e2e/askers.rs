@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::harness::stream::{is_taken_up, publish};
+use super::harness::stream::{all_is_applied, publish};
 use super::harness::{Broker, Client, Flight, Program, eventually};
 use super::proxy::{Line, Proxy};
 use super::raw_http::Connection;
@@ -44,7 +44,7 @@ impl Far {
     async fn store(&self, flight: &Flight, messages: &[Value]) {
         let jetstream = self.broker.jetstream().await;
         publish(&jetstream, messages).await;
-        is_taken_up(&jetstream).await;
+        all_is_applied(&jetstream).await;
         eventually("the rocket is seen", async || self.client.rocket(&flight.channel).await).await;
     }
 
@@ -94,7 +94,7 @@ async fn a_skip_of_one_who_left_is_dropped() {
         let messages: Vec<_> = (1..=numbers / 2).map(|step| flight.faster(2 * step, 1)).collect();
         publish(&jetstream, &messages).await;
     }
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     far.proxy.set(Line::Slow(SKIPPED_LATE));
     let skip = json!({ "up_to": numbers, "reason": "radio lost" });
     let body = skip.to_string();

@@ -10,7 +10,7 @@ use super::harness::backup::{Backup, stored};
 use super::harness::messages::subject;
 use super::harness::program::Ended;
 use super::harness::service::init;
-use super::harness::stream::{count, is_taken_up, publish, records};
+use super::harness::stream::{all_is_applied, count, publish, records};
 use super::harness::{
     Broker, ChannelLog, Client, DataDir, Flight, Program, TestService, becomes, eventually, load, pick,
 };
@@ -49,7 +49,7 @@ async fn send(client: &Client, broker: &Broker) -> Vec<ChannelLog> {
     for log in &logs {
         log.holds(client).await;
     }
-    is_taken_up(&broker.jetstream().await).await;
+    all_is_applied(&broker.jetstream().await).await;
     logs
 }
 
@@ -156,7 +156,7 @@ async fn what_is_saved_under_load_comes_back_at_a_broker_that_syncs_always() {
     init(&new).await;
     let mut up = Program::of(&["up"]).broker(&new).start();
     let client = up.ready().await;
-    is_taken_up(&new.jetstream().await).await;
+    all_is_applied(&new.jetstream().await).await;
     for log in &logs {
         log.holds(&client).await;
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::harness::stream::{count, is_taken_up, publish};
+use super::harness::stream::{all_is_applied, count, publish};
 use super::harness::{ChannelLog, Flight, TestService, eventually};
 
 /// More numbers than lie between two checkpoints.
@@ -17,7 +17,7 @@ async fn a_long_channel_is_read_from_its_last_checkpoint() {
     for (event, message) in publish(&jetstream, &messages).await.into_iter().zip(&messages) {
         log.message(event, message);
     }
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     let checkpoints = async || count(&jetstream, "ROCKETS_CHECKPOINTS").await;
     eventually("a checkpoint", async || (checkpoints().await > 0).then_some(())).await;
     let path = format!("/rockets/{}/history", flight.channel);

@@ -4,7 +4,7 @@
 use async_nats::jetstream;
 use serde_json::{Value, json};
 
-use super::harness::stream::{count, is_taken_up, publish, publish_bytes};
+use super::harness::stream::{all_is_applied, count, publish, publish_bytes};
 use super::harness::{Broker, Client, Flight, Program, TestService, becomes, pick};
 
 /// What is reported of an event that had no effect because another one has its number.
@@ -64,7 +64,7 @@ async fn the_same_in_another_form_is_a_plain_duplicate() {
 }
 
 /// Deletes all durables, forgets which dead letters there were, and starts `up` again: everything is delivered again.
-async fn is_delivered_anew(broker: &mut Broker, jetstream: &jetstream::Context) -> Program {
+async fn is_delivered_again(broker: &mut Broker, jetstream: &jetstream::Context) -> Program {
     let stream = jetstream.get_stream("ROCKETS").await.unwrap();
     for partition in 0..16 {
         stream.delete_consumer(&format!("rockets-p{partition:02}")).await.unwrap();
@@ -76,7 +76,7 @@ async fn is_delivered_anew(broker: &mut Broker, jetstream: &jetstream::Context) 
 }
 
 #[tokio::test]
-async fn what_was_dropped_is_no_dead_letter_again_when_all_is_delivered_anew() {
+async fn what_was_dropped_is_no_dead_letter_again_when_all_is_delivered_again() {
     let mut broker = Broker::start().await;
     let mut up = Program::of(&["up"]).broker(&broker).start();
     let client = up.ready().await;
@@ -93,17 +93,17 @@ async fn what_was_dropped_is_no_dead_letter_again_when_all_is_delivered_anew() {
     for event in [late, other, malformed] {
         client.settled(event).await;
     }
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     let dead_letters = client.dead_letters_of(&flight.channel).await;
     assert_eq!(dead_letters.len(), 3, "{dead_letters:?}");
     for dead_letter in &dead_letters[1..] {
         assert_eq!(client.drop_dead_letter(&dead_letter["id"]).await.status, 200);
     }
     up.kill();
-    let mut again = is_delivered_anew(&mut broker, &jetstream).await;
+    let mut again = is_delivered_again(&mut broker, &jetstream).await;
     let client = again.ready().await;
     let jetstream = broker.jetstream().await;
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     assert_eq!(count(&jetstream, "ROCKETS_DLQ").await, 1, "{:?}", client.dead_letters_of(&flight.channel).await);
     assert_eq!(client.settled(other).await["status"], "duplicate");
 }

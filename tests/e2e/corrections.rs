@@ -5,7 +5,7 @@ use futures_util::future::join;
 use serde_json::{Value, json};
 
 use super::harness::messages::scattered;
-use super::harness::stream::{is_taken_up, publish, publish_bytes};
+use super::harness::stream::{all_is_applied, publish_bytes};
 use super::harness::{ChannelLog, Client, Flight, TestService, becomes};
 
 /// The dead letter of a number.
@@ -166,10 +166,8 @@ async fn a_long_channel_is_corrected_while_it_goes_on() {
     all[17_999] = flight.launched(18_000);
     let (before, meanwhile) = all.split_at(BEFORE as usize);
     let mut log = ChannelLog::new(&flight.channel);
-    for (id, message) in publish(&jetstream, before).await.into_iter().zip(before) {
-        log.message(id, message);
-    }
-    is_taken_up(&jetstream).await;
+    log.publish(&jetstream, before).await;
+    all_is_applied(&jetstream).await;
     becomes("dead letters", 2, async || client.dead_letters_of(&flight.channel).await.len()).await;
     log.rocket_holds(&client).await;
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::harness::stream::{count, is_taken_up, publish, publish_bytes};
+use super::harness::stream::{all_is_applied, count, publish, publish_bytes};
 use super::harness::{ChannelLog, Client, Flight, TestService, becomes, pick};
 
 const FIELDS: [&str; 10] = [
@@ -262,6 +262,6 @@ async fn a_replay_that_fails_again_is_a_new_dead_letter_with_one_more_attempt() 
 
     // What others have stored is sent again as it is, too, and a copy of what was applied is no letter at all.
     publish(&jetstream, &[flight.launched(1)]).await;
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     becomes("dead letters", 0, async || count(&jetstream, "ROCKETS_DLQ").await).await;
 }

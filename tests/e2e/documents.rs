@@ -5,14 +5,18 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::process::Command;
+use tokio::time::timeout;
 
 use super::harness::TestService;
 
 const MARK: &str = "<!-- run by tests/e2e/documents.rs -->\n```sh\n";
 const MARK_APART: &str = "<!-- run by tests/e2e/documents.rs, at a service of its own -->\n```sh\n";
+/// How long the commands of one block may take.
+const RUNS_WITHIN: Duration = Duration::from_secs(120);
 /// Fields that are another value each time.
 const VARY: [&str; 4] = ["request_id", "received_at", "processed_at", "event_id"];
 
@@ -40,7 +44,7 @@ async fn run(commands: &str, service: &TestService) -> Output {
     let mut bash = Command::new("bash");
     bash.args(["-euo", "pipefail", "-c", &commands]).env("PATH", path).stdin(Stdio::null());
     bash.env("ROCKETS_NATS__URL", service.broker.as_ref().unwrap().url()).kill_on_drop(true);
-    bash.output().await.unwrap()
+    timeout(RUNS_WITHIN, bash.output()).await.expect("the commands end in time").unwrap()
 }
 
 /// The same without what is another each time.
@@ -60,6 +64,12 @@ fn comparable(mut value: Value) -> Value {
 }
 
 async fn check(document: &str) {
+    for tool in ["bash", "curl"] {
+        if Command::new(tool).arg("--version").stdout(Stdio::null()).status().await.is_err() {
+            eprintln!("skipped: the commands of {document} take {tool}, which is not installed");
+            return;
+        }
+    }
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(document)).unwrap();
     let (together, service) = (blocks(&text, MARK), TestService::start().await);
     assert!(together.len() > 2, "{document} has blocks of commands that are run here");

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::harness::messages::scattered;
 use super::harness::program::{Program, Start};
 use super::harness::service::settles;
-use super::harness::stream::{count, dead_letters, is_taken_up, publish, publish_bytes};
+use super::harness::stream::{all_is_applied, count, dead_letters, publish_bytes};
 use super::harness::{Broker, ChannelLog, Flight, becomes};
 
 /// What lies in the stream when the trackers start.
@@ -33,8 +33,8 @@ async fn work(broker: &Broker) -> Work {
         messages[9] = flight.launched(10);
         messages[19] = flight.exploded(20, "x");
         let (mut log, copies) = (ChannelLog::new(&flight.channel), scattered(&messages));
-        publish_noted(&jetstream, &mut log, &messages).await;
-        publish_noted(&jetstream, &mut log, &copies).await;
+        log.publish(&jetstream, &messages).await;
+        log.publish(&jetstream, &copies).await;
         // The tenth makes no sense, and nothing does after the explosion.
         refused.extend([10].into_iter().chain(21..=30).map(|number| (flight.channel.clone(), number)));
         malformed.push(publish_bytes(&jetstream, &format!("rockets.{}", flight.channel), b"x".to_vec()).await);
@@ -43,15 +43,10 @@ async fn work(broker: &Broker) -> Work {
     let flight = Flight::new();
     let messages = flight.climb(4_000);
     let mut log = ChannelLog::new(&flight.channel);
-    publish_noted(&jetstream, &mut log, &messages[1..]).await;
-    publish_noted(&jetstream, &mut log, &messages[..1]).await;
+    log.publish(&jetstream, &messages[1..]).await;
+    log.publish(&jetstream, &messages[..1]).await;
     flights.push(log);
     Work { flights, refused, malformed }
-}
-
-async fn publish_noted(jetstream: &jetstream::Context, log: &mut ChannelLog, messages: &[Value]) {
-    let sequences = publish(jetstream, messages).await;
-    sequences.iter().zip(messages).for_each(|(sequence, message)| log.message(*sequence, message));
 }
 
 /// The dead letters that there must be, and nothing but copies of them.
@@ -91,7 +86,7 @@ async fn dies_and_finishes(points: &[&str]) {
     for log in &flights {
         log.rocket_holds(&client).await;
     }
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     long.events_hold(&client).await;
     for log in copied {
         log.each_number_is_told_once(&client).await;

@@ -5,7 +5,7 @@
 use std::os::unix::process::ExitStatusExt as _;
 
 use super::harness::program::{Program, Start};
-use super::harness::stream::{is_taken_up, publish};
+use super::harness::stream::{all_is_applied, publish};
 use super::harness::{Broker, ChannelLog, Flight, becomes};
 
 fn up(broker: &Broker, roles: &str) -> Start {
@@ -25,7 +25,7 @@ async fn dies_and_finishes(broker: &Broker, points: &[&str], logs: &[ChannelLog]
     for log in logs {
         log.holds(&client).await;
     }
-    is_taken_up(&broker.jetstream().await).await;
+    all_is_applied(&broker.jetstream().await).await;
 }
 
 /// Channels with an override each that no tracker has applied yet.
@@ -43,15 +43,13 @@ async fn overrides(broker: &Broker) -> Vec<ChannelLog> {
     let mut logs = Vec::new();
     for messages in &messages {
         let mut log = ChannelLog::new(messages[0]["metadata"]["channel"].as_str().unwrap());
-        for (id, message) in publish(&jetstream, messages).await.into_iter().zip(messages) {
-            log.message(id, message);
-        }
+        log.publish(&jetstream, messages).await;
         logs.push(log);
     }
     for log in &logs {
         log.holds(&client).await;
     }
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     assert!(tracked.term().await.success());
 
     let mut untracked = up(broker, "ingest,query").start();
@@ -69,7 +67,7 @@ async fn overrides(broker: &Broker) -> Vec<ChannelLog> {
 }
 
 #[tokio::test]
-async fn an_act_is_finished_wherever_it_was_broken_off() {
+async fn an_override_is_finished_wherever_it_was_broken_off() {
     for points in [
         &["track.overrides-written:1"][..],
         &["track.outcomes-reported:1"],
@@ -85,7 +83,7 @@ async fn an_act_is_finished_wherever_it_was_broken_off() {
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_while_it_waited_is_told_too() {
+async fn what_was_acknowledged_while_it_waited_is_reported_too() {
     // More than is kept in memory, and not.
     for (count, points) in [
         (300, &["track.record-written:1"][..]),
@@ -104,10 +102,8 @@ async fn what_was_acknowledged_while_it_waited_is_told_too() {
         let mut tracked = up(&broker, ALL).start();
         let client = tracked.ready().await;
         let jetstream = broker.jetstream().await;
-        for (id, message) in publish(&jetstream, &messages).await.into_iter().zip(&messages) {
-            log.message(id, message);
-        }
-        is_taken_up(&jetstream).await;
+        log.publish(&jetstream, &messages).await;
+        all_is_applied(&jetstream).await;
         log.rocket_holds(&client).await;
         tracked.kill();
         let late_id = publish(&jetstream, std::slice::from_ref(&late)).await[0];
@@ -126,10 +122,8 @@ async fn a_correction_of_a_long_channel_is_finished() {
     let mut tracked = up(&broker, ALL).start();
     let client = tracked.ready().await;
     let jetstream = broker.jetstream().await;
-    for (id, message) in publish(&jetstream, &messages).await.into_iter().zip(&messages) {
-        log.message(id, message);
-    }
-    is_taken_up(&jetstream).await;
+    log.publish(&jetstream, &messages).await;
+    all_is_applied(&jetstream).await;
     becomes("dead letters", 2_000, async || client.dead_letters_of(&flight.channel).await.len()).await;
     tracked.kill();
     let mut untracked = up(&broker, "ingest,query").start();

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::harness::service::init;
-use super::harness::stream::{count, is_taken_up};
+use super::harness::stream::{all_is_applied, count};
 use super::harness::{Broker, ChannelLog, Flight, Program, TestService, becomes, eventually, load, pick};
 
 #[tokio::test]
@@ -41,7 +41,7 @@ async fn its_own_broker_killed_under_load_is_started_again() {
 }
 
 #[tokio::test]
-async fn a_broker_that_lost_its_store_begins_anew() {
+async fn a_broker_that_lost_its_store_begins_again() {
     let mut service = TestService::split().await;
     let (gone, new) = (Flight::new().climb(3), Flight::new().climb(3));
     for message in &gone {
@@ -108,7 +108,7 @@ async fn a_frozen_broker_costs_nothing_but_time() {
     }
     service.settles(&messages).await;
     let jetstream = service.broker().jetstream().await;
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     // What was on its way when the broker froze is stored once, whoever sent it again.
     becomes("messages in the stream", 40, async || count(&jetstream, "ROCKETS").await).await;
     service.settles(&messages).await;

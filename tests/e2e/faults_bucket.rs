@@ -1,11 +1,11 @@
 //! What is done to the bucket behind the service's back: the view follows, and what is damaged is replayed.
 
 use super::harness::service::init;
-use super::harness::stream::{is_taken_up, publish_bytes};
+use super::harness::stream::{all_is_applied, publish_bytes};
 use super::harness::{Flight, TestService, becomes, eventually};
 
 #[tokio::test]
-async fn a_bucket_made_anew_behind_the_view_is_noticed() {
+async fn a_bucket_made_again_behind_the_view_is_noticed() {
     let mut service = TestService::split().await;
     let gone = Flight::new().climb(3);
     for message in &gone {
@@ -29,7 +29,7 @@ async fn a_bucket_made_anew_behind_the_view_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_damaged_record_is_folded_anew_from_the_stream() {
+async fn a_damaged_record_is_replayed_from_the_log() {
     let mut service = TestService::start().await;
     let flight = Flight::new();
     let messages = flight.climb(10);
@@ -45,7 +45,7 @@ async fn a_damaged_record_is_folded_anew_from_the_stream() {
         service.ingest.ingest(message).await;
     }
     service.settles(&messages).await;
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
 }
 
 #[tokio::test]

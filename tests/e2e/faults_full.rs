@@ -3,7 +3,7 @@
 use async_nats::jetstream;
 use futures_util::TryStreamExt as _;
 
-use super::harness::stream::{count, dead_letters, is_taken_up};
+use super::harness::stream::{all_is_applied, count, dead_letters};
 use super::harness::{Flight, TestService, eventually};
 
 /// Lets a stream have so many messages and no more; -1 for any number.
@@ -53,7 +53,7 @@ async fn a_full_bucket_makes_new_rockets_wait_until_there_is_room() {
     }
     service.settles(&new).await;
     service.settles(&known).await;
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn refused_messages_wait_for_room_among_the_dead_letters() {
 
     limit(&jetstream, "ROCKETS_DLQ", -1).await;
     service.settles(&messages).await;
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     assert_eq!(dead_letters(&jetstream).await.len(), 3);
     assert_eq!(count(&jetstream, "ROCKETS").await, 7);
 }
@@ -127,5 +127,5 @@ async fn a_rocket_without_room_for_its_dead_letter_keeps_one_message_however_man
     for messages in &all {
         service.settles(messages).await;
     }
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use serde_json::{Value, json};
 
-use super::harness::stream::{count, is_taken_up};
+use super::harness::stream::{all_is_applied, count};
 use super::harness::{Broker, ChannelLog, Client, Flight, Program, TestService, Trackers, becomes, eventually};
 
 async fn forget(broker: &Broker, flight: &Flight) -> String {
@@ -40,7 +40,7 @@ async fn a_forgotten_channel_begins_again() {
     becomes("the dead letters", 1, dead_letters).await;
     let waits = async || client.rocket(&flight.channel).await.unwrap()["pendingMessages"].clone();
     becomes("what waits", json!(2), waits).await;
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
 
     let said = forget(service.broker(), &flight).await;
     assert!(said.contains("forgot 19 messages and 1 dead letters"), "{said}");
@@ -63,7 +63,7 @@ async fn a_forgotten_channel_begins_again() {
         log.post(&client, &message).await;
     }
     log.holds(&client).await;
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     Program::of(&["rebuild", "--check"]).broker(service.broker()).ends().await.says(0);
 }
 
@@ -107,7 +107,7 @@ async fn a_channel_is_forgotten_while_its_messages_come_in() {
             }
         }
         assert!(left.len() < sent.len(), "nothing was forgotten");
-        is_taken_up(&trackers.broker.jetstream().await).await;
+        all_is_applied(&trackers.broker.jetstream().await).await;
         Program::of(&["rebuild", "--check"]).broker(&trackers.broker).ends().await.says(0);
         for event in left {
             let event = query.event(event).await.unwrap();
@@ -140,7 +140,7 @@ async fn a_channel_that_was_half_forgotten_waits_until_it_is_forgotten_again() {
         let check = Program::of(&["rebuild", "--check"]).broker(service.broker()).ends().await;
         assert!(check.says(1).contains("is being forgotten"), "{point}: {check:?}");
         forget(service.broker(), &flight).await;
-        is_taken_up(&jetstream).await;
+        all_is_applied(&jetstream).await;
         let mut log = ChannelLog::new(&flight.channel);
         for message in flight.climb(4).iter_mut() {
             message["message"]["life"] = json!(2);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::harness::messages::subject;
 use super::harness::service::init;
-use super::harness::stream::{is_taken_up, records, unacknowledged};
+use super::harness::stream::{all_is_applied, records, unacknowledged};
 use super::harness::{Broker, Client, Flight, Program, becomes};
 
 /// A tracker of a newer version.
@@ -67,7 +67,7 @@ async fn an_older_tracker_sets_aside_what_takes_a_newer_one() {
     tracker.ready().await;
     older.kill();
     applies(&client, &flight, 200).await;
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     assert_eq!(client.rocket(&flight.channel).await.unwrap()["currentSpeed"], 500 + 199);
 
     // Its records are the older one's to leave alone when it comes back, and it loses nothing of what comes meanwhile.
@@ -86,7 +86,7 @@ async fn an_older_tracker_sets_aside_what_takes_a_newer_one() {
     tracker.ready().await;
     older.kill();
     applies(&client, &flight, 300).await;
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     assert_eq!(client.rocket(&flight.channel).await.unwrap()["currentSpeed"], 500 + 299);
 }
 
@@ -99,7 +99,7 @@ async fn a_field_that_a_newer_version_added_is_carried_along() {
     let flight = Flight::new();
     client.ingest(&flight.launched(1)).await;
     applies(&client, &flight, 1).await;
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     let mut record: Value = serde_json::from_slice(&records(&jetstream).await[&flight.channel]).unwrap();
     record["crew"] = json!(["a"]);
     record["rocket"]["fuel"] = json!({ "left": 3 });

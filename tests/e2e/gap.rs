@@ -1,6 +1,6 @@
 //! A long gap: what is pending behind it lies in the stream, is applied in pieces, and holds up nobody.
 
-use super::harness::stream::{is_taken_up, publish};
+use super::harness::stream::{all_is_applied, publish};
 use super::harness::{Broker, Flight, Program, becomes, eventually};
 
 /// What a rocket that is cut off for 10 s may have sent meanwhile, and more.
@@ -36,7 +36,7 @@ async fn a_hundred_thousand_wait_and_are_applied_while_others_go_on() {
     assert!(during < last && waiting_still > 0, "the other rocket was seen only after the drain");
     becomes("all are applied", [last, 0, 500 + WAITING + 1], progress).await;
 
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     if let (Some(before), Some(peak)) = (resident_before, up.peak_bytes()) {
         assert!(peak < before + GROWTH_BYTES_MAX, "{before} bytes before, {peak} at most");
     }
@@ -73,5 +73,5 @@ async fn a_kill_in_the_middle_of_a_drain_costs_nothing() {
         ["lastMessageNumber", "pendingMessages", "currentSpeed"].map(|field| rocket[field].as_u64())
     })
     .await;
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
 }

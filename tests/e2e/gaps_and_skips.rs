@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::harness::service::init;
-use super::harness::stream::is_taken_up;
+use super::harness::stream::all_is_applied;
 use super::harness::{Broker, ChannelLog, Client, Flight, Program, TestService, becomes, pick};
 
 const UNKNOWN_TYPE: &str = "failed to process message: unknown message type";
@@ -146,7 +146,7 @@ impl Stoppable {
     }
 
     async fn tracks_no_more(&mut self) {
-        is_taken_up(&self.jetstream).await;
+        all_is_applied(&self.jetstream).await;
         assert!(self.track.take().unwrap().term().await.success());
     }
 }

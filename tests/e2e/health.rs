@@ -4,7 +4,7 @@ use async_nats::jetstream;
 use serde_json::{Value, json};
 
 use super::harness::service::init;
-use super::harness::stream::is_taken_up;
+use super::harness::stream::all_is_applied;
 use super::harness::{Client, Flight, Program, TestService, becomes, eventually};
 
 /// Lets a stream have so many messages and no more; -1 for any number.
@@ -120,7 +120,7 @@ async fn dead_letters_and_outcomes_that_cannot_be_stored_keep_the_tracker_from_i
         limit(&jetstream, stream, -1).await;
         is_ready(&track).await;
         service.settles(&messages).await;
-        is_taken_up(&jetstream).await;
+        all_is_applied(&jetstream).await;
     }
 }
 

@@ -5,7 +5,7 @@ use async_nats::jetstream::stream::Config;
 use serde_json::Value;
 
 use super::harness::service::settles;
-use super::harness::stream::is_taken_up;
+use super::harness::stream::all_is_applied;
 use super::harness::{Flight, Program, TestService, eventually};
 
 /// The lines in which it says that it has made these objects again.
@@ -45,7 +45,7 @@ async fn a_durable_that_was_deleted() {
     stores(&service, &messages[3..]).await;
     service.settles(&messages).await;
     makes(&service, &format!("durable {durable}")).await;
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     // All came again, and changed nothing.
     for event in 1..=6 {
         assert_eq!(service.query.status(event).await.as_deref(), Some("processed"), "event {event}");
@@ -66,7 +66,7 @@ async fn a_log_that_was_deleted() {
     service.settles(&known).await;
     service.settles(&new).await;
     makes(&service, "stream ROCKETS").await;
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn a_bucket_that_was_deleted_is_filled_from_the_log() {
     for messages in [&known, &new, &idle] {
         service.settles(messages).await;
     }
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     eventually("it says that it has filled the bucket", async || {
         service.programs[0].log().contains("filled the new bucket from the log").then_some(())
     })

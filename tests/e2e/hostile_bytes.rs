@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::dead_letters::payload;
 use super::harness::messages::scattered;
-use super::harness::stream::{count, is_taken_up};
+use super::harness::stream::{all_is_applied, count};
 use super::harness::{Client, Flight, TestService, becomes};
 
 const PAYLOADS: usize = 10_000;
@@ -155,7 +155,7 @@ async fn ten_thousand_hostile_payloads_are_told_kept_and_dropped() {
         by_event.extend(sequences.into_iter().zip(chunk));
     }
     assert_eq!(by_event.len(), PAYLOADS);
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
 
     // What cannot be a message is malformed, and what was left as it was is none of those.
     let dead_letters = client.pages("/dead-letters", 1_000).await;
@@ -187,7 +187,7 @@ async fn ten_thousand_hostile_payloads_are_told_kept_and_dropped() {
         client.settled(client.ingest(&flight.launched(1)).await).await;
         assert!(client.rocket(&flight.channel).await.is_some());
     }
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
 }
 
 /// Fails unless each event that is looked at says what it is, and the malformed ones what their dead letters say.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::harness::messages::number_of;
 use super::harness::service::{init, settles};
-use super::harness::stream::{is_taken_up, lose_records, publish, records};
+use super::harness::stream::{all_is_applied, lose_records, publish, records};
 use super::harness::{Broker, Client, Flight, Program, becomes, eventually};
 
 const SHORT: &str = "stream ROCKETS has lost its end: it ends at event";
@@ -18,14 +18,14 @@ async fn applied(broker: &Broker) -> Flight {
     for message in flight.climb(12).iter().filter(|message| message["metadata"]["messageNumber"] != 10) {
         client.ingest(message).await;
     }
-    is_taken_up(&broker.jetstream().await).await;
+    all_is_applied(&broker.jetstream().await).await;
     client.settled(9).await;
     assert!(up.term().await.success());
     flight
 }
 
 /// Makes the log again, with these messages and nothing else.
-async fn make_log_anew(jetstream: &jetstream::Context, messages: &[Value]) {
+async fn make_log_again(jetstream: &jetstream::Context, messages: &[Value]) {
     let config = jetstream.get_stream("ROCKETS").await.unwrap().cached_info().config.clone();
     jetstream.delete_stream("ROCKETS").await.unwrap();
     jetstream.create_stream(config).await.unwrap();
@@ -52,7 +52,7 @@ async fn a_log_that_lost_its_end_is_noticed_until_it_has_grown_beyond_it() {
     let broker = Broker::start().await;
     let flight = applied(&broker).await;
     let jetstream = broker.jetstream().await;
-    make_log_anew(&jetstream, &flight.climb(3)).await;
+    make_log_again(&jetstream, &flight.climb(3)).await;
     let output = Program::of(&["init"]).broker(&broker).ends().await;
     assert!(output.says(0).contains(&format!("warning  {SHORT} 3, and records know of event 10")), "{output:?}");
     let mut programs: Vec<_> =
@@ -90,7 +90,7 @@ async fn a_log_that_has_grown_again_before_anybody_looked_is_known_by_the_time_o
     let broker = Broker::start().await;
     applied(&broker).await;
     let jetstream = broker.jetstream().await;
-    make_log_anew(&jetstream, &Flight::new().climb(15)).await;
+    make_log_again(&jetstream, &Flight::new().climb(15)).await;
     init(&broker).await;
     // Nobody reports anything new.
     let mut ingest = Program::of(&["ingest"]).broker(&broker).start();
@@ -118,15 +118,15 @@ async fn a_skip_at_the_place_of_a_lost_one_is_followed() {
         client.rocket(&flight.channel).await.unwrap()["lastMessageNumber"].clone()
     };
     assert_eq!(skip(&client, 3).await, 4);
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     assert!(up.term().await.success());
 
-    make_log_anew(&jetstream, &messages).await;
+    make_log_again(&jetstream, &messages).await;
     let mut up = Program::of(&["up"]).broker(&broker).start();
     let client = up.client().await;
     eventually("/readyz", async || (client.get("/readyz").await.status == 200).then_some(())).await;
     assert_eq!(skip(&client, 5).await, 7);
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
 }
 
 #[tokio::test]
@@ -134,7 +134,7 @@ async fn a_rebuild_says_that_the_log_lost_its_end_and_is_never_well() {
     let broker = Broker::start().await;
     let flight = applied(&broker).await;
     let jetstream = broker.jetstream().await;
-    make_log_anew(&jetstream, &flight.climb(3)).await;
+    make_log_again(&jetstream, &flight.climb(3)).await;
     init(&broker).await;
     let before = records(&jetstream).await;
     let rebuild = async |mode: &str| {
@@ -153,7 +153,7 @@ async fn a_rebuild_says_that_the_log_lost_its_end_and_is_never_well() {
     // Outcomes alone know of more, and no tracker will make the record: what is left of it was applied.
     let mut track = Program::of(&["track"]).broker(&broker).start();
     track.client().await;
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     assert!(track.term().await.success());
     lose_records(&broker).await;
     let (known, output) = rebuild("--check").await;

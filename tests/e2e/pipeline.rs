@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::harness::messages::{expected, scattered};
 use super::harness::service::init;
-use super::harness::stream::{count, dead_letters, is_taken_up, publish};
+use super::harness::stream::{all_is_applied, count, dead_letters, publish};
 use super::harness::{Broker, Flight, Program, TestService, eventually, load};
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn order_and_repeats_make_no_difference() {
     let jetstream = service.broker().jetstream().await;
     publish(&jetstream, &scattered(&messages)).await;
     assert_eq!(count(&jetstream, "ROCKETS").await, 600);
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     assert_eq!(service.rocket(&flight.channel).await, expected(&messages));
     assert_eq!(count(&jetstream, "ROCKETS_DLQ").await, 0);
 }
@@ -114,7 +114,7 @@ async fn two_trackers_at_once_count_nothing_twice() {
     load::is_verified(load::launch(&ingest, &query, 5_000)).await;
 
     let jetstream = broker.jetstream().await;
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     let dead_letters = dead_letters(&jetstream).await;
     let mut sequences: Vec<_> = dead_letters.iter().map(|dead_letter| dead_letter.header("Rockets-Sequence")).collect();
     sequences.sort_unstable();

@@ -5,7 +5,7 @@ use async_nats::jetstream;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::harness::stream::{Letter, count, dead_letters, is_taken_up, publish_bytes};
+use super::harness::stream::{Letter, all_is_applied, count, dead_letters, publish_bytes};
 use super::harness::{Broker, Flight, Program, becomes, eventually};
 
 /// A service with one partition, so that whatever stops a partition stops everything.
@@ -22,7 +22,7 @@ async fn goes_on(up: &mut Program, jetstream: &jetstream::Context) {
     let (client, flight) = (up.client().await, Flight::new());
     client.ingest(&flight.launched(1)).await;
     eventually("a rocket that behaves is seen", async || client.rocket(&flight.channel).await).await;
-    is_taken_up(jetstream).await;
+    all_is_applied(jetstream).await;
 }
 
 fn assert_malformed(dead_letter: &Letter, token: &str, sequence: u64, payload: &[u8]) {
@@ -179,7 +179,7 @@ async fn what_waits_is_found_among_hostile_headers() {
         }
     }
     let client = up.client().await;
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     client.ingest(&flight.launched(1)).await;
     eventually("all are applied", async || {
         (client.rocket(&flight.channel).await?["lastMessageNumber"] == last).then_some(())

@@ -6,7 +6,7 @@ use async_nats::jetstream;
 use serde_json::{Value, json};
 
 use super::harness::program::{Ended, Start};
-use super::harness::stream::{count, is_taken_up, lose_records, publish, publish_bytes, records};
+use super::harness::stream::{all_is_applied, count, lose_records, publish, publish_bytes, records};
 use super::harness::trackers::Trackers;
 use super::harness::{Broker, Client, Flight, Program, TestService, becomes, eventually, load};
 
@@ -39,7 +39,7 @@ async fn a_bucket_is_found_to_be_right_also_while_it_changes() {
         checks += 1;
     }
     load::is_verified(launch).await;
-    is_taken_up(&broker.jetstream().await).await;
+    all_is_applied(&broker.jetstream().await).await;
     let before = records(&broker.jetstream().await).await;
     for arguments in [&["--check"][..], &["--apply"], &["--check"]] {
         runs(&broker, arguments).await.says(0);
@@ -60,7 +60,7 @@ async fn what_was_tampered_with_is_told_field_by_field_and_repaired() {
     for flight in &flights {
         publish(&jetstream, &flight.climb(9)).await;
     }
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     let good = records(&jetstream).await;
     let right = async |flight: &Flight| client.rocket(&flight.channel).await.unwrap();
     let rockets = [right(&flights[0]).await, right(&flights[1]).await];
@@ -130,7 +130,7 @@ async fn many(broker: &Broker, client: &Client) {
     }
     publish(&jetstream, &messages).await;
     publish_bytes(&jetstream, "rockets.not-a-uuid", b"garbage".to_vec()).await;
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     for (index, flight) in eventful.iter().enumerate() {
         let skip = json!({ "up_to": 6, "reason": "radio lost" });
         match index % 10 {
@@ -145,7 +145,7 @@ async fn many(broker: &Broker, client: &Client) {
             _ => {}
         }
     }
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
 }
 
 async fn assert_same(jetstream: &jetstream::Context, good: &BTreeMap<String, Vec<u8>>) {
@@ -158,7 +158,7 @@ async fn assert_same(jetstream: &jetstream::Context, good: &BTreeMap<String, Vec
 }
 
 #[tokio::test]
-async fn ten_thousand_records_made_anew_are_the_same_bytes_also_after_a_kill() {
+async fn ten_thousand_records_made_again_are_the_same_bytes_also_after_a_kill() {
     let broker = Broker::start().await;
     let mut up = Program::of(&["up"]).broker(&broker).start();
     let client = up.ready().await;
@@ -218,7 +218,7 @@ async fn outcomes_that_were_lost_are_told_again() {
         events.push(service.ingest.ingest(message).await);
     }
     service.settles(&messages).await;
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     let statuses = async || {
         let mut statuses = Vec::new();
         for event in &events {
@@ -260,7 +260,7 @@ async fn lost_outcomes_of_a_rocket_that_goes_on_are_told_again() {
     service.query.skip(&flight.channel, &json!({"up_to": 5, "reason": "lost"})).await;
     becomes("the last number", json!(6), async || rocket().await["lastMessageNumber"].clone()).await;
     events.push(client.ingest(&late).await);
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
 
     // Nobody applies the last one, so that its record has not passed all that lies in the log.
     service.trackers.clear();

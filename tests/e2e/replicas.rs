@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use super::cluster::Cluster;
 use super::harness::broker::server_program;
 use super::harness::program::Start;
-use super::harness::stream::{count, is_taken_up, publish, records};
+use super::harness::stream::{all_is_applied, count, publish, records};
 use super::harness::{ChannelLog, Flight, Program, becomes, eventually};
 
 const STREAMS: [&str; 5] = ["ROCKETS", "ROCKETS_DLQ", "ROCKETS_OUTCOMES", "ROCKETS_CHECKPOINTS", "KV_rockets"];
@@ -114,7 +114,7 @@ async fn a_log_is_trimmed_while_a_node_is_gone_and_comes_back_from_a_backup() {
         log.message(event, message);
     }
     publish(&jetstream, &long.climb(NUMBERS)).await;
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     eventually("a checkpoint", async || (count(&jetstream, "ROCKETS_CHECKPOINTS").await > 0).then_some(())).await;
     let before = (client.list("/rockets").await, records(&jetstream).await);
     sleep(Duration::from_secs(2)).await;

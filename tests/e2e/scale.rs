@@ -91,7 +91,7 @@ async fn others_take_over_at_once_from_one_that_is_killed() {
 }
 
 #[tokio::test]
-async fn what_a_frozen_one_holds_is_taken_up_and_its_waking_harms_nothing() {
+async fn what_a_frozen_one_holds_all_is_applied_and_its_waking_harms_nothing() {
     let service = Trackers::start(2, "5s").await;
     service.share(2).await;
     let led = service.led_by(0).await;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::harness::stream::{count, is_taken_up, publish, publish_bytes, records};
+use super::harness::stream::{all_is_applied, count, publish, publish_bytes, records};
 use super::harness::{Broker, ChannelLog, Client, Flight, Program, TestService, becomes};
 
 /// Trims everything that is older than the last message of now, and gives what the program says.
@@ -55,7 +55,7 @@ async fn old_and_young(service: &mut TestService) -> (Flight, Vec<u64>, Vec<u64>
     let young = post_all(&client, &young).await;
     let last = async || client.rocket(&flight.channel).await.unwrap()["lastMessageNumber"].clone();
     becomes("the last number", json!(30), last).await;
-    is_taken_up(&service.broker().jetstream().await).await;
+    all_is_applied(&service.broker().jetstream().await).await;
     (flight, old, young)
 }
 
@@ -132,7 +132,7 @@ async fn what_waits_stays_and_what_is_kept_can_be_corrected() {
         log.post(&client, message).await;
     }
     log.rocket_holds(&client).await;
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     a_while().await;
     let gaps = client.list("/gaps").await;
     let said = trim_older_than(service.broker(), Duration::from_millis(700), &["--channel", &flight.channel]).await;
@@ -173,7 +173,7 @@ async fn what_waits_stays_and_what_is_kept_can_be_corrected() {
     assert_eq!(settled["status"], "failed", "{settled}");
     assert!(settled["error_message"].as_str().unwrap().ends_with("message numbers up to 9 were trimmed"), "{settled}");
     log.rocket_holds(&client).await;
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     Program::of(&["rebuild", "--check"]).broker(service.broker()).ends().await.says(0);
 }
 
@@ -187,7 +187,7 @@ async fn what_lies_behind_a_message_that_stays_goes_too() {
     publish_bytes(&jetstream, &format!("rockets.{}", Flight::new().channel), b"garbage".to_vec()).await;
     let last = async || client.rocket(&flight.channel).await.map(|rocket| rocket["lastMessageNumber"].clone());
     becomes("the last number", Some(json!(1_100)), last).await;
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     let outcomes_of_the_first = async || {
         let outcomes = jetstream.get_stream("ROCKETS_OUTCOMES").await.unwrap();
         outcomes.get_last_raw_message_by_subject("outcomes.0").await.is_ok()
@@ -199,7 +199,7 @@ async fn what_lies_behind_a_message_that_stays_goes_too() {
 
     let skip = client.skip(&waiting.channel, &json!({ "up_to": 1, "reason": "radio lost" })).await.ingested();
     assert_eq!(client.settled(skip).await["status"], "processed");
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     trim_older_than(service.broker(), Duration::ZERO, &[]).await;
     assert_eq!((count(&jetstream, "ROCKETS").await, outcomes_of_the_first().await), (0, false));
     Program::of(&["rebuild", "--check"]).broker(service.broker()).ends().await.says(0);
@@ -223,7 +223,7 @@ async fn a_trim_that_was_broken_off_is_done_again() {
         }
         let waits = async || client.list("/gaps").await.first().map(|gap| gap["pending_messages"].clone());
         becomes("what waits", Some(json!(6)), waits).await;
-        is_taken_up(&jetstream).await;
+        all_is_applied(&jetstream).await;
         let rockets = client.rockets().await;
         let trim = || Program::of(&["trim", "--keep", "0s", "--yes"]).broker(service.broker.as_ref().unwrap());
         assert_eq!(trim().fail_point(point).ends().await.code, None, "{point}");

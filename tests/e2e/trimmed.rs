@@ -4,7 +4,7 @@
 use async_nats::jetstream;
 use serde_json::{Value, json};
 
-use super::harness::stream::{is_taken_up, records};
+use super::harness::stream::{all_is_applied, records};
 use super::harness::{Broker, Client, Flight, Program, becomes};
 
 const OUT_OF_REACH: &str = "the log does not reach back far enough: message number";
@@ -39,10 +39,10 @@ async fn a_skip_on_a_trimmed_log_loses_nothing() {
     let client = up.ready().await;
     let jetstream = broker.jetstream().await;
     let (purged, events) = rocket_behind_a_gap(&client).await;
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     purge_before(&jetstream, events[9]).await;
     let (deleted, more) = rocket_behind_a_gap(&client).await;
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     delete(&jetstream, more[4]).await;
     for flight in [&purged, &deleted] {
         let before = seen(&client, flight).await;
@@ -69,7 +69,7 @@ async fn a_rebuild_leaves_what_the_log_cannot_tell_and_says_so() {
     let client = up.ready().await;
     let jetstream = broker.jetstream().await;
     let (flight, events) = rocket_behind_a_gap(&client).await;
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     purge_before(&jetstream, events[6]).await;
     let before = records(&jetstream).await;
     for arguments in [["rebuild", "--check"], ["rebuild", "--apply"]] {
@@ -89,12 +89,12 @@ async fn a_correction_of_what_is_gone_fails_and_changes_nothing() {
     let jetstream = broker.jetstream().await;
     let (flight, events) = rocket_behind_a_gap(&client).await;
     let refused = Flight { channel: flight.channel.clone() };
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     client.ingest(&refused.launched(13)).await;
     client.ingest(&flight.faster(10, 1)).await;
     let dead_letters = async || client.dead_letters_of(&flight.channel).await.len();
     becomes("the dead letters", 1, dead_letters).await;
-    is_taken_up(&jetstream).await;
+    all_is_applied(&jetstream).await;
     purge_before(&jetstream, events[3]).await;
     let before = (records(&jetstream).await, seen(&client, &flight).await);
     let dead_letter = client.dead_letters_of(&flight.channel).await.remove(0);

@@ -14,9 +14,9 @@ use crate::broker::log_reader::direct::{PAGE_BYTES_MAX, Query, ask, ask_until};
 use crate::broker::topology::{DEAD_LETTER_STREAM, dead_letter_filter, dead_letter_token};
 use crate::broker::{Broker, BrokerError, Reason};
 
-/// Letters of one answer of the server.
+/// Dead letters of one answer of the server.
 const ANSWER_DEAD_LETTERS_MAX: usize = 1_000;
-/// Letters of one answer where there have been none in the window before.
+/// Dead letters of one answer where there have been none in the window before.
 const SPARSE_ANSWER_MAX: usize = 16;
 /// Bytes that are read for one page; at the bound it ends with what it has. Letters as rockets cause them have some
 /// hundred bytes each, an outsider's have up to 256 KiB.
@@ -150,7 +150,7 @@ struct Windows {
     /// Everything from here on has been looked at.
     end: u64,
     width: u64,
-    /// Letters that one answer may have. Where dead letters are sparse it is little: the server goes on behind the window
+    /// Dead letters that one answer may have. Where dead letters are sparse it is little: the server goes on behind the window
     /// until the answer is full.
     answer_max: usize,
     /// The same where they are dense.

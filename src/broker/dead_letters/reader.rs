@@ -17,7 +17,7 @@ use crate::broker::trim::removal::remove;
 use crate::broker::{Broker, BrokerError};
 use crate::domain::{Channel, Event, Sequence};
 
-/// Letters of one page.
+/// Dead letters of one page.
 const PAGE_DEAD_LETTERS_MAX: usize = 500;
 
 /// The id of no dead letter; to ask the server for it is a bad request.

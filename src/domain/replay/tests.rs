@@ -8,7 +8,7 @@ use super::super::checkpoint::usable;
 use super::super::entry::ArrivedSkip;
 use super::super::shortfall::{Base, shortfall};
 use super::super::testing::{channel, message};
-use super::super::{Arrival, Kind, MessageNumber, MessageTime, Skip, StoredAt};
+use super::super::{Arrival, Kind, MessageNumber, MessageTime, Record, Skip, StoredAt};
 use super::*;
 
 /// What lies in the stream, in its order.

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 
 use super::super::{Checkpoint, Entry, Record, Sequence};
-use super::applied_through;
 
 /// How far before the end of a reading a checkpoint may lie from which its last numbers are read once more: a history shows
 /// so many on a page.
@@ -43,8 +42,8 @@ impl Waypoints {
     /// Notes a state that is far enough behind the last one, or behind the number at which the reading began. Where what
     /// is pending lies further back than the last page, there is no use in beginning here.
     pub(super) fn note(&mut self, record: &Record, from: Sequence, begun_behind: u64) {
-        let before = self.last.back().map_or(begun_behind, |at| applied_through(&at.record));
-        if applied_through(record) < before + NUMBERS_BEFORE_END || from < self.pages[0] {
+        let before = self.last.back().map_or(begun_behind, |at| at.record.applied_through());
+        if record.applied_through() < before + NUMBERS_BEFORE_END || from < self.pages[0] {
             return;
         }
         self.last.push_back(Waypoint { record: record.clone(), from });
@@ -55,7 +54,7 @@ impl Waypoints {
 
     /// A checkpoint a page before one at the end, if the reading has come by there.
     pub(super) fn before(&self, end: &Checkpoint) -> Option<Checkpoint> {
-        let distance = |at: &Waypoint| end.through().saturating_sub(applied_through(&at.record));
+        let distance = |at: &Waypoint| end.through().saturating_sub(at.record.applied_through());
         let is_before = |at: &&Waypoint| (NUMBERS_BEFORE_END..=NUMBERS_BEFORE_END_MAX).contains(&distance(at));
         let Waypoint { record, from } = self.last.iter().rev().find(is_before)?;
         Some(Checkpoint { record: record.clone(), from: *from, ..end.clone() })

@@ -70,8 +70,8 @@ async fn every_message_has_a_connection_of_its_own_unless_kept_alive() {
     }
 }
 
-#[tokio::test]
-async fn copies_are_sent_and_the_disorder_loses_nothing() {
+/// A service that takes everything, and how often it was sent each body.
+async fn counting_service() -> (TestService, Arc<Mutex<BTreeMap<Vec<u8>, u32>>>) {
     let counts = Arc::new(Mutex::new(BTreeMap::<Vec<u8>, u32>::new()));
     let seen = Arc::clone(&counts);
     let service = TestService::start(move |_, request| {
@@ -79,6 +79,12 @@ async fn copies_are_sent_and_the_disorder_loses_nothing() {
         ingested()
     })
     .await;
+    (service, counts)
+}
+
+#[tokio::test]
+async fn copies_are_sent_and_the_disorder_loses_nothing() {
+    let (service, counts) = counting_service().await;
     let url = service.url("/messages");
     let flags = [url.as_str(), "--max-messages", "100", "--duplicates", "1", "--shuffle", "30", "--rate", "1000000"];
     assert!(run(options(&flags)).await.0);
@@ -90,13 +96,7 @@ async fn copies_are_sent_and_the_disorder_loses_nothing() {
 async fn what_is_lost_is_never_sent_not_even_a_copy_and_the_table_says_so() {
     let mut runs = Vec::new();
     for workers in ["1", "4"] {
-        let counts = Arc::new(Mutex::new(BTreeMap::<Vec<u8>, u32>::new()));
-        let seen = Arc::clone(&counts);
-        let service = TestService::start(move |_, request| {
-            *seen.lock().unwrap().entry(request.body.clone()).or_default() += 1;
-            ingested()
-        })
-        .await;
+        let (service, counts) = counting_service().await;
         let url = service.url("/messages");
         let flags =
             [&url, "--max-messages", "200", "--lost", "0.3", "--duplicates", "1", "--concurrency-level", workers];

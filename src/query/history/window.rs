@@ -61,8 +61,8 @@ pub struct Window {
 
 impl Step {
     /// What was applied, without the bytes.
-    pub fn of<S>(advances: Advance<S>, overrides: &Overrides) -> Option<Self> {
-        match advances {
+    pub fn of<S>(advance: Advance<S>, overrides: &Overrides) -> Option<Self> {
+        match advance {
             Advance::Message(arrival, _) => Some(Self::of_message(&arrival)),
             Advance::Skipped { first, last, by } => {
                 let skip = overrides.skip_at(by)?;

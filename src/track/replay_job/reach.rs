@@ -109,9 +109,9 @@ impl Running {
     /// What the new record has unreported. Where the fold went on from a record, what it applied is listed, if there is
     /// room: then it need not be found out again.
     pub(super) fn unreported(&self, since: Since, mut unreported: Unreported) -> Unreported {
-        let advances = self.changes.advances();
-        if self.reading.replay.is_resumed() && unreported.messages.len() + advances.len() <= bounds().advances {
-            unreported.messages.extend(advances);
+        let applied = self.changes.applied();
+        if self.reading.replay.is_resumed() && unreported.messages.len() + applied.len() <= bounds().applied_at_once {
+            unreported.messages.extend(applied);
         }
         Unreported { since: Some(since), ..unreported }
     }

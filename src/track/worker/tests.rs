@@ -190,7 +190,7 @@ fn more_gaps_than_a_record_holds_are_found_again() {
 }
 
 #[test]
-fn a_record_that_nobody_wrote_is_folded_anew() {
+fn a_record_that_nobody_wrote_is_replayed() {
     run(async {
         let broker = ModelBroker::default();
         let sequences: Vec<_> = (1..=20).map(|number| broker.publish(channel(0), number)).collect();
@@ -316,7 +316,7 @@ fn a_skip_goes_on_from_the_record_where_the_log_was_trimmed() {
 }
 
 #[test]
-fn a_damaged_record_is_folded_anew_from_where_the_log_was_trimmed() {
+fn a_damaged_record_is_replayed_from_where_the_log_was_trimmed() {
     run(async {
         let (broker, mut worker) = trimmed(&[3]).await;
         let (of, seen) = (channel(0), broker.state().model.deliver(6).stored.event());

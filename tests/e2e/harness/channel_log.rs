@@ -9,6 +9,7 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
 use super::messages::{Flight, apply, message_time, number_of};
+use super::stream::publish;
 use super::{Client, becomes, pick};
 
 /// Questions under way at once, where all events are asked for.
@@ -48,6 +49,12 @@ impl ChannelLog {
     /// Notes a message.
     pub fn message(&mut self, event_id: u64, message: &Value) {
         self.stored.insert(event_id, Stored::Message(message.clone()));
+    }
+
+    /// Stores messages past the service, and notes them.
+    pub async fn publish(&mut self, jetstream: &jetstream::Context, messages: &[Value]) {
+        let sequences = publish(jetstream, messages).await;
+        sequences.iter().zip(messages).for_each(|(sequence, message)| self.message(*sequence, message));
     }
 
     /// Notes a correction of its own number.

@@ -93,7 +93,7 @@ pub async fn dead_letters(jetstream: &jetstream::Context) -> Vec<Letter> {
 }
 
 /// Waits until the trackers have applied everything that is stored and hold nothing any more.
-pub async fn is_taken_up(jetstream: &jetstream::Context) {
+pub async fn all_is_applied(jetstream: &jetstream::Context) {
     becomes("messages that are not acknowledged", 0, async || unacknowledged(jetstream).await).await;
 }
 
