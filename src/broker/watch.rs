@@ -1,6 +1,6 @@
 //! Every change of the bucket, as it happens: what the view is fed by.
 //!
-//! An ordered push consumer, which makes itself again when something was missed. It cannot notice a bucket that was made
+//! An ordered push consumer, which the client makes again when something was missed. It cannot notice a bucket that was made
 //! again with lower revisions: whoever holds a view compares [`bucket_state`] with it from time to time.
 
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, push};

@@ -3,7 +3,7 @@
 //! Every tracker asks for the messages of every partition. The first in the partition's line (rank 0) asks for many at
 //! once, and the broker serves it before all others. The others ask for one message at a time: they get one when the
 //! first does not ask, because it is gone or because it has its hands full. Any tracker may apply any message, so they
-//! take it up and rest a while: one partition is worked on by one tracker, and a long queue is not spread over all of
+//! apply it and rest a while: one partition is worked on by one tracker, and a long queue is not spread over all of
 //! them, each in the other's way. If the first is gone, the ranks change, which ends the rest.
 //!
 //! What is delivered stays the broker's until it is acknowledged ([`crate::broker::partition`]).

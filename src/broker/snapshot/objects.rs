@@ -69,7 +69,7 @@ pub async fn remove(broker: &Broker, stream: &str) -> Result<(), BrokerError> {
 }
 
 /// The configuration under which a stream is put back: nobody can write to it, and everybody sees that it is not whole.
-/// who restores it is known by `by`.
+/// `by` says who restores it.
 pub fn restoring(config: &Value, stream: &str, by: &str) -> Value {
     let mut config = config.clone();
     config["subjects"] = json!([restoring_subject(stream, by)]);
