@@ -43,7 +43,7 @@ impl Operations {
         let (message, payload) = to_replay(&dead_letter, corrected)?;
         let corrects = self.takes_a_place(&dead_letter, &message).await?.then_some(message.number);
         let trimmed_through = trimmed_through(&checkpoints(&self.broker, &message.channel).await?);
-        if let Some(number) = corrects.filter(|number| number.get() <= trimmed_through) {
+        if let Some(number) = corrects.filter(|number| Some(*number) <= trimmed_through) {
             return Err(AdminError::Conflict(format!("number {number} was trimmed, and cannot be corrected")));
         }
         let identity = Identity::Replay { dead_letter: id, attempts: dead_letter.attempts, corrects };

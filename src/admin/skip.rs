@@ -32,10 +32,10 @@ pub struct SkipPlan {
 #[derive(Clone, Debug, Default)]
 struct Arrivals {
     has_rocket: bool,
-    /// The highest number that has been applied or skipped; 0 before any.
-    applied_through: u64,
+    /// The highest number that has been applied or skipped.
+    applied_through: Option<MessageNumber>,
     /// The highest number that is known to have arrived.
-    arrived: u64,
+    arrived: Option<MessageNumber>,
     first_has_arrived: bool,
 }
 
@@ -94,8 +94,8 @@ impl Operations {
 impl Arrivals {
     fn of(record: &Record) -> Self {
         let applied_through = record.applied_through();
-        let waits = record.pending.ranges().last().map_or(0, |range| range.last.get());
-        let first_has_arrived = applied_through > 0 || record.pending.contains(MessageNumber::FIRST);
+        let waits = record.pending.ranges().last().map(|range| range.last);
+        let first_has_arrived = applied_through.is_some() || record.pending.contains(MessageNumber::FIRST);
         Self {
             has_rocket: record.rocket.is_some(),
             applied_through,
@@ -110,7 +110,7 @@ impl Arrivals {
             && let Some(arrival) = entry.message()
         {
             let number = arrival.message.number;
-            self.arrived = self.arrived.max(number.get());
+            self.arrived = self.arrived.max(Some(number));
             self.first_has_arrived |= number == MessageNumber::FIRST;
         }
     }
@@ -121,8 +121,8 @@ impl Arrivals {
 
     /// Whether further messages would change nothing of what is said about this skip.
     fn suffices(&self, up_to: MessageNumber) -> bool {
-        let is_decided = match up_to.get() {
-            applied_through if applied_through <= self.applied_through => self.has_rocket || self.waits(),
+        let is_decided = match Some(up_to) {
+            passed if passed <= self.applied_through => self.has_rocket || self.waits(),
             up_to => up_to <= self.arrived,
         };
         is_decided && self.first_has_arrived
@@ -134,15 +134,18 @@ impl Arrivals {
             return Err(AdminError::NotFound("rocket"));
         }
         let conflict = |why: String| Err(AdminError::Conflict(format!("up_to: {why}")));
-        let Some(first) = MessageNumber::new(applied_through + 1).filter(|_| up_to.get() > applied_through) else {
-            return conflict(format!("has been passed already, the rocket's sequence has come to {applied_through}"));
+        let last = MessageNumber::count_through;
+        let next = applied_through.map_or(Some(MessageNumber::FIRST), MessageNumber::next);
+        let Some(first) = next.filter(|_| Some(up_to) > applied_through) else {
+            let passed = last(applied_through);
+            return conflict(format!("has been passed already, the rocket's sequence has come to {passed}"));
         };
         if !self.waits() {
-            return conflict(format!("nothing waits, {applied_through} is the last number that has arrived"));
+            return conflict(format!("nothing waits, {} is the last number that has arrived", last(applied_through)));
         }
-        if up_to.get() > arrived {
+        if Some(up_to) > arrived {
             let why = "a skip only opens the way to what waits";
-            return conflict(format!("{why}, and {arrived} is the highest number that has arrived"));
+            return conflict(format!("{why}, and {} is the highest number that has arrived", last(arrived)));
         }
         Ok(SkipPlan { first, warning: (!first_has_arrived).then_some(NO_LAUNCH) })
     }
@@ -163,7 +166,8 @@ mod tests {
     }
 
     fn arrivals(has_rocket: bool, applied_through: u64, arrived: u64) -> Arrivals {
-        Arrivals { has_rocket, applied_through, arrived, first_has_arrived: applied_through > 0 }
+        let (applied_through, arrived) = (MessageNumber::new(applied_through), MessageNumber::new(arrived));
+        Arrivals { has_rocket, applied_through, arrived, first_has_arrived: applied_through.is_some() }
     }
 
     fn problem(arrivals: &Arrivals, up_to: u64) -> String {

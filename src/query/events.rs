@@ -140,7 +140,7 @@ impl Events {
     async fn is_trimmed(&self, event: &Event) -> Result<bool, BrokerError> {
         let (Some(channel), Some(number)) = (event.channel, event.number) else { return Ok(false) };
         let log = NatsLog { broker: &self.broker, partition: event.partition };
-        Ok(number.get() <= trimmed_through(&log.checkpoints(&channel).await?))
+        Ok(Some(number) <= trimmed_through(&log.checkpoints(&channel).await?))
     }
 
     async fn look_until_known(&self, event: &Event, deadline: Instant) -> Result<StatusAt, BrokerError> {
