@@ -15,7 +15,7 @@ use crate::http::route::{Request, Routes, any, get};
 /// Everything that can be asked but histories: rockets, events and gaps.
 pub fn routes(live: &Arc<LiveView>, broker: &Broker, events: &Events) -> Routes {
     any([
-        get("rockets/:", live, rocket),
+        get("rockets/:", &(live.clone(), events.clone()), rocket),
         get("rockets", live, list),
         get("events/:", events, Events::answer),
         get("gaps", &(live.clone(), broker.clone()), gaps::answer),
@@ -66,8 +66,9 @@ async fn list(live: Arc<LiveView>, request: Request) -> Result<Answer, Answer> {
     listed.await.map_err(|_| Answer::internal_error())
 }
 
-async fn rocket(live: Arc<LiveView>, request: Request) -> Result<Answer, Answer> {
+async fn rocket((live, events): (Arc<LiveView>, Events), request: Request) -> Result<Answer, Answer> {
     let channel = channel_of(&request)?;
+    events.awaited(&channel, &request.query, &request.id).await?;
     match live.view.get(&channel) {
         _ if live.freshness() == Freshness::Loading => Err(loading()),
         Some(entry) => Ok(Answer::ok(&public(&entry))),

@@ -148,7 +148,7 @@ mod tests {
         for other in ["limit=7", "order=asc", "cursor=abc"] {
             assert!(error(&format!("at=7&{other}")).contains("together with at"), "{other}");
         }
-        assert!(error("from=7").starts_with("from: is not a parameter of this list, which has limit, cursor"));
+        assert!(error("from=7").starts_with("from: is not a parameter of this route, which has limit, cursor"));
     }
 
     #[test]
