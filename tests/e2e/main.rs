@@ -58,6 +58,7 @@ mod replicas;
 mod restart;
 mod scale;
 mod shutdown;
+mod stats;
 mod tools;
 mod trim;
 mod trimmed;

@@ -162,9 +162,15 @@ impl Reader {
     fn put(&self, frames: &mut Frames, change: &Change) {
         match change.entry.as_deref().filter(|entry| self.asked.filter.matches(entry)) {
             Some(entry) => frames.rocket(&self.position, entry),
-            None if self.known.is_none_or(|known| change.alike_since > known) => frames.gone(&self.position, change),
+            None if self.may_be_held(change) => frames.gone(&self.position, change),
             None => {}
         }
+    }
+
+    /// Whether the reader may have a rocket that is not in its list now: because it was in there since all of it was known.
+    fn may_be_held(&self, change: &Change) -> bool {
+        let since = if self.asked.filter.depends_on_speed() { change.revision } else { change.alike_since };
+        self.known.is_none_or(|known| since > known)
     }
 
     fn has_it_all(&mut self, frames: &mut Frames) {
