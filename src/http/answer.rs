@@ -11,7 +11,10 @@ use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use warp::http::{Response, StatusCode};
 
 use super::RequestId;
+use crate::metrics::http::NO_ROUTE;
 
+/// The type of the envelope.
+const JSON: &str = "application/json";
 /// How long a sender that got a 503 is asked to wait.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 
@@ -22,6 +25,8 @@ pub struct Answer {
     content: Content,
     next_cursor: Option<String>,
     trimmed_through: Option<u64>,
+    /// The pattern of the route that answers.
+    route: &'static str,
     header: Option<(warp::http::HeaderName, HeaderValue)>,
 }
 
@@ -31,6 +36,8 @@ enum Content {
     Error(String),
     /// An error, and what is to be known beside it.
     ErrorWith(String, Box<RawValue>),
+    /// What stands for itself, without the envelope: a type and a text.
+    Plain(&'static str, String),
 }
 
 /// The envelope of every answer.
@@ -57,6 +64,11 @@ impl Answer {
                 Self::internal_error()
             }
         }
+    }
+
+    /// 200 with a text of this type, without the envelope.
+    pub fn plain(content_type: &'static str, text: String) -> Self {
+        Self::new(StatusCode::OK, Content::Plain(content_type, text))
     }
 
     /// 200 with a page of a list, and the cursor of the next one if there is one.
@@ -125,6 +137,16 @@ impl Answer {
         Self { content, ..self }
     }
 
+    /// The same as the answer of the route with this pattern.
+    pub(super) fn of_route(self, route: &'static str) -> Self {
+        Self { route, ..self }
+    }
+
+    /// The pattern of the route that answers.
+    pub(super) fn route(&self) -> &'static str {
+        self.route
+    }
+
     /// The answer's status.
     pub fn status(&self) -> StatusCode {
         self.status
@@ -134,7 +156,7 @@ impl Answer {
     pub fn problem(&self) -> Option<&str> {
         match &self.content {
             Content::Error(problem) | Content::ErrorWith(problem, _) => Some(problem),
-            Content::Data(_) => None,
+            Content::Data(_) | Content::Plain(..) => None,
         }
     }
 
@@ -143,27 +165,31 @@ impl Answer {
     }
 
     fn new(status: StatusCode, content: Content) -> Self {
-        Self { status, content, next_cursor: None, trimmed_through: None, header: None }
+        Self { status, content, next_cursor: None, trimmed_through: None, route: NO_ROUTE, header: None }
     }
 
     /// The whole answer, in its envelope.
     pub fn into_response<B: From<Bytes>>(self, request_id: &RequestId) -> Response<B> {
-        let (data, error) = match &self.content {
-            Content::Data(data) => (Some(&**data), None),
-            Content::Error(problem) => (None, Some(problem.as_str())),
-            Content::ErrorWith(problem, data) => (Some(&**data), Some(problem.as_str())),
+        let (content_type, body) = match &self.content {
+            Content::Plain(content_type, text) => (*content_type, text.clone().into_bytes()),
+            Content::Data(data) => (JSON, self.enveloped(request_id, Some(data), None)),
+            Content::Error(problem) => (JSON, self.enveloped(request_id, None, Some(problem))),
+            Content::ErrorWith(problem, data) => (JSON, self.enveloped(request_id, Some(data), Some(problem))),
         };
-        let (next_cursor, trimmed_through) = (self.next_cursor.as_deref(), self.trimmed_through);
-        let envelope = Envelope { request_id: request_id.as_str(), data, error, next_cursor, trimmed_through };
-        // Strings and JSON that was written before: this cannot fail.
-        let body = serde_json::to_vec(&envelope).unwrap_or_default();
         let mut response = Response::new(B::from(Bytes::from(body)));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.extend(self.header);
         headers.insert(RequestId::HEADER, request_id.to_header());
         response
+    }
+
+    fn enveloped(&self, request_id: &RequestId, data: Option<&RawValue>, error: Option<&str>) -> Vec<u8> {
+        let (next_cursor, trimmed_through) = (self.next_cursor.as_deref(), self.trimmed_through);
+        let envelope = Envelope { request_id: request_id.as_str(), data, error, next_cursor, trimmed_through };
+        // Strings and JSON that was written before: this cannot fail.
+        serde_json::to_vec(&envelope).unwrap_or_default()
     }
 }
 

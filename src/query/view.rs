@@ -37,6 +37,17 @@ pub struct Entry {
     pub pending: u64,
 }
 
+/// How large a view is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Channels, launched or not, those of deleted records included.
+    pub channels: u64,
+    /// Channels that are pending behind a gap.
+    pub gaps: u64,
+    /// Numbers that are pending behind these.
+    pub pending: u64,
+}
+
 /// The rockets of the bucket.
 #[derive(Debug, Default)]
 pub struct View {
@@ -99,6 +110,13 @@ impl View {
         let state = self.read();
         let channels = state.slots.len() as u64;
         channels + state.foreign_changes.min(1)..=channels + state.foreign_changes
+    }
+
+    /// How large it is.
+    pub fn size(&self) -> Size {
+        let state = self.read();
+        let (gaps, pending) = state.gaps.size();
+        Size { channels: state.slots.len() as u64, gaps, pending }
     }
 
     /// One rocket; none if its launch has not been applied.

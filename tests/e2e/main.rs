@@ -40,6 +40,7 @@ mod health_repair;
 mod history;
 mod hostile_bytes;
 mod lost_end;
+mod metrics;
 mod nats_py;
 mod one_store;
 mod partitions;

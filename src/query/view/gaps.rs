@@ -52,6 +52,8 @@ impl Gap {
 pub(super) struct Gaps {
     order: BTreeSet<Place>,
     of: BTreeMap<Channel, Gap>,
+    /// How many numbers are pending in all.
+    pending: u64,
 }
 
 impl Gaps {
@@ -61,6 +63,8 @@ impl Gaps {
             Some(gap) => self.of.insert(channel, gap),
             None => self.of.remove(&channel),
         };
+        let pending = |gap: Option<Gap>| gap.map_or(0, |gap| gap.pending);
+        self.pending = self.pending.saturating_sub(pending(before)).saturating_add(pending(gap));
         let (before, now) = (before.map(|gap| gap.place()), gap.map(|gap| gap.place()));
         if before != now {
             if let Some(before) = before {
@@ -68,6 +72,11 @@ impl Gaps {
             }
             self.order.extend(now);
         }
+    }
+
+    /// How many there are, and how many numbers are pending in all of them.
+    pub(super) fn size(&self) -> (u64, u64) {
+        (self.of.len() as u64, self.pending)
     }
 
     fn behind(&self, after: Option<Place>) -> impl Iterator<Item = &Gap> {
@@ -134,6 +143,8 @@ mod tests {
         let offer = |id, waiting: &[(u64, u64)], revision| {
             view.apply(Some(channel(id)), Some(record(id, id != 2, waiting)), revision);
             assert_eq!(view.read().gaps.order.len(), view.read().gaps.of.len());
+            let pending = view.gaps(None, usize::MAX).iter().map(|gap| gap.pending).sum();
+            assert_eq!((view.size().gaps, view.size().pending), (view.read().gaps.of.len() as u64, pending));
         };
         offer(1, &[(3, 30)], 1);
         offer(2, &[(3, 10)], 2);

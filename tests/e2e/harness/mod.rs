@@ -10,6 +10,7 @@ pub mod data_dir;
 pub mod load;
 pub mod messages;
 pub mod program;
+pub mod prometheus;
 pub mod service;
 pub mod stream;
 pub mod trackers;
