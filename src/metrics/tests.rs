@@ -1,4 +1,4 @@
-//! What Prometheus reads is what the documentation says.
+//! What Prometheus reads is what the documentation, the alerts and the dashboard say.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -96,4 +96,25 @@ fn a_partition_that_is_led_no_more_says_nothing_of_its_lag() {
     let text = metrics.text();
     assert!(!text.contains("rockets_partition_lag_messages{") && !text.contains("rockets_partition_oldest_seconds{"));
     assert!(text.contains("rockets_partition_led{partition=\"0\"} 0\n"));
+}
+
+/// The names of this project's metrics in a text.
+fn named(text: &str) -> BTreeSet<String> {
+    let words = text.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
+    words.filter(|word| word.starts_with("rockets_") || word.starts_with("process_")).map(str::to_owned).collect()
+}
+
+#[test]
+fn what_alerts_and_dashboard_name_is_there() {
+    let known = shown(&all());
+    let is_known = |name: &String| {
+        let of_histogram = ["_bucket", "_sum", "_count"].iter().filter_map(|suffix| name.strip_suffix(suffix));
+        known.contains_key(name) || of_histogram.into_iter().any(|name| known.contains_key(name))
+    };
+    for path in ["deploy/prometheus/alerts.yml", "deploy/grafana/dashboards/rockets.json"] {
+        let named = named(&file(path));
+        assert!(named.len() > 5, "{path} names too little: {named:?}");
+        let unknown: Vec<_> = named.iter().filter(|name| !is_known(name)).collect();
+        assert!(unknown.is_empty(), "{path} names {unknown:?}");
+    }
 }

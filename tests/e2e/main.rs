@@ -42,6 +42,7 @@ mod hostile_bytes;
 mod lost_end;
 mod metrics;
 mod nats_py;
+mod observe;
 mod one_store;
 mod partitions;
 mod pipeline;
