@@ -6,7 +6,7 @@ use reqwest::Method;
 
 use super::harness::prometheus::promtool;
 use super::harness::stream::publish_bytes;
-use super::harness::{Client, Flight, TestService, becomes, eventually};
+use super::harness::{Client, Flight, TestService, Trackers, becomes, eventually};
 
 /// All samples of a process, by name and labels as they stand there.
 type Samples = HashMap<String, f64>;
@@ -124,7 +124,7 @@ async fn what_is_counted_is_what_has_happened() {
 }
 
 #[tokio::test]
-async fn what_comes_again_and_what_is_stale_is_counted() {
+async fn what_the_broker_does_not_take_and_a_stale_view_are_counted() {
     let mut service = TestService::split().await;
     let track = service.programs[1].client().await;
     let flight = Flight::new();
@@ -143,6 +143,27 @@ async fn what_comes_again_and_what_is_stale_is_counted() {
     .await;
     assert_eq!(service.post(&flight.faster(2, 1)).await.status, 503);
     become_these(&service.ingest, &[("rockets_ingest_messages_total{result=\"unavailable\"}", 1.0)]).await;
+}
+
+#[tokio::test]
+async fn what_a_tracker_takes_over_is_counted() {
+    let mut service = Trackers::start(2, "1s").await;
+    service.share(2).await;
+    let led = service.led_by(0).await;
+    let left = service.trackers[1].client().await;
+    become_these(&left, &[("rockets_partitions_led", 16.0 - led.len() as f64)]).await;
+    let taken_over_before = samples(&left).await["rockets_partition_takeovers_total"];
+
+    // What comes to one that hangs is delivered to it, and again when it is gone.
+    service.trackers[0].freeze();
+    let events = service.launch_in(led.iter().copied()).await;
+    service.kill(0).await;
+    service.are_processed(&events).await;
+    let taken_over = taken_over_before + led.len() as f64;
+    become_these(&left, &[("rockets_partitions_led", 16.0), ("rockets_partition_takeovers_total", taken_over)]).await;
+    let samples = samples(&left).await;
+    assert!(samples["rockets_track_redeliveries_total"] > 0.0, "{samples:?}");
+    assert_eq!(samples[&format!("rockets_partition_led{{partition=\"{}\"}}", led[0])], 1.0);
 }
 
 #[tokio::test]

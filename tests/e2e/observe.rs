@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -76,6 +78,10 @@ async fn no_panel_is_empty_and_no_alert_is_wrong() {
             .await;
         }
     }
+    for annotation in dashboard["annotations"]["list"].as_array().unwrap() {
+        // It is empty where nothing has changed, and an error where it is wrong.
+        prometheus.values(&expression(annotation)).await;
+    }
     let targets = prometheus.get("targets", &[("state", "active")]).await;
     let healths: Vec<_> = targets["activeTargets"].as_array().unwrap().iter().map(|target| &target["health"]).collect();
     assert_eq!(healths, ["up"; 3]);
@@ -102,6 +108,28 @@ fn the_scrape_configuration_is_right() {
     let arguments = ["check", "config", "deploy/prometheus/prometheus.yml"];
     let Some(checked) = promtool(&arguments, "", "promtool check config") else { return };
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+}
+
+/// Needs the command and no engine behind it.
+#[test]
+fn the_compose_file_has_the_profile() {
+    let commands = [&["docker", "compose"][..], &["docker-compose"]];
+    let Some(command) = commands.into_iter().find(|command| answers(command)) else {
+        return writeln!(&mut std::io::stderr(), "SKIPPED the compose file: there is no docker compose").unwrap();
+    };
+    let arguments = ["--profile", "observe", "config", "--services"];
+    let run =
+        Command::new(command[0]).args(&command[1..]).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output();
+    let found = run.unwrap();
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+    let services = String::from_utf8(found.stdout).unwrap();
+    for service in ["api", "tracker", "prometheus", "grafana"] {
+        assert!(services.lines().any(|line| line == service), "{service} is not in {services}");
+    }
+}
+
+fn answers(command: &[&str]) -> bool {
+    Command::new(command[0]).args(&command[1..]).arg("version").output().is_ok_and(|answer| answer.status.success())
 }
 
 /// Each alert says where it is explained, and there it is.
