@@ -18,8 +18,8 @@
 //! - [`replay`] folds one channel, from its beginning in the log or a checkpoint on, for its history, a rebuild, a skip and a
 //!   correction.
 //! - [`launch`] is the load generator: a user like any other, which shares nothing with the rest.
-//! - [`cli`] and [`config`] are what an operator touches; [`logging`] is what an operator reads, [`memory`] what a
-//!   process may keep of messages.
+//! - [`cli`] and [`config`] are what an operator touches; [`logging`] is what an operator reads, [`metrics`] what Prometheus
+//!   reads, [`memory`] what a process may keep of messages.
 //!
 //! `tests/tidy.rs` keeps these directions true.
 
@@ -35,6 +35,7 @@ mod ingest;
 mod launch;
 mod logging;
 mod memory;
+mod metrics;
 mod query;
 mod rebuild;
 mod replay;

@@ -1,5 +1,5 @@
 //! HTTP as such: serving connections, the envelope of every answer, request ids, bodies, the parameters and cursors of
-//! lists, health. Knows neither the broker nor rockets; the roles bring their routes.
+//! lists, health, metrics. Knows neither the broker nor rockets; the roles bring their routes.
 //!
 //! A [`mod@route`] ends in an [`Answer`]. [`mod@serve`] puts each answer into the envelope with the request's
 //! id, also where no route was found or a handler panicked, so that this is done in one place. [`asker`] is whether anybody
@@ -12,6 +12,7 @@ pub mod body;
 pub mod cursor;
 pub mod events;
 pub mod health;
+pub mod metrics;
 pub mod params;
 pub mod request_id;
 pub mod route;

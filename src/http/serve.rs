@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use hyper::body::Incoming;
@@ -24,11 +24,13 @@ use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 use tracing::Instrument as _;
 use warp::Filter as _;
+use warp::filters::BoxedFilter;
 
 use super::asker::{Asker, Connection};
 use super::events::Body;
 use super::stall::WriteDeadline;
 use super::{Answer, RequestId, Routes};
+use crate::metrics::HttpMetrics;
 
 /// Connections at once. Further ones wait to be accepted: a sender may open one for each message, and is never refused.
 const CONNECTIONS_MAX: usize = 4_096;
@@ -51,7 +53,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(8);
 
 /// Answers requests until the shutdown, then those that are in hand.
-pub async fn serve(listener: TcpListener, routes: Routes, shutdown: CancellationToken) {
+pub async fn serve(listener: TcpListener, routes: Routes, metrics: HttpMetrics, shutdown: CancellationToken) {
+    routes.patterns.iter().for_each(|pattern| metrics.know(pattern));
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let (graceful, mut connections) = (GracefulShutdown::new(), JoinSet::new());
     loop {
@@ -63,8 +66,8 @@ pub async fn serve(listener: TcpListener, routes: Routes, shutdown: Cancellation
         let (stream, slot) = accepted;
         let stream = Connection::new(stream);
         let service = service_fn({
-            let (routes, asker) = (routes.clone(), stream.asker());
-            move |request| answer(routes.clone(), asker.clone(), request)
+            let (routes, metrics, asker) = (routes.filter.clone(), metrics.clone(), stream.asker());
+            move |request| answer(routes.clone(), metrics.clone(), asker.clone(), request)
         });
         let stream = WriteDeadline::new(stream, STALL_MAX);
         let connection = http1::Builder::new()
@@ -116,7 +119,13 @@ fn prepare(stream: &TcpStream) {
 }
 
 /// Answers one request in the envelope, whatever becomes of it.
-async fn answer(routes: Routes, asker: Asker, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn answer(
+    routes: BoxedFilter<(Answer,)>,
+    metrics: HttpMetrics,
+    asker: Asker,
+    mut request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let begun = Instant::now();
     request.extensions_mut().insert(asker);
     let request_id = RequestId::of(request.headers());
     let span = tracing::debug_span!("request", %request_id, method = %request.method(), path = request.uri().path());
@@ -125,10 +134,11 @@ async fn answer(routes: Routes, asker: Asker, mut request: Request<Incoming>) ->
         tracing::error!(%request_id, "a handler panicked");
         Answer::internal_error()
     });
+    metrics.answered(answer.route(), answer.status().as_u16(), begun.elapsed());
     Ok(answer.into_response(&request_id))
 }
 
-async fn routed(routes: Routes, mut request: Request<Incoming>, request_id: RequestId) -> Answer {
+async fn routed(routes: BoxedFilter<(Answer,)>, mut request: Request<Incoming>, request_id: RequestId) -> Answer {
     // CONNECT names no path, and warp's filters take one for granted.
     if request.uri().path_and_query().is_none() {
         return Answer::not_found("path");

@@ -9,7 +9,7 @@
 //! [`gaps`] tells from the same view which channels wait, a page at a time. [`mod@stats`] tells how many
 //! there are of each kind. [`events`] tells what became of
 //! one message: from what is stored, as [`status`] decides. [`history`] tells from the stream how a rocket came to be what
-//! it is.
+//! it is. [`mod@observe`] counts what Prometheus reads of the view.
 
 pub mod cursor;
 pub mod events;
@@ -19,6 +19,7 @@ pub mod gaps;
 pub mod history;
 pub mod list;
 pub mod live;
+pub mod observe;
 pub mod page;
 pub mod public;
 pub mod routes;

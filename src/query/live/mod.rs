@@ -50,6 +50,11 @@ impl Live {
         get("rockets/live", self, Self::answer)
     }
 
+    /// How many readers there are.
+    pub fn readers(&self) -> u64 {
+        self.places.count() as u64
+    }
+
     /// Makes the pulse while there are readers, until the shutdown.
     pub async fn run(self, broker: Broker, shutdown: CancellationToken) {
         let pulsing = pulse::run(&broker, &self.view, &self.places, &self.pulses);
