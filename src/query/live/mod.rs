@@ -67,7 +67,7 @@ impl Live {
             return Err(loading());
         }
         let place = self.places.take().ok_or_else(|| Answer::unavailable("too many follow the rockets, ask again"))?;
-        let reader = Reader::new(self.view, asked, self.pulses.follow()).await;
-        Ok(Answer::events(Events::new(reader.into_stream(self.closing, place))))
+        let reader = Reader::new(self.view, asked, self.pulses.follow(), place).await;
+        Ok(Answer::events(Events::new(reader.into_stream(self.closing))))
     }
 }
