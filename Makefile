@@ -2,7 +2,7 @@
 # Written for GNU make 3.81 too, which is what macOS has.
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test simulate mutants ci bench drill drill-cluster nats-server nats-server-floor .venv
+.PHONY: help run check test simulate mutants ci bench bench-page drill drill-cluster nats-server nats-server-floor .venv browser
 
 # The pinned broker, where it had to be fetched, stands before an older one of the machine.
 export PATH := $(CURDIR)/nats/.bin:$(PATH)
@@ -18,7 +18,7 @@ run: $(if $(ROCKETS_NATS__URL),,nats-server) ## Start everything: all roles in o
 	cargo run --locked --release -- up
 
 # A failure in one test binary says nothing about the next: one run shows all of them.
-test: nats-server nats-server-floor .venv ## Run all tests.
+test: nats-server nats-server-floor .venv browser ## Run all tests.
 	cargo test --locked $(features) --no-fail-fast
 
 # Under two minutes where it was built before: for every commit.
@@ -46,6 +46,10 @@ ci: ## Check format, lints and documentation, then run all tests.
 bench: nats-server ## Measure the whole way of a message.
 	cargo bench --locked --bench pipeline
 
+bench-page: nats-server .venv browser ## Measure the page with 100,000 rockets.
+	cargo build --locked --release
+	.venv/bin/python -B tests/browser/bench.py target/release/rockets
+
 drill: nats-server ## Do faults to real processes under load: make drill SEED=7 FAULTS=1000
 	DRILL_SEED=$(SEED) DRILL_FAULTS=$(FAULTS) cargo test --locked $(features) --test drill one_broker_and
 
@@ -60,3 +64,6 @@ nats-server-floor: ## Get the oldest broker that the service takes, for the dril
 
 .venv: ## Get the Python client for its one test.
 	@tests/e2e/get-nats-py
+
+browser: .venv ## Get chromium and what drives it, for the test of the page.
+	@tests/browser/get-browser

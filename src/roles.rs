@@ -27,7 +27,7 @@ use crate::replay::readings;
 use crate::track::TrackSettings;
 use crate::track::health::Signs;
 use crate::upkeep::{self, Upkeep};
-use crate::{admin, http, memory, query, track};
+use crate::{admin, http, memory, page, query, track};
 
 /// Something that a process can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, IntoStaticStr)]
@@ -180,6 +180,7 @@ impl Process {
         let events = Events::new(&broker, &live, self.closing.clone()).await?;
         self.routes.push(query::routes::routes(&live, &broker, &events));
         self.routes.push(query::history::routes::routes(&broker, partitions, readings()));
+        self.routes.push(page::routes());
         let (check, rest) = (query::routes::check(&live, &broker, objects), self.rest.clone());
         self.tasks.spawn(async move {
             feed::run(broker, live, rest).await;

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use warp::http::{Response, StatusCode};
 
-use super::RequestId;
+use super::{File, RequestId};
 
 /// How long a sender that got a 503 is asked to wait.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
@@ -31,6 +31,8 @@ enum Content {
     Error(String),
     /// An error, and what is to be known beside it.
     ErrorWith(String, Box<RawValue>),
+    /// A file as it is, without the envelope.
+    File(File),
 }
 
 /// The envelope of every answer.
@@ -67,6 +69,16 @@ impl Answer {
     /// The same of a list that begins behind this number, because what came before was trimmed.
     pub fn trimmed_through(self, number: Option<u64>) -> Self {
         Self { trimmed_through: number, ..self }
+    }
+
+    /// 200 with a file.
+    pub fn file(file: File) -> Self {
+        Self::new(StatusCode::OK, Content::File(file))
+    }
+
+    /// 304: the client has the file already.
+    pub fn file_not_modified(file: File) -> Self {
+        Self::new(StatusCode::NOT_MODIFIED, Content::File(file))
     }
 
     /// 400: the request is wrong in itself; the text names the field.
@@ -134,7 +146,7 @@ impl Answer {
     pub fn problem(&self) -> Option<&str> {
         match &self.content {
             Content::Error(problem) | Content::ErrorWith(problem, _) => Some(problem),
-            Content::Data(_) => None,
+            Content::Data(_) | Content::File(_) => None,
         }
     }
 
@@ -152,6 +164,7 @@ impl Answer {
             Content::Data(data) => (Some(&**data), None),
             Content::Error(problem) => (None, Some(problem.as_str())),
             Content::ErrorWith(problem, data) => (Some(&**data), Some(problem.as_str())),
+            Content::File(file) => return file.into_response(self.status, request_id),
         };
         let (next_cursor, trimmed_through) = (self.next_cursor.as_deref(), self.trimmed_through);
         let envelope = Envelope { request_id: request_id.as_str(), data, error, next_cursor, trimmed_through };

@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 use futures_util::{Stream, TryStreamExt as _};
 use percent_encoding::percent_decode_str;
 use warp::filters::BoxedFilter;
-use warp::http::Method;
+use warp::http::{HeaderMap, Method};
 use warp::path::FullPath;
 use warp::{Filter, Rejection};
 
@@ -28,6 +28,8 @@ pub struct Request {
     pub parameter: String,
     /// The query string without its question mark; empty where there is none.
     pub query: String,
+    /// The headers.
+    pub headers: HeaderMap,
     /// What the request is called in answers and logs.
     pub id: RequestId,
     /// Whether anybody still waits for the answer.
@@ -87,11 +89,13 @@ fn request(pattern: &'static str) -> impl Filter<Extract = (Request,), Error = R
         ready(parameter.ok_or_else(warp::reject::not_found))
     });
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
-    let rest = warp::method().and(query).and(warp::ext::get()).and(warp::ext::get()).and(warp::body::stream());
-    parameter.and(rest).map(|parameter, method, query, id, asker, chunks| Request {
+    let head = warp::method().and(query).and(warp::header::headers_cloned());
+    let rest = head.and(warp::ext::get()).and(warp::ext::get()).and(warp::body::stream());
+    parameter.and(rest).map(|parameter, method, query, headers, id, asker, chunks| Request {
         method,
         parameter,
         query,
+        headers,
         id,
         asker,
         chunks: in_bytes(chunks),
@@ -131,6 +135,8 @@ mod tests {
         for (pattern, path, expected) in [
             ("rockets", "/rockets", Some("")),
             ("rockets", "/rockets/", Some("")),
+            ("", "/", Some("")),
+            ("", "/rockets", None),
             ("rockets", "/rockets//", None),
             ("rockets", "//rockets", None),
             ("rockets", "/rocket", None),

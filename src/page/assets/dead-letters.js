@@ -36,7 +36,7 @@ export class DeadLettersView {
   constructor(fleet, node) {
     this.fleet = fleet;
     this.count = el("p", { class: "list-count" });
-    this.reason = el("select", { onchange: () => go({ reason: this.reason.value }) }, el("option", { value: "" }, "All"), REASONS.map((it) => el("option", { value: it }, it)));
+    this.reason = el("select", { "aria-label": "Reason", onchange: () => go({ reason: this.reason.value }) }, el("option", { value: "" }, "All"), REASONS.map((it) => el("option", { value: it }, it)));
     this.channel = el("input", { type: "search", placeholder: "Channel id", "aria-label": "Only of this channel", autocomplete: "off", spellcheck: "false", oninput: debounced(300, () => go({ channel: this.channel.value.trim() })) });
     this.all = el("button", { type: "button", onclick: () => replayMany({ reason: current().reason, channel: current().channel }, () => this.load()) }, "Replay all of these…");
     const handlers = { idOf: (it) => it.id, onOpen: (it) => go({ "dead-letter": String(it.id) }), onNearEnd: () => this.#more() };

@@ -112,7 +112,7 @@ async function outcome(box, data) {
 }
 
 function become(box, id, event) {
-  if (!event) return say(box, "done", `Event ${id} is stored, and waits for a tracker.`);
+  if (!event) return say(box, "done", `Event ${id} is stored, and pending.`);
   const why = event.waiting_for ? `waits for number ${event.waiting_for}` : event.error_message;
   box.dataset.level = event.status === "failed" ? "problem" : "done";
   box.replaceChildren(el("p", {}, `Event ${id} `, badge(event.status)), why ? el("p", {}, visible(why)) : "");

@@ -15,7 +15,7 @@ const CHOICES_MAX = 100;
 
 const SORTS = [
   ["channel", "Rocket"], ["status", "Status"], ["type", "Type"], ["mission", "Mission"], ["speed", "Speed"],
-  ["number", "Messages"], ["pending", "Waiting"], ["launchTime", "Launched"], ["lastUpdated", "Updated"],
+  ["number", "Messages"], ["pending", "Pending"], ["launchTime", "Launched"], ["lastUpdated", "Updated"],
 ];
 
 const COLUMNS = [
@@ -23,9 +23,9 @@ const COLUMNS = [
   { key: "id", label: "Rocket", sort: "channel", build: buildId, fill: (anchor, { id }) => fillId(anchor, id, filters(current())) },
   { key: "type", label: "Type", sort: "type", fill: (cell, { rocket }) => fillForeign(cell, rocket.type) },
   { key: "mission", label: "Mission", sort: "mission", fill: (cell, { rocket }) => fillForeign(cell, rocket.mission) },
-  { key: "speed", label: "Speed", sort: "speed", fill: (cell, { rocket }) => show(cell, number(rocket.currentSpeed)) },
+  { key: "speed", label: "Speed", sort: "speed", fill: (cell, { rocket }) => fillSpeed(cell, number(rocket.currentSpeed)) },
   { key: "number", label: "Messages", sort: "number", fill: (cell, { rocket }) => show(cell, number(rocket.lastMessageNumber)) },
-  { key: "pending", label: "Waiting", sort: "pending", fill: (cell, { rocket }) => fillPending(cell, rocket.pendingMessages) },
+  { key: "pending", label: "Pending", sort: "pending", fill: (cell, { rocket }) => fillPending(cell, rocket.pendingMessages) },
   { key: "launched", label: "Launched", sort: "launchTime", fill: (cell, { rocket }) => fillTime(cell, rocket.launchTime) },
   { key: "updated", label: "Updated", sort: "lastUpdated", fill: (cell, { rocket }) => fillTime(cell, rocket.lastUpdated) },
 ];
@@ -85,12 +85,12 @@ export class FleetView {
   #toolbar() {
     this.search = el("input", { type: "search", id: "search", placeholder: "Search id, type, mission", "aria-label": "Search rockets", "aria-keyshortcuts": "/", autocomplete: "off", spellcheck: "false" });
     this.search.addEventListener("input", debounced(60, () => go({ q: this.search.value })));
-    const field = (name, label) => el("label", { class: "field" }, el("span", {}, label), (this[name] = el("select", { onchange: (event) => go({ [name]: event.target.value }) })));
+    const field = (name, label) => el("label", { class: "field" }, el("span", {}, label), (this[name] = el("select", { "aria-label": label, onchange: (event) => go({ [name]: event.target.value }) })));
     const fields = [field("status", "Status"), field("type", "Type"), field("mission", "Mission"), field("sort", "Sort")];
     fields[1].classList.add("only-wide");
     fields[2].classList.add("only-wide");
     fields[3].classList.add("only-narrow");
-    choices(this.status, [["", "All"], ["active", "Active"], ["exploded", "Exploded"], ["waiting", "Waiting"]]);
+    choices(this.status, [["", "All"], ["active", "Active"], ["exploded", "Exploded"], ["pending", "Pending"]]);
     choices(this.sort, SORTS.flatMap(([key, label]) => [[key, `${label}, up`], [`-${key}`, `${label}, down`]]));
     this.clear = el("button", { type: "button", class: "quiet", hidden: true, onclick: () => go({ q: "", status: "", type: "", mission: "" }) }, "Clear");
     this.count = el("p", { class: "list-count" });
@@ -198,7 +198,13 @@ function choose(select, value) {
   select.value = value;
 }
 
+// A number is never cut: one of many digits is written smaller.
+function fillSpeed(cell, text) {
+  show(cell, text);
+  cell.classList.toggle("is-long", text.length > 14);
+}
+
 function fillPending(cell, pending) {
   show(cell, pending ? number(pending) : "");
-  mark(cell, "data-waiting", pending ? "" : null);
+  mark(cell, "data-pending", pending ? "" : null);
 }

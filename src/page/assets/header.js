@@ -26,7 +26,7 @@ export class Header {
     this.#readout("ingested", "Taken in / s");
     this.#readout("applied", "Applied / s");
     this.#readout("gaps", "Gaps", () => openView("gaps"));
-    this.#readout("pending", "Messages waiting");
+    this.#readout("pending", "Pending messages");
     this.#readout("dead", "Dead letters", () => openView("dead-letters"));
     this.#readout("view", "View");
     themes();

@@ -93,7 +93,7 @@ export class Picture {
     this.explained = text;
     this.legend.replaceChildren(...shown.map(([mission]) => {
       const colour = `series-${(this.#missions.get(mission) % 8) + 1}`;
-      return el("li", {}, el("i", { class: `swatch ${colour}`, "aria-hidden": "true" }), visible(mission));
+      return el("li", {}, el("i", { class: `swatch ${colour}`, "aria-hidden": "true" }), el("span", {}, visible(mission)));
     }));
   }
 

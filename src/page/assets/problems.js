@@ -25,7 +25,7 @@ export class GapsView {
       { key: "id", label: "Rocket", build: buildId, fill: (anchor, { channel }) => fillId(anchor, channel) },
       { key: "name", label: "Type and mission", fill: (cell, { channel }) => show(cell, this.#name(channel)) },
       { key: "waiting", label: "Waits for", fill: (cell, gap) => show(cell, number(gap.waiting_for)) },
-      { key: "behind", label: "Behind it", fill: (cell, gap) => show(cell, number(gap.pending_messages)) },
+      { key: "behind", label: "Pending", fill: (cell, gap) => show(cell, number(gap.pending_messages)) },
       { key: "since", label: "Since", fill: (cell, gap) => fillTime(cell, gap.since) },
       { key: "actions", label: "Actions", hideLabel: true, build: (cell) => cell.appendChild(el("button", { type: "button" }, "Skip…")), fill: (button, gap) => this.#offer(button, gap) },
     ];

@@ -116,7 +116,10 @@ export class VirtualTable {
     this.body.addEventListener("focusin", (event) => this.#focused(event));
     new ResizeObserver(() => {
       const style = getComputedStyle(this.sizer);
+      const before = this.rowHeight;
       this.rowHeight = Number.parseFloat(style.getPropertyValue("--row")) || 32;
+      // Rows of another height are elsewhere: what was opened stays in sight.
+      if (this.rowHeight !== before && this.selectedId !== undefined) this.reveal(this.selectedId);
       this.headHeight = Number.parseFloat(style.getPropertyValue("--head")) || 0;
       this.#soon();
     }).observe(this.scroller);
