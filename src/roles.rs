@@ -21,8 +21,8 @@ use crate::http::Routes;
 use crate::http::health::{self, Check, Checks};
 use crate::http::route::any;
 use crate::ingest::Ingest;
-use crate::query::Events;
 use crate::query::feed::{self, LiveView};
+use crate::query::{Events, Live};
 use crate::replay::readings;
 use crate::track::TrackSettings;
 use crate::track::health::Signs;
@@ -178,12 +178,14 @@ impl Process {
     async fn start_query(&mut self, broker: Broker, partitions: u16, objects: &Objects) -> anyhow::Result<Check> {
         let live = Arc::new(LiveView::default());
         let events = Events::new(&broker, &live, self.closing.clone()).await?;
-        self.routes.push(query::routes::routes(&live, &broker, &events));
+        let following = Live::new(&live, self.closing.clone());
+        self.routes.push(query::routes::routes(&live, &broker, &events, &following));
         self.routes.push(query::history::routes::routes(&broker, partitions, readings()));
         self.routes.push(page::routes());
         let (check, rest) = (query::routes::check(&live, &broker, objects), self.rest.clone());
+        let pulsing = following.run(broker.clone(), self.rest.clone());
         self.tasks.spawn(async move {
-            feed::run(broker, live, rest).await;
+            tokio::join!(feed::run(broker, live, rest), pulsing);
             Ok(())
         });
         Ok(check)

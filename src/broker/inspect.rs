@@ -12,8 +12,8 @@ use super::connection::{PUBLISH_TIMEOUT, within};
 use super::log_reader::direct::{Query, ask};
 use super::log_reader::leader::log_of_followed_leader;
 use super::topology::{
-    FORMAT, METADATA_FORMAT, METADATA_PARTITIONS, METADATA_RESTORING, STREAM, durable_name, stored_subject,
-    stored_subjects,
+    DEAD_LETTER_STREAM, FORMAT, METADATA_FORMAT, METADATA_PARTITIONS, METADATA_RESTORING, STREAM, durable_name,
+    stored_subject, stored_subjects,
 };
 use super::{Broker, BrokerError};
 use crate::domain::{Channel, Sequence};
@@ -56,6 +56,25 @@ pub async fn overview(broker: &Broker) -> Result<Overview, BrokerError> {
             Err(BrokerError::Misconfigured(format!("stream {STREAM} has format {format}, which is not known here")))
         }
     }
+}
+
+/// How many messages there have been, and how many are dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages that were ever stored.
+    pub stored: u64,
+    /// Dead letters that are there.
+    pub dead_letters: u64,
+}
+
+/// Asks for both numbers.
+pub async fn counts(broker: &Broker) -> Result<Counts, BrokerError> {
+    let state = async |stream| {
+        let stream = broker.jetstream().get_stream(stream).await;
+        stream.map(|stream| stream.cached_info().state.clone()).map_err(|error| BrokerError::from_causes(&error))
+    };
+    let (log, dead_letters) = tokio::try_join!(state(STREAM), state(DEAD_LETTER_STREAM))?;
+    Ok(Counts { stored: log.last_sequence, dead_letters: dead_letters.messages })
 }
 
 /// Whether nothing was ever removed from the stream: it begins with the first message, and has no holes.

@@ -5,12 +5,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http_body_util::{Either, Full};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use warp::http::header::{ALLOW, CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER};
 use warp::http::{Response, StatusCode};
 
-use super::{File, RequestId};
+use super::events::{Body, Events};
+use super::{File, RequestId, Tag};
 
 /// How long a sender that got a 503 is asked to wait.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
@@ -22,6 +24,8 @@ pub struct Answer {
     content: Content,
     next_cursor: Option<String>,
     trimmed_through: Option<u64>,
+    revision: Option<String>,
+    tag: Option<Tag>,
     header: Option<(warp::http::HeaderName, HeaderValue)>,
 }
 
@@ -31,6 +35,9 @@ enum Content {
     Error(String),
     /// An error, and what is to be known beside it.
     ErrorWith(String, Box<RawValue>),
+    /// Nothing: whoever asked has it.
+    NotModified,
+    Events(Events),
     /// A file as it is, without the envelope.
     File(File),
 }
@@ -47,6 +54,8 @@ struct Envelope<'a> {
     next_cursor: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     trimmed_through: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<&'a str>,
 }
 
 impl Answer {
@@ -71,14 +80,29 @@ impl Answer {
         Self { trimmed_through: number, ..self }
     }
 
+    /// The same of a list with where it was read, from where on its changes can be followed.
+    pub fn read_at(self, revision: String) -> Self {
+        Self { revision: Some(revision), ..self }
+    }
+
+    /// The same with a name for what is said, by which a client can ask whether it is still so.
+    pub fn tagged(self, tag: Tag) -> Self {
+        Self { tag: Some(tag), ..self }
+    }
+
+    /// 304: the client has already what this names.
+    pub fn not_modified(tag: Tag) -> Self {
+        Self::new(StatusCode::NOT_MODIFIED, Content::NotModified).tagged(tag)
+    }
+
+    /// 200 with events that go on for ever.
+    pub fn events(events: Events) -> Self {
+        Self::new(StatusCode::OK, Content::Events(events))
+    }
+
     /// 200 with a file.
     pub fn file(file: File) -> Self {
         Self::new(StatusCode::OK, Content::File(file))
-    }
-
-    /// 304: the client has the file already.
-    pub fn file_not_modified(file: File) -> Self {
-        Self::new(StatusCode::NOT_MODIFIED, Content::File(file))
     }
 
     /// 400: the request is wrong in itself; the text names the field.
@@ -146,7 +170,7 @@ impl Answer {
     pub fn problem(&self) -> Option<&str> {
         match &self.content {
             Content::Error(problem) | Content::ErrorWith(problem, _) => Some(problem),
-            Content::Data(_) | Content::File(_) => None,
+            Content::Data(_) | Content::NotModified | Content::Events(_) | Content::File(_) => None,
         }
     }
 
@@ -155,28 +179,48 @@ impl Answer {
     }
 
     fn new(status: StatusCode, content: Content) -> Self {
-        Self { status, content, next_cursor: None, trimmed_through: None, header: None }
+        let (next_cursor, trimmed_through, revision, tag, header) = (None, None, None, None, None);
+        Self { status, content, next_cursor, trimmed_through, revision, tag, header }
     }
 
-    /// The whole answer, in its envelope.
-    pub fn into_response<B: From<Bytes>>(self, request_id: &RequestId) -> Response<B> {
+    /// The whole answer: in its envelope, but for events and for what is not said again.
+    pub fn into_response(self, request_id: &RequestId) -> Response<Body> {
+        let mut response = Response::new(Either::Left(Full::default()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(RequestId::HEADER, request_id.to_header());
+        headers.extend(self.tag.as_ref().map(|tag| (ETAG, tag.to_header())));
+        headers.extend(self.header.clone());
+        match self.content {
+            Content::NotModified => {}
+            Content::Events(events) => {
+                Events::put_headers(headers);
+                *response.body_mut() = events.into_body();
+            }
+            Content::File(file) => {
+                file.put_headers(headers);
+                *response.body_mut() = Either::Left(Full::new(file.into_body()));
+            }
+            _ => {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                *response.body_mut() = Either::Left(Full::new(self.in_envelope(request_id)));
+            }
+        }
+        response
+    }
+
+    pub(super) fn in_envelope(&self, request_id: &RequestId) -> Bytes {
         let (data, error) = match &self.content {
             Content::Data(data) => (Some(&**data), None),
             Content::Error(problem) => (None, Some(problem.as_str())),
             Content::ErrorWith(problem, data) => (Some(&**data), Some(problem.as_str())),
-            Content::File(file) => return file.into_response(self.status, request_id),
+            Content::NotModified | Content::Events(_) | Content::File(_) => (None, None),
         };
-        let (next_cursor, trimmed_through) = (self.next_cursor.as_deref(), self.trimmed_through);
-        let envelope = Envelope { request_id: request_id.as_str(), data, error, next_cursor, trimmed_through };
+        let (request_id, trimmed_through) = (request_id.as_str(), self.trimmed_through);
+        let (next_cursor, revision) = (self.next_cursor.as_deref(), self.revision.as_deref());
+        let envelope = Envelope { request_id, data, error, next_cursor, trimmed_through, revision };
         // Strings and JSON that was written before: this cannot fail.
-        let body = serde_json::to_vec(&envelope).unwrap_or_default();
-        let mut response = Response::new(B::from(Bytes::from(body)));
-        *response.status_mut() = self.status;
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.extend(self.header);
-        headers.insert(RequestId::HEADER, request_id.to_header());
-        response
+        serde_json::to_vec(&envelope).unwrap_or_default().into()
     }
 }
 

@@ -182,8 +182,8 @@ mod tests {
     fn body(answer: fn(&Checks) -> Answer, checks: &Checks) -> (u16, Value, Value) {
         let answer = answer(checks);
         let status = answer.status().as_u16();
-        let response = answer.into_response::<bytes::Bytes>(&crate::http::RequestId::of(&Default::default()));
-        let mut body: Value = serde_json::from_slice(response.body()).unwrap();
+        let envelope = answer.in_envelope(&crate::http::RequestId::of(&Default::default()));
+        let mut body: Value = serde_json::from_slice(&envelope).unwrap();
         (status, body["error"].take(), body["data"].take())
     }
 

@@ -9,9 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -28,6 +26,8 @@ use tracing::Instrument as _;
 use warp::Filter as _;
 
 use super::asker::{Asker, Connection};
+use super::events::Body;
+use super::stall::WriteDeadline;
 use super::{Answer, RequestId, Routes};
 
 /// Connections at once. Further ones wait to be accepted: a sender may open one for each message, and is never refused.
@@ -39,6 +39,12 @@ const CONNECTION_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// How long what was sent may go without being acknowledged by the other side, before the connection is given up.
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
+/// How long whoever is answered may take nothing of what is written, before the connection is given up.
+const STALL_MAX: Duration = Duration::from_secs(30);
+/// Bytes of a connection that the system keeps and has not sent. So a reader that stalls is noticed before megabytes lie
+/// there, and one that is slow makes room again soon.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 /// Pause after a failed accept: the process may have run out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long requests in hand may take when serving ends; what is then still open is cut off.
@@ -60,6 +66,7 @@ pub async fn serve(listener: TcpListener, routes: Routes, shutdown: Cancellation
             let (routes, asker) = (routes.clone(), stream.asker());
             move |request| answer(routes.clone(), asker.clone(), request)
         });
+        let stream = WriteDeadline::new(stream, STALL_MAX);
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_DEADLINE)
@@ -101,15 +108,15 @@ async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, O
 fn prepare(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
     #[cfg(target_os = "linux")]
-    let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX));
+    {
+        let socket = socket2::SockRef::from(stream);
+        let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX));
+        let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
+    }
 }
 
 /// Answers one request in the envelope, whatever becomes of it.
-async fn answer(
-    routes: Routes,
-    asker: Asker,
-    mut request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(routes: Routes, asker: Asker, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     request.extensions_mut().insert(asker);
     let request_id = RequestId::of(request.headers());
     let span = tracing::debug_span!("request", %request_id, method = %request.method(), path = request.uri().path());

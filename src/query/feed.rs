@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use serde::Serialize;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
@@ -41,7 +42,8 @@ const OLDER_MAX: Duration = Duration::from_secs(30);
 const LOAD_STALL_MAX: Duration = Duration::from_secs(10);
 
 /// How much the view is worth at this moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Freshness {
     /// Nothing has been loaded yet.
     Loading,
@@ -64,10 +66,20 @@ pub struct LiveView {
 }
 
 impl LiveView {
+    /// Tells of changes: of each, of several at once, and of a view that took the place of another.
+    pub fn follow(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+
     /// Waits until the view has what the bucket had at this revision.
     pub async fn reached(&self, revision: u64) {
         // Its sender is ours: it does not end.
         let _ = self.revision.subscribe().wait_for(|reached| *reached >= revision).await;
+    }
+
+    /// Tells those who wait or follow that the view has changed.
+    pub(super) fn tell(&self) {
+        self.revision.send_replace(self.view.last_revision());
     }
 
     /// How much the view is worth at this moment.
@@ -189,8 +201,12 @@ async fn load(
 ) -> Result<Feed, BrokerError> {
     let (view, feed) = load_new(broker).await?;
     bucket.refuse_older(created, view.last_revision(), live.view.last_revision(), Instant::now())?;
-    live.view.replace_with(view);
-    live.revision.send_replace(live.view.last_revision());
+    // What was loaded is all of this one bucket: its revisions are told together with when it was made.
+    if bucket_state(broker).await?.created != created {
+        return Err(BrokerError::Unavailable("the bucket was made again while it was loaded".into()));
+    }
+    live.view.replace_with(view, created);
+    live.tell();
     live.turned_fresh();
     Ok(feed)
 }
@@ -212,7 +228,7 @@ pub async fn load_new(broker: &Broker) -> Result<(View, Feed), BrokerError> {
 fn apply(live: &LiveView, change: Change) {
     let pending = change.pending;
     apply_to(&live.view, change);
-    live.revision.send_replace(live.view.last_revision());
+    live.tell();
     if pending == 0 && matches!(live.freshness(), Freshness::Stale | Freshness::Behind) {
         live.turned_fresh();
     }

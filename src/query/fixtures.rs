@@ -63,6 +63,13 @@ impl Sample {
     }
 }
 
+impl View {
+    /// One rocket; none if its launch has not been applied.
+    pub(super) fn get(&self, channel: &Channel) -> Option<Arc<Entry>> {
+        self.get_at(channel)?.1
+    }
+}
+
 /// A view that holds these.
 pub(super) fn view_of(samples: &[Sample]) -> View {
     let view = View::default();

@@ -38,6 +38,13 @@ impl ListRequest {
     }
 }
 
+/// The filter that the parameters `status`, `type` and `mission` make.
+pub fn filter_of(params: &Params) -> Result<Filter, BadParameter> {
+    let text = |name| params.text(name).map(str::to_owned);
+    let status = params.one_of::<PublicStatus>("status")?;
+    Ok(Filter { status, rocket_type: text("type"), mission: text("mission") })
+}
+
 /// As much of a selection as the client names.
 struct NamedSelection {
     sort_by: Option<SortBy>,
@@ -48,9 +55,7 @@ struct NamedSelection {
 impl NamedSelection {
     fn of(params: &Params) -> Result<Self, BadParameter> {
         let (sort_by, order) = (params.one_of("sortBy")?, params.one_of("order")?);
-        let status = params.one_of::<PublicStatus>("status")?;
-        let text = |name| params.text(name).map(str::to_owned);
-        Ok(Self { sort_by, order, filter: Filter { status, rocket_type: text("type"), mission: text("mission") } })
+        Ok(Self { sort_by, order, filter: filter_of(params)? })
     }
 
     fn or_default(self) -> Selection {

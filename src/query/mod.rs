@@ -4,6 +4,8 @@
 //! asked for) `▸` [`mod@page`] (the rockets that are the answer) `▸` [`public`] (as JSON). Which rockets a list has, and in
 //! which order, is said once, in [`selection`]; [`cursor`] carries it from one page to the next.
 //!
+//! [`mod@live`] is the same rockets as a stream of events, for those who follow them.
+//!
 //! [`gaps`] tells from the same view which channels wait, a page at a time. [`events`] tells what became of
 //! one message: from what is stored, as [`status`] decides. [`history`] tells from the stream how a rocket came to be what
 //! it is.
@@ -14,6 +16,7 @@ pub mod feed;
 pub mod gaps;
 pub mod history;
 pub mod list;
+pub mod live;
 pub mod page;
 pub mod public;
 pub mod routes;
@@ -27,6 +30,7 @@ mod fixtures;
 pub use crate::http::params;
 pub use events::Events;
 pub use list::ListRequest;
+pub use live::Live;
 pub use page::page;
 pub use public::PublicRocket;
 pub use view::{Entry, View};

@@ -61,6 +61,14 @@ impl From<&Status> for PublicStatus {
     }
 }
 
+impl Entry {
+    /// Its public JSON, written once for all who follow.
+    pub fn public_json(&self) -> &str {
+        // Strings and numbers: this cannot fail.
+        self.json.get_or(|| serde_json::to_string(&PublicRocket::from(self)).unwrap_or_default())
+    }
+}
+
 impl<'a> From<&'a Entry> for PublicRocket<'a> {
     fn from(entry: &'a Entry) -> Self {
         let rocket = &entry.rocket;
@@ -104,7 +112,8 @@ mod tests {
         }
         view.apply(Some(channel(1)), Some(record), 1);
         let expected = r#"{"id":"193270a9-c9cf-404a-8f83-000000000001","type":"Falcon-9","currentSpeed":500,"mission":"ARTEMIS","status":"active","launchTime":"2022-02-02T19:39:05.5+01:00","lastUpdated":"2022-02-02T18:39:05.500Z","lastMessageNumber":1,"lastMessageTime":"2022-02-02T18:39:06Z","pendingMessages":3}"#;
-        assert_eq!(json(&view.get(&channel(1)).unwrap()), expected);
+        let entry = view.get(&channel(1)).unwrap();
+        assert_eq!((json(&entry), entry.public_json(), entry.public_json()), (expected.into(), expected, expected));
     }
 
     #[test]

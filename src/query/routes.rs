@@ -4,17 +4,19 @@ use std::sync::Arc;
 
 use super::feed::{Freshness, LiveView};
 use super::params::BadParameter;
-use super::{Entry, Events, ListRequest, PublicRocket, gaps, page};
+use super::view::Position;
+use super::{Entry, Events, ListRequest, Live, PublicRocket, gaps, page};
 use crate::broker::objects::{Object, Problem};
 use crate::broker::{Broker, Objects};
 use crate::domain::Channel;
-use crate::http::Answer;
 use crate::http::health::{Check, Condition};
 use crate::http::route::{Request, Routes, any, get};
+use crate::http::{Answer, Tag};
 
 /// Everything that can be asked but histories: rockets, events and gaps.
-pub fn routes(live: &Arc<LiveView>, broker: &Broker, events: &Events) -> Routes {
+pub fn routes(live: &Arc<LiveView>, broker: &Broker, events: &Events, following: &Live) -> Routes {
     any([
+        following.routes(),
         get("rockets/:", live, rocket),
         get("rockets", live, list),
         get("events/:", events, Events::answer),
@@ -53,26 +55,42 @@ fn condition(problems: &[Problem], freshness: Freshness, is_connected: bool) -> 
 }
 
 async fn list(live: Arc<LiveView>, request: Request) -> Result<Answer, Answer> {
-    let request = ListRequest::parse(&request.query)?;
+    let asked = ListRequest::parse(&request.query)?;
     if live.freshness() == Freshness::Loading {
         return Err(loading());
     }
+    // Looked at before the rockets: whoever follows from here on misses nothing.
+    let position = live.view.position();
+    let tag = tag_of(&position);
+    if tag.is_had_by(&request.headers) {
+        return Ok(Answer::not_modified(tag));
+    }
     // A list may be of a million rockets: nothing that the connections' threads should be busy with.
     let listed = tokio::task::spawn_blocking(move || {
-        let page = page(&live.view, &request);
+        let page = page(&live.view, &asked);
         let rockets: Vec<_> = page.rockets.iter().map(|entry| public(entry)).collect();
-        Answer::page(&rockets, page.next_cursor)
+        Answer::page(&rockets, page.next_cursor).read_at(position.to_string()).tagged(tag)
     });
     listed.await.map_err(|_| Answer::internal_error())
 }
 
 async fn rocket(live: Arc<LiveView>, request: Request) -> Result<Answer, Answer> {
     let channel = channel_of(&request)?;
-    match live.view.get(&channel) {
-        _ if live.freshness() == Freshness::Loading => Err(loading()),
-        Some(entry) => Ok(Answer::ok(&public(&entry))),
-        None => Err(Answer::not_found("rocket")),
+    let found = live.view.get_at(&channel);
+    if live.freshness() == Freshness::Loading {
+        return Err(loading());
     }
+    let Some((position, Some(entry))) = found else { return Err(Answer::not_found("rocket")) };
+    let tag = tag_of(&position);
+    match tag.is_had_by(&request.headers) {
+        true => Ok(Answer::not_modified(tag)),
+        false => Ok(Answer::ok(&public(&entry)).tagged(tag)),
+    }
+}
+
+/// Names what a rocket or a list was at a position.
+fn tag_of(position: &Position) -> Tag {
+    Tag::new(&format!("{}-{}", position.epoch, position.revision))
 }
 
 fn public(entry: &Entry) -> PublicRocket<'_> {

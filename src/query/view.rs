@@ -6,6 +6,9 @@
 //! [`Arc`]s: no JSON is written and nothing is sorted under the lock, so that a list of a million rockets does not hold
 //! up the feed.
 //!
+//! Which key changed when is kept beside them ([`mod@changes`]), for those who follow, and how many rockets there are of
+//! each kind ([`totals`]).
+//!
 //! Deliberately not here: the broker, and knowing whether the view is loaded or stale. Its feeder compares
 //! [`View::last_revision`] and [`View::keys`] with the bucket, and loads a new view in place of this one.
 
@@ -14,14 +17,23 @@ use std::mem;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use time::OffsetDateTime;
+
 use crate::domain::record::Last;
 use crate::domain::{Channel, Record, Rocket};
+use changes::{Changes, Epoch};
 use gaps::Gaps;
+use totals::Totals;
 
+pub mod changes;
 pub mod gaps;
+pub mod once;
 pub mod scan;
+pub mod totals;
 
+pub use changes::Position;
 pub use gaps::Gap;
+pub use once::Once;
 pub use scan::Order;
 
 /// What is known of one rocket that was launched.
@@ -35,6 +47,8 @@ pub struct Entry {
     pub last: Last,
     /// How many later numbers are pending behind a gap.
     pub pending: u64,
+    /// Its public JSON, for all who ask for it.
+    pub json: Once,
 }
 
 /// The rockets of the bucket.
@@ -48,6 +62,11 @@ struct State {
     slots: BTreeMap<Channel, Slot>,
     /// Of channels that wait, launched or not. Others have nothing there.
     gaps: Gaps,
+    /// Which key changed when.
+    changes: Changes,
+    totals: Totals,
+    /// Of which bucket all this is.
+    epoch: Epoch,
     /// Changes of keys that are no channels. Their names are not kept, so that their number is known only in bounds.
     foreign_changes: u64,
     foreign_revision: u64,
@@ -58,6 +77,8 @@ struct State {
 #[derive(Debug)]
 struct Slot {
     revision: u64,
+    /// Since which revision it is in the same lists as now; 0 as long as it has been in no others.
+    alike_since: u64,
     entry: Option<Arc<Entry>>,
 }
 
@@ -72,17 +93,21 @@ impl View {
         let mut state = self.write();
         state.last_revision = state.last_revision.max(revision);
         let outdated = match channel {
-            Some(channel) => state.put(channel, Slot { revision, entry }, gap),
+            Some(channel) => state.put(channel, Slot { revision, alike_since: 0, entry }, gap),
             None => state.count_foreign(revision),
         };
         drop(state);
         drop(outdated);
     }
 
-    /// Puts everything that another view holds in the place of what this one holds, in one step.
-    pub fn replace_with(&self, loaded: Self) {
-        let loaded = loaded.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let outdated = mem::replace(&mut *self.write(), loaded);
+    /// Puts everything that another view holds, of the bucket that was made at this time, in the place of what this one
+    /// holds, in one step.
+    pub fn replace_with(&self, loaded: Self, created: OffsetDateTime) {
+        let mut loaded = loaded.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.write();
+        loaded.epoch = state.epoch.next(created);
+        let outdated = mem::replace(&mut *state, loaded);
+        drop(state);
         drop(outdated);
     }
 
@@ -101,11 +126,6 @@ impl View {
         channels + state.foreign_changes.min(1)..=channels + state.foreign_changes
     }
 
-    /// One rocket; none if its launch has not been applied.
-    pub fn get(&self, channel: &Channel) -> Option<Arc<Entry>> {
-        self.read().slots.get(channel)?.entry.clone()
-    }
-
     /// Nothing that can panic runs under the lock, so that a poisoned one still guards a whole state.
     fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
@@ -120,18 +140,43 @@ impl Entry {
     /// None without a launch.
     fn new(channel: Channel, record: Record) -> Option<Self> {
         let (rocket, last) = record.rocket.zip(record.last)?;
-        Some(Self { channel, rocket, last, pending: record.pending.count() })
+        Some(Self { channel, rocket, last, pending: record.pending.count(), json: Once::default() })
+    }
+
+    /// Whether there is no list that has one of them and not the other: what a list can be filtered by is the same.
+    fn is_listed_like(&self, other: &Self) -> bool {
+        let (rocket, other) = (&self.rocket, &other.rocket);
+        mem::discriminant(&rocket.status) == mem::discriminant(&other.status)
+            && rocket.mission == other.mission
+            && rocket.rocket_type == other.rocket_type
+    }
+}
+
+impl Slot {
+    /// Takes over from the one before since when it is in the same lists.
+    fn after(self, before: &Self) -> Self {
+        let is_alike = match (&self.entry, &before.entry) {
+            (Some(entry), Some(before)) => entry.is_listed_like(before),
+            (entry, before) => entry.is_none() && before.is_none(),
+        };
+        Self { alike_since: if is_alike { before.alike_since } else { self.revision }, ..self }
     }
 }
 
 impl State {
     /// Gives back the slot that is of no more use, the older one of two.
     fn put(&mut self, channel: Channel, new: Slot, gap: Option<Gap>) -> Option<Slot> {
+        let (revision, entry) = (new.revision, new.entry.clone());
         let outdated = match self.slots.get_mut(&channel) {
-            Some(held) if held.revision >= new.revision => return Some(new),
-            Some(held) => Some(mem::replace(held, new)),
+            Some(held) if held.revision >= revision => return Some(new),
+            Some(held) => {
+                let new = new.after(held);
+                Some(mem::replace(held, new))
+            }
             None => self.slots.insert(channel, new),
         };
+        self.changes.put(channel, revision, outdated.as_ref().map(|slot| slot.revision));
+        self.totals.put(entry.as_deref(), outdated.as_ref().and_then(|slot| slot.entry.as_deref()));
         self.gaps.put(channel, gap);
         outdated
     }
@@ -204,7 +249,7 @@ mod tests {
         let (view, loaded) = (View::default(), View::default());
         offer(&view, 1, Some(10), 100);
         offer(&loaded, 2, Some(20), 3);
-        view.replace_with(loaded);
+        view.replace_with(loaded, OffsetDateTime::UNIX_EPOCH);
         assert_eq!((speed(&view, 1), speed(&view, 2)), (None, Some(20)));
         assert_eq!((view.last_revision(), view.keys()), (3, 1..=1));
     }

@@ -40,6 +40,7 @@ mod health;
 mod health_repair;
 mod history;
 mod hostile_bytes;
+mod live;
 mod lost_end;
 mod nats_py;
 mod one_store;

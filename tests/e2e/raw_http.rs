@@ -121,7 +121,7 @@ impl Reply {
         let has = |name: &str| envelope.get(name).is_some();
         assert_eq!(has("error"), !(200..300).contains(&self.status), "{envelope}");
         assert!(has("data") != has("error") || envelope["data"]["problems"].is_array(), "{envelope}");
-        let known = ["request_id", "data", "error", "next_cursor"];
+        let known = ["request_id", "data", "error", "next_cursor", "revision"];
         assert!(envelope.as_object().unwrap().keys().all(|name| known.contains(&name.as_str())), "{envelope}");
         envelope
     }

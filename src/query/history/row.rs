@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use super::super::public::PublicRocket;
-use super::super::view::Entry;
+use super::super::view::{Entry, Once};
 use super::window::Step;
 use crate::domain::{Channel, MessageNumber, MessageTime, Record, Refusal, Sequence, Skip};
 
@@ -60,7 +60,7 @@ impl RowStatus {
 /// The rocket as a record has it, if it was launched; what is pending is no part of a state that has gone by.
 pub fn rocket_of(channel: Channel, record: &Record) -> Option<Entry> {
     let (rocket, last) = (record.rocket.clone()?, record.last.clone()?);
-    Some(Entry { channel, rocket, last, pending: 0 })
+    Some(Entry { channel, rocket, last, pending: 0, json: Once::default() })
 }
 
 /// Makes the rows of a step, which comes after this state.

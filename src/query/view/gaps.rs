@@ -52,6 +52,8 @@ impl Gap {
 pub(super) struct Gaps {
     order: BTreeSet<Place>,
     of: BTreeMap<Channel, Gap>,
+    /// How many numbers wait behind all of them.
+    pending: u64,
 }
 
 impl Gaps {
@@ -61,6 +63,8 @@ impl Gaps {
             Some(gap) => self.of.insert(channel, gap),
             None => self.of.remove(&channel),
         };
+        let pending = |gap: Option<Gap>| gap.map_or(0, |gap| gap.pending);
+        self.pending = self.pending.wrapping_sub(pending(before)).wrapping_add(pending(gap));
         let (before, now) = (before.map(|gap| gap.place()), gap.map(|gap| gap.place()));
         if before != now {
             if let Some(before) = before {
@@ -68,6 +72,11 @@ impl Gaps {
             }
             self.order.extend(now);
         }
+    }
+
+    /// How many channels wait, and how many numbers in all of them.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.of.len() as u64, self.pending)
     }
 
     fn behind(&self, after: Option<Place>) -> impl Iterator<Item = &Gap> {

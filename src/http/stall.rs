@@ -1,0 +1,120 @@
+//! Cuts a connection whose other side takes nothing more of what is written. The server asks nobody for the next piece of a
+//! body while the one before lies there, so that only here it can be noticed.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use tokio::time::{Sleep, sleep};
+
+/// A connection on which a write that makes no headway has a deadline.
+pub(super) struct WriteDeadline<T> {
+    inner: T,
+    limit: Duration,
+    /// Runs while a write waits.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl<T> WriteDeadline<T> {
+    pub(super) fn new(inner: T, limit: Duration) -> Self {
+        Self { inner, limit, stalled: None }
+    }
+
+    /// What became of a write, unless it has waited for too long.
+    fn bounded<R>(&mut self, written: Poll<io::Result<R>>, context: &mut Context<'_>) -> Poll<io::Result<R>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let limit = self.limit;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
+        stalled.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<T: Read + Unpin> Read for WriteDeadline<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(context, buffer)
+    }
+}
+
+impl<T: Write + Unpin> Write for WriteDeadline<T> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.inner).poll_write(context, bytes);
+        self.bounded(written, context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.inner).poll_write_vectored(context, parts);
+        self.bounded(written, context)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt as _, DuplexStream, duplex};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+    const ROOM: usize = 8;
+
+    fn connected() -> (WriteDeadline<TokioIo<DuplexStream>>, DuplexStream) {
+        let (ours, theirs) = duplex(ROOM);
+        (WriteDeadline::new(TokioIo::new(ours), LIMIT), theirs)
+    }
+
+    async fn write(connection: &mut WriteDeadline<TokioIo<DuplexStream>>) -> io::Result<usize> {
+        poll_fn(|context| Pin::new(&mut *connection).poll_write(context, &[7; ROOM])).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_is_cut() {
+        let (mut connection, _reader) = connected();
+        assert_eq!(write(&mut connection).await.unwrap(), ROOM);
+        assert!(timeout(LIMIT - Duration::from_secs(1), write(&mut connection)).await.is_err(), "there is time yet");
+        // Whoever asks again has the deadline of the write that waits.
+        let error = timeout(Duration::from_secs(2), write(&mut connection)).await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_a_little_now_and_then_is_not() {
+        let (mut connection, mut reader) = connected();
+        assert_eq!(write(&mut connection).await.unwrap(), ROOM);
+        for _ in 0..10 {
+            let slowly = async {
+                sleep(LIMIT / 2).await;
+                reader.read_u8().await.unwrap()
+            };
+            let (written, read) = tokio::join!(write(&mut connection), slowly);
+            assert_eq!((written.unwrap(), read), (1, 7));
+        }
+    }
+}
