@@ -187,7 +187,7 @@ def it_travels_in_time(look, rocket):
     expect(speed).to_have_text("500")
     page.locator("#rocket tbody tr").nth(1).click()
     eventually("the number of a row", lambda: "at=4&" in page.url + "&")
-    page.get_by_role("button", name="Live").click()
+    page.get_by_role("button", name="Live", exact=True).click()
     expect(speed).to_have_text(f"{LARGE + 1:,}")
 
 
