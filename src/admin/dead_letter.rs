@@ -98,7 +98,7 @@ pub(super) mod tests {
             channel_token: CHANNEL.into(),
             event: Some(Sequence(9)),
             received_at: None,
-            after_overrides: Sequence(0),
+            after_overrides: None,
             dead_at: at,
             attempts: 1,
             payload: payload.to_vec().into(),

@@ -140,7 +140,7 @@ mod tests {
             ("limit=1001", "limit: must be an integer from 1 to 1000"),
             ("cursor=", "cursor: is not a cursor of this list"),
             ("channel=a&channel=a", "channel: is given twice"),
-            ("order=asc", "order: is not a parameter of this list, which has channel, reason, limit, cursor"),
+            ("order=asc", "order: is not a parameter of this route, which has channel, reason, limit, cursor"),
         ] {
             assert_eq!(error(query), expected, "{query}");
         }

@@ -5,16 +5,34 @@
 
 use bytes::Bytes;
 
+use super::preview::{Preview, ReplayEffect};
 use super::{Accepted, AdminError, NO_DEAD_LETTER, Operations};
 use crate::broker::checkpoints::checkpoints;
 use crate::broker::dead_letters::reader::{StoredDeadLetter, read_dead_letter, remove_dead_letter};
 use crate::broker::publisher::Identity;
 use crate::broker::{BrokerError, Outgoing, Reason, Receipt};
 use crate::domain::checkpoint::trimmed_through;
-use crate::domain::{Channel, Message, Record, wire};
+use crate::domain::{Channel, Message, MessageNumber, Record, Sequence, wire};
 
 /// Largest body of a corrected message, in bytes, as at the ingress.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// What a replay is to do.
+enum Plan {
+    /// It was done before, as this event. What is left of the dead letter goes.
+    Done(Sequence),
+    /// The message is stored.
+    Store(Box<Replay>),
+}
+
+/// A message that is stored again.
+struct Replay {
+    message: Message,
+    payload: Bytes,
+    attempts: u32,
+    /// The number whose place it takes.
+    corrects: Option<MessageNumber>,
+}
 
 impl Operations {
     /// Stores the message of a dead letter again, or a corrected one in its place, and removes the dead letter. It is done to
@@ -25,28 +43,27 @@ impl Operations {
         self.to_the_end(async move { operations.replay_to_the_end(id, corrected, &request_id).await }).await
     }
 
+    /// What that would do, without doing it.
+    pub async fn preview_replay(&self, id: u64, corrected: Option<Bytes>) -> Result<Preview<ReplayEffect>, AdminError> {
+        let corrected = corrected.map(read_corrected).transpose()?;
+        let plan = self.in_time(self.plan_replay(id, corrected)).await?;
+        Ok(Preview::of(plan.effect()))
+    }
+
     async fn replay_to_the_end(
         &self,
         id: u64,
         corrected: Option<(Message, Bytes)>,
         request_id: &str,
     ) -> Result<Accepted, AdminError> {
-        let Some(dead_letter) = read_dead_letter(&self.broker, id).await? else {
-            let first = self.notes.find(id, None).await?.ok_or(NO_DEAD_LETTER)?;
-            return Ok(Accepted::new(first.event.0, true));
+        let Replay { message, payload, attempts, corrects } = match self.plan_replay(id, corrected).await? {
+            Plan::Store(replay) => *replay,
+            Plan::Done(first) => {
+                remove_dead_letter(&self.broker, id).await?;
+                return Ok(Accepted::new(first.0, true));
+            }
         };
-        // Somebody was interrupted after the note.
-        if let Some(first) = self.notes.find(id, Some(dead_letter.dead_at)).await? {
-            remove_dead_letter(&self.broker, id).await?;
-            return Ok(Accepted::new(first.event.0, true));
-        }
-        let (message, payload) = to_replay(&dead_letter, corrected)?;
-        let corrects = self.takes_a_place(&dead_letter, &message).await?.then_some(message.number);
-        let trimmed_through = trimmed_through(&checkpoints(&self.broker, &message.channel).await?);
-        if let Some(number) = corrects.filter(|number| number.get() <= trimmed_through) {
-            return Err(AdminError::Conflict(format!("number {number} was trimmed, and cannot be corrected")));
-        }
-        let identity = Identity::Replay { dead_letter: id, attempts: dead_letter.attempts, corrects };
+        let identity = Identity::Replay { dead_letter: id, attempts, corrects };
         let outgoing = Outgoing { channel: message.channel, identity, request_id: request_id.to_owned(), payload };
         let Receipt { sequence, duplicate } = self.publisher.publish(outgoing).await.map_err(unstored)?;
         self.notes.note(id, sequence).await?;
@@ -55,6 +72,23 @@ impl Operations {
         let correction = corrects.is_some();
         tracing::info!(request_id, dead_letter = id, %channel, number, event_id = sequence.0, correction, "dead letter replayed");
         Ok(Accepted::new(sequence.0, duplicate))
+    }
+
+    async fn plan_replay(&self, id: u64, corrected: Option<(Message, Bytes)>) -> Result<Plan, AdminError> {
+        let Some(dead_letter) = read_dead_letter(&self.broker, id).await? else {
+            return Ok(Plan::Done(self.notes.find(id, None).await?.ok_or(NO_DEAD_LETTER)?.event));
+        };
+        // Somebody was interrupted after the note.
+        if let Some(first) = self.notes.find(id, Some(dead_letter.dead_at)).await? {
+            return Ok(Plan::Done(first.event));
+        }
+        let (message, payload) = to_replay(&dead_letter, corrected)?;
+        let corrects = self.takes_a_place(&dead_letter, &message).await?.then_some(message.number);
+        let trimmed_through = trimmed_through(&checkpoints(&self.broker, &message.channel).await?);
+        if let Some(number) = corrects.filter(|number| Some(*number) <= trimmed_through) {
+            return Err(AdminError::Conflict(format!("number {number} was trimmed, and cannot be corrected")));
+        }
+        Ok(Plan::Store(Box::new(Replay { message, payload, attempts: dead_letter.attempts, corrects })))
     }
 
     /// Whether another message, or a skip, has the place of this one.
@@ -72,6 +106,23 @@ impl Operations {
         let Some(bytes) = self.store.load_latest(channel).await?.record else { return Ok(None) };
         let unreadable = |error| BrokerError::Misconfigured(format!("the record of {channel}: {error}"));
         Ok(Some(Record::from_bytes(&bytes).map_err(unreadable)?))
+    }
+}
+
+impl Plan {
+    fn effect(&self) -> ReplayEffect {
+        match self {
+            Self::Done(event) => {
+                let replayed_as = Some(event.0);
+                ReplayEffect { channel: None, message_number: None, correction: false, replayed_as }
+            }
+            Self::Store(replay) => ReplayEffect {
+                channel: Some(replay.message.channel),
+                message_number: Some(replay.message.number.get()),
+                correction: replay.corrects.is_some(),
+                replayed_as: None,
+            },
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use super::list::ListRequest;
 use super::replay::BODY_BYTES_MAX;
 use super::{AdminError, Operations};
 use crate::domain::{Channel, wire};
+use crate::http::params::{BadParameter, Params};
 use crate::http::route::{Request, Routes, any, get, route};
 use crate::http::{Answer, RequestId};
 use crate::logging::limited;
@@ -42,6 +43,9 @@ async fn dead_letter(operations: Operations, request: Request) -> Result<Answer,
     let answer_to = |error| answer_to(error, &request.id);
     let id = dead_letter_id(&request.parameter).map_err(answer_to)?;
     if request.method == Method::DELETE {
+        if is_dry_run(&request)? {
+            return Ok(Answer::ok(&operations.preview_drop(id).await.map_err(answer_to)?));
+        }
         operations.drop_dead_letter(id, request.id.as_str()).await.map_err(answer_to)?;
         return Ok(Answer::ok(&Dropped { status: "dropped" }));
     }
@@ -52,6 +56,10 @@ async fn replay(operations: Operations, mut request: Request) -> Result<Answer, 
     let id = dead_letter_id(&request.parameter).map_err(|error| answer_to(error, &request.id))?;
     let body = request.body(BODY_BYTES_MAX).await?;
     let corrected = Some(body).filter(|body| !body.is_empty());
+    if is_dry_run(&request)? {
+        let preview = operations.preview_replay(id, corrected).await;
+        return Ok(Answer::ok(&preview.map_err(|error| answer_to(error, &request.id))?));
+    }
     let replayed = operations.replay(id, corrected, request.id.as_str()).await;
     Ok(Answer::ok(&replayed.map_err(|error| answer_to(error, &request.id))?))
 }
@@ -62,11 +70,20 @@ async fn skip(operations: Operations, mut request: Request) -> Result<Answer, An
         let channel = Channel::parse(&request.parameter).ok_or_else(bad_channel)?;
         let body = request.body(BODY_BYTES_MAX).await?;
         let asked = wire::read_skip_request(&body).map_err(|error| Answer::bad_request(error.to_string()))?;
+        if is_dry_run(&request)? {
+            let preview = operations.preview_skip(&channel, asked.up_to).await;
+            return Ok(Answer::ok(&preview.map_err(|error| answer_to(error, &request.id))?));
+        }
         let skipped = operations.skip(channel, asked, request.id.as_str()).await;
         Ok(Answer::ok(&skipped.map_err(|error| answer_to(error, &request.id))?))
     };
     let late = |_| Answer::unavailable("the skip was not stored in time, ask again");
     asker.wait_for(SKIP_MAX, skipped).await.map_err(late)?
+}
+
+/// Whether the effect is only to be told.
+fn is_dry_run(request: &Request) -> Result<bool, BadParameter> {
+    Params::parse(&request.query, &["dry_run"])?.flag("dry_run")
 }
 
 fn bad_channel() -> Answer {

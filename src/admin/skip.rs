@@ -3,9 +3,14 @@
 //! It opens the way to what has arrived, and to nothing else: what counts as arrived is what lies in the stream, applied
 //! or not. The record knows what was applied; the rest lies behind what the partition's durable has acknowledged.
 
+use std::fmt;
+
+use rangemap::RangeInclusiveSet;
+use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::preview::Preview;
 use super::{Accepted, AdminError, Operations};
 use crate::broker::inspect::acknowledged_through;
 use crate::broker::log_reader::read_page;
@@ -32,11 +37,44 @@ pub struct SkipPlan {
 #[derive(Clone, Debug, Default)]
 struct Arrivals {
     has_rocket: bool,
-    /// The highest number that has been applied or skipped; 0 before any.
-    applied_through: u64,
+    /// The highest number that has been applied or skipped.
+    applied_through: Option<MessageNumber>,
     /// The highest number that is known to have arrived.
-    arrived: u64,
+    arrived: Option<MessageNumber>,
     first_has_arrived: bool,
+    /// The numbers that have arrived and are not applied, as far as is known.
+    pending: RangeInclusiveSet<u64>,
+}
+
+/// What a skip would do: the numbers that go, and what is applied then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SkipEffect {
+    channel: Channel,
+    first: u64,
+    up_to: u64,
+    skipped: u64,
+    applied: u64,
+    applied_through: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting_for: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<&'static str>,
+}
+
+impl fmt::Display for SkipEffect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { channel, first, up_to, skipped, applied, applied_through, .. } = self;
+        write!(
+            f,
+            "Of the numbers {first} to {up_to} of rocket {channel}, {skipped} that have not arrived are skipped "
+        )?;
+        write!(f, "for good, {applied} messages that wait are applied, and its sequence comes to {applied_through}")?;
+        if let Some(waiting_for) = self.waiting_for {
+            write!(f, ", where it waits for {waiting_for}")?;
+        }
+        f.write_str(".")?;
+        self.warning.map_or(Ok(()), |warning| write!(f, " Mind: {warning}."))
+    }
 }
 
 impl Operations {
@@ -48,11 +86,25 @@ impl Operations {
         self.to_the_end(async move { operations.store_skip(channel, plan, request, request_id).await }).await
     }
 
-    /// What such a skip would do, without doing it.
-    pub async fn plan_skip(&self, channel: &Channel, up_to: MessageNumber) -> Result<SkipPlan, AdminError> {
+    /// What such a skip would do, without doing it. For this all is read that waits.
+    pub async fn preview_skip(
+        &self,
+        channel: &Channel,
+        up_to: MessageNumber,
+    ) -> Result<Preview<SkipEffect>, AdminError> {
+        let arrivals = self.look(channel, |_| false).await?;
+        Ok(Preview::of(arrivals.effect(*channel, up_to, arrivals.plan(up_to)?)))
+    }
+
+    async fn plan_skip(&self, channel: &Channel, up_to: MessageNumber) -> Result<SkipPlan, AdminError> {
+        self.look(channel, |arrivals| arrivals.suffices(up_to)).await?.plan(up_to)
+    }
+
+    /// Looks at what has arrived of a channel, until that is enough.
+    async fn look(&self, channel: &Channel, is_enough: impl Fn(&Arrivals) -> bool) -> Result<Arrivals, AdminError> {
         let look = async {
             let _turn = self.looks.acquire().await.map_err(BrokerError::unavailable)?;
-            self.arrivals(channel, up_to).await?.plan(up_to)
+            self.arrivals(channel, is_enough).await
         };
         self.in_time(look).await
     }
@@ -74,7 +126,7 @@ impl Operations {
         Ok(Accepted { warning: plan.warning, ..Accepted::new(event_id, duplicate) })
     }
 
-    async fn arrivals(&self, channel: &Channel, up_to: MessageNumber) -> Result<Arrivals, AdminError> {
+    async fn arrivals(&self, channel: &Channel, is_enough: impl Fn(&Arrivals) -> bool) -> Result<Arrivals, AdminError> {
         let partition = partition_of(channel, self.partitions);
         // In this order: what is acknowledged when this is asked is in the record that is read then.
         let acknowledged = acknowledged_through(&self.broker, partition).await?;
@@ -82,7 +134,7 @@ impl Operations {
         let mut arrivals = Arrivals::of(&record);
         let not_listed = record.pending.overflow().map(|overflow| overflow.lowest);
         let mut from = Some(Sequence(acknowledged.0 + 1).min(not_listed.unwrap_or(Sequence(u64::MAX))));
-        while let Some(first) = from.filter(|_| !arrivals.suffices(up_to)) {
+        while let Some(first) = from.filter(|_| !is_enough(&arrivals)) {
             let page = read_page(&self.broker, partition, channel, first).await?;
             page.messages.into_iter().for_each(|stored| arrivals.see(stored));
             from = page.next;
@@ -94,13 +146,14 @@ impl Operations {
 impl Arrivals {
     fn of(record: &Record) -> Self {
         let applied_through = record.applied_through();
-        let waits = record.pending.ranges().last().map_or(0, |range| range.last.get());
-        let first_has_arrived = applied_through > 0 || record.pending.contains(MessageNumber::FIRST);
+        let waits = record.pending.ranges().last().map(|range| range.last);
+        let first_has_arrived = applied_through.is_some() || record.pending.contains(MessageNumber::FIRST);
         Self {
             has_rocket: record.rocket.is_some(),
             applied_through,
             arrived: applied_through.max(waits),
             first_has_arrived,
+            pending: record.pending.ranges().iter().map(|range| range.first.get()..=range.last.get()).collect(),
         }
     }
 
@@ -110,7 +163,10 @@ impl Arrivals {
             && let Some(arrival) = entry.message()
         {
             let number = arrival.message.number;
-            self.arrived = self.arrived.max(number.get());
+            self.arrived = self.arrived.max(Some(number));
+            if Some(number) > self.applied_through {
+                self.pending.insert(number.get()..=number.get());
+            }
             self.first_has_arrived |= number == MessageNumber::FIRST;
         }
     }
@@ -121,30 +177,43 @@ impl Arrivals {
 
     /// Whether further messages would change nothing of what is said about this skip.
     fn suffices(&self, up_to: MessageNumber) -> bool {
-        let is_decided = match up_to.get() {
-            applied_through if applied_through <= self.applied_through => self.has_rocket || self.waits(),
+        let is_decided = match Some(up_to) {
+            passed if passed <= self.applied_through => self.has_rocket || self.waits(),
             up_to => up_to <= self.arrived,
         };
         is_decided && self.first_has_arrived
     }
 
     fn plan(&self, up_to: MessageNumber) -> Result<SkipPlan, AdminError> {
-        let Self { has_rocket, applied_through, arrived, first_has_arrived } = *self;
+        let Self { has_rocket, applied_through, arrived, first_has_arrived, .. } = *self;
         if !has_rocket && !self.waits() {
             return Err(AdminError::NotFound("rocket"));
         }
         let conflict = |why: String| Err(AdminError::Conflict(format!("up_to: {why}")));
-        let Some(first) = MessageNumber::new(applied_through + 1).filter(|_| up_to.get() > applied_through) else {
-            return conflict(format!("has been passed already, the rocket's sequence has come to {applied_through}"));
+        let last = MessageNumber::count_through;
+        let next = applied_through.map_or(Some(MessageNumber::FIRST), MessageNumber::next);
+        let Some(first) = next.filter(|_| Some(up_to) > applied_through) else {
+            let passed = last(applied_through);
+            return conflict(format!("has been passed already, the rocket's sequence has come to {passed}"));
         };
         if !self.waits() {
-            return conflict(format!("nothing waits, {applied_through} is the last number that has arrived"));
+            return conflict(format!("nothing waits, {} is the last number that has arrived", last(applied_through)));
         }
-        if up_to.get() > arrived {
+        if Some(up_to) > arrived {
             let why = "a skip only opens the way to what waits";
-            return conflict(format!("{why}, and {arrived} is the highest number that has arrived"));
+            return conflict(format!("{why}, and {} is the highest number that has arrived", last(arrived)));
         }
         Ok(SkipPlan { first, warning: (!first_has_arrived).then_some(NO_LAUNCH) })
+    }
+
+    /// What comes of a skip, if all that waits was looked at.
+    fn effect(&self, channel: Channel, up_to: MessageNumber, plan: SkipPlan) -> SkipEffect {
+        let (first, up_to, SkipPlan { warning, .. }) = (plan.first.get(), up_to.get(), plan);
+        let skipped = self.pending.gaps(&(first..=up_to)).map(|gap| gap.end() - gap.start() + 1).sum();
+        let applied_through = self.pending.get(&(up_to + 1)).map_or(up_to, |range| *range.end());
+        let applied = applied_through - (first - 1) - skipped;
+        let waiting_for = self.arrived.filter(|last| last.get() > applied_through).map(|_| applied_through + 1);
+        SkipEffect { channel, first, up_to, skipped, applied, applied_through, waiting_for, warning }
     }
 }
 
@@ -157,13 +226,21 @@ fn now() -> Result<MessageTime, AdminError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::testing::channel;
 
     fn number(number: u64) -> MessageNumber {
         MessageNumber::new(number).unwrap()
     }
 
     fn arrivals(has_rocket: bool, applied_through: u64, arrived: u64) -> Arrivals {
-        Arrivals { has_rocket, applied_through, arrived, first_has_arrived: applied_through > 0 }
+        let (applied_through, arrived) = (MessageNumber::new(applied_through), MessageNumber::new(arrived));
+        Arrivals {
+            has_rocket,
+            applied_through,
+            arrived,
+            first_has_arrived: applied_through.is_some(),
+            ..Arrivals::default()
+        }
     }
 
     fn problem(arrivals: &Arrivals, up_to: u64) -> String {
@@ -182,6 +259,20 @@ mod tests {
         assert_eq!(problem(&arrivals(false, 0, 0), 1), "rocket not found");
         let last = arrivals(true, MessageNumber::MAX, MessageNumber::MAX);
         assert!(problem(&last, MessageNumber::MAX).contains("has been passed already"));
+    }
+
+    #[test]
+    fn the_effect_is_told_in_numbers() {
+        let pending = [5..=6, 9..=9, 11..=14, 20..=20].into_iter().collect();
+        let waiting = Arrivals { pending, ..arrivals(true, 3, 20) };
+        let effect = |up_to| {
+            let effect = waiting.effect(channel(), number(up_to), waiting.plan(number(up_to)).unwrap());
+            (effect.first, effect.skipped, effect.applied, effect.applied_through, effect.waiting_for)
+        };
+        assert_eq!(effect(4), (4, 1, 2, 6, Some(7)));
+        assert_eq!(effect(5), (4, 1, 2, 6, Some(7)));
+        assert_eq!(effect(10), (4, 4, 7, 14, Some(15)));
+        assert_eq!(effect(20), (4, 9, 8, 20, None));
     }
 
     #[test]

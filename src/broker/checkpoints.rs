@@ -16,7 +16,7 @@ use super::topology::{
 use super::trim::removal::{purge, remove};
 use super::{Broker, BrokerError};
 use crate::domain::checkpoint::usable;
-use crate::domain::{Channel, Checkpoint, Event, Record, Sequence, StoredAt};
+use crate::domain::{Channel, Checkpoint, Event, MessageNumber, Record, Sequence, StoredAt};
 
 /// Checkpoints of one page: more than there can be of one channel.
 const PAGE_CHECKPOINTS_MAX: usize = 100;
@@ -57,7 +57,7 @@ pub async fn trimmed(broker: &Broker, from: u64) -> Result<(Vec<(Channel, Checkp
 pub async fn store(broker: &Broker, channel: &Channel, checkpoint: &Checkpoint) -> Result<u64, BrokerError> {
     let message = PublishMessage::build()
         .payload(checkpoint.record.to_bytes().into())
-        .header(HEADER_THROUGH, HeaderValue::from(checkpoint.through()))
+        .header(HEADER_THROUGH, HeaderValue::from(MessageNumber::count_through(checkpoint.through())))
         .header(HEADER_FROM, HeaderValue::from(checkpoint.from.0))
         .header(HEADER_SEEN, HeaderValue::from(checkpoint.seen.sequence.0))
         .header(HEADER_SEEN_AT, HeaderValue::from(checkpoint.seen.stored_at.0))
@@ -93,6 +93,7 @@ fn checkpoint(found: &RawMessage) -> Option<(Channel, Checkpoint)> {
     let stored_at = StoredAt(found.header(HEADER_SEEN_AT)?.parse().ok()?);
     let seen = Event { sequence: Sequence(number(HEADER_SEEN)?), stored_at };
     let checkpoint =
-        Checkpoint { record, from: Sequence(number(HEADER_FROM)?), seen, is_trimmed, place: found.sequence };
-    (number(HEADER_THROUGH) == Some(checkpoint.through())).then_some((channel, checkpoint))
+        Checkpoint { record, from: Sequence(number(HEADER_FROM)?), seen, is_trimmed, place: Some(found.sequence) };
+    (number(HEADER_THROUGH) == Some(MessageNumber::count_through(checkpoint.through())))
+        .then_some((channel, checkpoint))
 }

@@ -155,7 +155,7 @@ fn of_record(found: &RawMessage) -> Vec<Known> {
     let record = Record::from_bytes(&found.message.payload).unwrap_or_default();
     let messages = unreported.messages.into_iter().map(|(event, _): (Event, _)| Known::of(event, Witness::Records));
     let waiting = record.pending.ranges().iter().map(|range| range.sequence);
-    let places = waiting.chain([record.last_override]).filter(|place| *place > Sequence(0));
+    let places = waiting.chain(record.last_override);
     messages.chain(places.map(|sequence| Known { sequence, stored_at: None, by: Witness::Records })).collect()
 }
 

@@ -270,7 +270,7 @@ pub(super) fn mentions(payload: &[u8], event: Event) -> bool {
 #[derive(Default)]
 struct Reading {
     reported: Vec<(u64, OutcomeRecord)>,
-    through: u64,
+    through: Option<u64>,
 }
 
 async fn reports_of(broker: &Broker, subjects: &str, event: Event) -> Result<Reading, BrokerError> {
@@ -280,19 +280,19 @@ async fn reports_of(broker: &Broker, subjects: &str, event: Event) -> Result<Rea
         let page = ask(broker, query).await?;
         let reported = |found: &RawMessage| Some((found.sequence, find(&found.message.payload, event)?));
         reading.reported.extend(page.found.iter().filter_map(reported));
-        reading.through = page.found.last().map_or(reading.through, |found| found.sequence);
+        reading.through = page.found.last().map(|found| found.sequence).or(reading.through);
         from = page.next;
     }
     Ok(reading)
 }
 
-/// Where the last message of a segment lies, as the leader has it; 0 where there is none.
-async fn last_place(broker: &Broker, subject: &str) -> Result<u64, BrokerError> {
+/// Where the last message of a segment lies, as the leader has it.
+async fn last_place(broker: &Broker, subject: &str) -> Result<Option<u64>, BrokerError> {
     let stream = broker.jetstream().get_stream_no_info(OUTCOME_STREAM).await.map_err(BrokerError::unavailable)?;
     match tokio::time::timeout(PUBLISH_TIMEOUT, stream.get_last_raw_message_by_subject(subject)).await {
-        Ok(Ok(message)) => Ok(message.sequence),
+        Ok(Ok(message)) => Ok(Some(message.sequence)),
         Ok(Err(error)) => match error.kind() {
-            LastRawMessageErrorKind::NoMessageFound => Ok(0),
+            LastRawMessageErrorKind::NoMessageFound => Ok(None),
             LastRawMessageErrorKind::JetStream(answer) => Err(BrokerError::from_server(&answer)),
             _ => Err(BrokerError::unavailable(error)),
         },
@@ -390,7 +390,7 @@ impl Group {
     fn of(outcomes: &[&OutcomeRecord]) -> Self {
         let since = outcomes.iter().map(|outcome_record| outcome_record.event.stored_at.0).min().unwrap_or_default();
         let (at, after_overrides) = outcomes.first().map_or_else(Default::default, |first| {
-            (first.at.format(&Rfc3339).unwrap_or_default(), first.after_overrides.0)
+            (first.at.format(&Rfc3339).unwrap_or_default(), first.after_overrides.map_or(0, |last| last.0))
         });
         let mut group = Self { at, since, after_overrides, ..Self::default() };
         for OutcomeRecord { event: Event { sequence, stored_at }, outcome, .. } in outcomes {
@@ -414,7 +414,7 @@ impl Group {
         let duplicate = has(&self.duplicate).then_some(Outcome::Duplicate);
         let outcome = failed.or(processed).or(by).or(duplicate)?;
         let at = OffsetDateTime::parse(&self.at, &Rfc3339).ok()?;
-        Some(OutcomeRecord { event, outcome, at, after_overrides: Sequence(self.after_overrides) })
+        Some(OutcomeRecord { event, outcome, at, after_overrides: Sequence::new(self.after_overrides) })
     }
 }
 
@@ -429,7 +429,7 @@ mod tests {
 
     fn outcome_record(sequence: u64, outcome: Outcome, second: i64) -> OutcomeRecord {
         let at = OffsetDateTime::from_unix_timestamp(second).unwrap();
-        OutcomeRecord { event: event(sequence), outcome, at, after_overrides: Sequence(0) }
+        OutcomeRecord { event: event(sequence), outcome, at, after_overrides: None }
     }
 
     #[test]
@@ -442,7 +442,7 @@ mod tests {
             outcome_record(8, Outcome::Processed, 0),
             outcome_record(9, Outcome::Duplicate, 1),
             outcome_record(11, Outcome::Conflict(Sequence(4)), 1),
-            OutcomeRecord { after_overrides: Sequence(8), ..outcome_record(10, Outcome::Processed, 1) },
+            OutcomeRecord { after_overrides: Some(Sequence(8)), ..outcome_record(10, Outcome::Processed, 1) },
         ];
         let bytes = to_bytes(&reported);
         let expected = r#"[{"at":"1970-01-01T00:00:00Z","since":1700000000050,"processed":[[5,6,0,10],[8,30]],"failed":{"why":[[7,20]]}},{"at":"1970-01-01T00:00:01Z","since":1700000000090,"duplicate":[[9,0]],"conflict":{"4":[[11,20]]}},{"at":"1970-01-01T00:00:01Z","since":1700000000100,"after_acts":8,"processed":[[10,0]]}]"#;
@@ -529,7 +529,7 @@ mod tests {
     fn a_duplicate_is_not_certain_while_the_other_subject_may_lag() {
         let showing = |outcome: &[Outcome]| Reading {
             reported: (1..).zip(outcome.iter().map(|outcome| outcome_record(5, outcome.clone(), 0))).collect(),
-            through: 1,
+            through: Some(1),
         };
         let (nothing, duplicate) = (showing(&[]), showing(&[Outcome::Duplicate]));
         assert!(!is_certain(&[showing(&[]), nothing]));

@@ -34,7 +34,7 @@ const PAGE_RECORDS_MAX: usize = 1_000;
 pub struct Versioned {
     /// The record's bytes; none if there is none, or if it was deleted.
     pub record: Option<Bytes>,
-    /// What a write must expect; 0 where nothing was ever written.
+    /// What a write must expect: 0 is the broker's word for nothing that was ever written.
     pub revision: u64,
     /// What was decided with it and may not have been reported.
     pub unreported: Unreported,

@@ -54,6 +54,9 @@ pub(super) enum Command {
         body: Option<PathBuf>,
         #[command(flatten)]
         many: Many,
+        /// Tell what it would do, and do nothing
+        #[arg(long)]
+        dry_run: bool,
         #[command(flatten)]
         settings: Settings,
     },
@@ -66,6 +69,9 @@ pub(super) enum Command {
         /// Do not ask
         #[arg(long)]
         yes: bool,
+        /// Tell what it would do, and do nothing
+        #[arg(long, conflicts_with = "yes")]
+        dry_run: bool,
         #[command(flatten)]
         settings: Settings,
     },
@@ -115,18 +121,29 @@ pub(super) async fn run(command: Command) -> ExitCode {
             })
             .await
         }
-        Command::Replay { id: Some(id), body, settings, .. } => {
-            run_tool(settings, async |operations| replay(&operations, id, body).await).await
+        Command::Replay { id: Some(id), body, dry_run, settings, .. } => {
+            run_tool(settings, async |operations| replay(&operations, id, body, dry_run).await).await
         }
-        Command::Replay { id: None, many, settings, .. } => {
+        Command::Replay { id: None, many, dry_run, settings, .. } => {
             let filter = DeadLetterFilter::new(many.reason, many.channel.as_deref());
-            run_tool(settings, async |operations| bulk::replay(&operations, &filter).await).await
+            run_tool(settings, async |operations| match dry_run {
+                true => bulk::count(&operations, &filter, "replayed as they are").await,
+                false => bulk::replay(&operations, &filter).await,
+            })
+            .await
+        }
+        Command::Drop { id: Some(id), dry_run: true, settings, .. } => {
+            run_tool(settings, async |operations| tell(&operations.preview_drop(id).await?.effect)).await
+        }
+        Command::Drop { id: None, many, dry_run: true, settings, .. } => {
+            let filter = DeadLetterFilter::new(many.reason, many.channel.as_deref());
+            run_tool(settings, async |operations| bulk::count(&operations, &filter, "removed for good").await).await
         }
         Command::Drop { yes, .. } if can_ask(yes).is_err() => ExitCode::from(super::WRONG_USAGE),
         Command::Drop { id: Some(id), yes, settings, .. } => {
             run_tool(settings, async |operations| drop_one(&operations, id, yes).await).await
         }
-        Command::Drop { id: None, many, yes, settings } => {
+        Command::Drop { id: None, many, yes, settings, .. } => {
             let filter = DeadLetterFilter::new(many.reason, many.channel.as_deref());
             run_tool(settings, async |operations| bulk::drop_all(&operations, &filter, yes).await).await
         }
@@ -199,8 +216,11 @@ fn show(dead_letter: &DeadLetterDetail) -> anyhow::Result<()> {
     payload.split('\n').try_for_each(|line| say(&printable(line.trim_end_matches('\r'))))
 }
 
-async fn replay(operations: &Operations, id: u64, body: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+async fn replay(operations: &Operations, id: u64, body: Option<PathBuf>, dry_run: bool) -> anyhow::Result<ExitCode> {
     let body = body.map(read_body).transpose()?;
+    if dry_run {
+        return tell(&operations.preview_replay(id, body.map(Into::into)).await?.effect);
+    }
     let said = operations.replay(id, body.map(Into::into), &request_id()).await?;
     say(&format!("dead letter {id} replayed: event {} ({})", said.event_id, said.status))?;
     Ok(ExitCode::SUCCESS)
@@ -216,14 +236,17 @@ fn read_body(file: PathBuf) -> anyhow::Result<Vec<u8>> {
 }
 
 async fn drop_one(operations: &Operations, id: u64, yes: bool) -> anyhow::Result<ExitCode> {
-    let dead_letter = operations.show(id).await?.row;
-    let what =
-        format!("Dead letter {id} ({}, channel {}) is removed for good.", dead_letter.reason, dead_letter.channel);
-    if !is_confirmed(yes, &what)? {
+    if !is_confirmed(yes, &operations.preview_drop(id).await?.effect)? {
         return Ok(ExitCode::FAILURE);
     }
     operations.drop_dead_letter(id, &request_id()).await?;
     say(&format!("dead letter {id} dropped"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Tells what would be done.
+fn tell(effect: &str) -> anyhow::Result<ExitCode> {
+    say(&printable(effect))?;
     Ok(ExitCode::SUCCESS)
 }
 

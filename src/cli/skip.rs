@@ -26,26 +26,31 @@ pub(super) struct Options {
     /// Do not ask
     #[arg(long)]
     yes: bool,
+    /// Tell what it would do, and do nothing
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
     #[command(flatten)]
     settings: Settings,
 }
 
 /// Skips, once the user has seen what that will do.
 pub(super) async fn run(options: Options) -> ExitCode {
-    let Options { channel, up_to, reason, yes, settings } = options;
-    if let Err(code) = can_ask(yes) {
+    let Options { channel, up_to, reason, yes, dry_run, settings } = options;
+    if let Err(code) = can_ask(yes || dry_run) {
         return code;
     }
     run_tool(settings, async |operations| {
         let request = request(up_to, &reason)?;
-        let plan = operations.plan_skip(&channel, request.up_to).await.with_context(|| channel.to_string())?;
-        let warning = plan.warning.map(|warning| format!(" Mind: {warning}.")).unwrap_or_default();
-        let first = plan.first;
-        let what = format!(
-            "Every number from {first} to {up_to} of rocket {channel} that has not arrived is skipped for good.{warning}"
-        );
-        if !is_confirmed(yes, &what)? {
-            return Ok(ExitCode::FAILURE);
+        if dry_run || !yes {
+            let preview =
+                operations.preview_skip(&channel, request.up_to).await.with_context(|| channel.to_string())?;
+            if dry_run {
+                say(&preview.effect)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            if !is_confirmed(yes, &preview.effect)? {
+                return Ok(ExitCode::FAILURE);
+            }
         }
         let said = operations.skip(channel, request, &uuid::Uuid::new_v4().to_string()).await?;
         say(&format!("skipped up to {up_to}: event {} ({})", said.event_id, said.status))?;

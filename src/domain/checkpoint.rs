@@ -8,7 +8,7 @@
 //!
 //! A lost checkpoint is no loss, but for the one with which a log was trimmed: that one is the beginning of what is left.
 
-use super::{Arrival, Event, Record, Sequence};
+use super::{Arrival, Event, MessageNumber, Record, Sequence};
 
 /// A channel's record after one of its numbers, and where the log goes on from there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,20 +21,20 @@ pub struct Checkpoint {
     pub seen: Event,
     /// Whether the log was trimmed up to its number: there is nothing to go back to.
     pub is_trimmed: bool,
-    /// Its place among the checkpoints; 0 before it is stored.
-    pub place: u64,
+    /// Its place among the checkpoints, once it is stored.
+    pub place: Option<u64>,
 }
 
 impl Checkpoint {
-    /// The number after which it stands; 0 before any.
-    pub fn through(&self) -> u64 {
+    /// The number after which it stands.
+    pub fn through(&self) -> Option<MessageNumber> {
         self.record.applied_through()
     }
 
     /// Whether a message makes it wrong: a correction that it does not know of a number that it is past. What was
     /// trimmed cannot be corrected.
     pub fn is_made_wrong_by<S>(&self, arrival: &Arrival<S>) -> bool {
-        let is_new = arrival.corrects && arrival.sequence > self.record.last_override;
+        let is_new = arrival.corrects && Some(arrival.sequence) > self.record.last_override;
         !self.is_trimmed && is_new && self.record.is_through(arrival.message.number)
     }
 }
@@ -47,9 +47,9 @@ pub fn usable(mut checkpoints: Vec<Checkpoint>) -> Vec<Checkpoint> {
     checkpoints.split_off(trimmed.unwrap_or(0))
 }
 
-/// Up to which number the log was trimmed, by what [`usable`] gives; 0 if it was not.
-pub fn trimmed_through(usable: &[Checkpoint]) -> u64 {
-    usable.first().filter(|first| first.is_trimmed).map_or(0, Checkpoint::through)
+/// Up to which number the log was trimmed, by what [`usable`] gives.
+pub fn trimmed_through(usable: &[Checkpoint]) -> Option<MessageNumber> {
+    usable.first().filter(|first| first.is_trimmed).and_then(Checkpoint::through)
 }
 
 #[cfg(test)]
@@ -59,19 +59,20 @@ mod tests {
     use super::*;
 
     fn checkpoint(through: u64, is_trimmed: bool, place: u64) -> Checkpoint {
-        let mut record = Record { last_override: Sequence(40), ..Record::default() };
+        let mut record = Record { last_override: Some(Sequence(40)), ..Record::default() };
         for number in 1..=through {
             let _ = record.place(&message(number, Kind::SpeedIncreased(1)));
         }
-        Checkpoint { record, from: Sequence(50), seen: Event::default(), is_trimmed, place }
+        Checkpoint { record, from: Sequence(50), seen: Event::default(), is_trimmed, place: Some(place) }
     }
 
     #[test]
     fn what_lies_before_the_last_trimming_is_of_no_use() {
         let all = [(30, false, 5), (10, true, 2), (20, true, 4), (10, false, 1), (20, false, 3)];
+        let (of, number) = (|it: &Checkpoint| (it.through(), it.place), MessageNumber::new);
         let usable = usable(all.map(|(through, is_trimmed, place)| checkpoint(through, is_trimmed, place)).into());
-        assert_eq!(usable.iter().map(|it| (it.through(), it.place)).collect::<Vec<_>>(), [(20, 4), (30, 5)]);
-        assert_eq!((trimmed_through(&usable), trimmed_through(&usable[1..])), (20, 0));
+        assert_eq!(usable.iter().map(of).collect::<Vec<_>>(), [(number(20), Some(4)), (number(30), Some(5))]);
+        assert_eq!((trimmed_through(&usable), trimmed_through(&usable[1..])), (number(20), None));
     }
 
     #[test]

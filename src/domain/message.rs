@@ -27,6 +27,11 @@ impl MessageNumber {
         self.0
     }
 
+    /// How many numbers there are up to this one.
+    pub fn count_through(last: Option<Self>) -> u64 {
+        last.map_or(0, Self::get)
+    }
+
     /// The number after this one; none after the highest.
     pub fn next(self) -> Option<Self> {
         Self::new(self.0 + 1)
@@ -50,6 +55,21 @@ impl fmt::Display for MessageNumber {
 /// A message's position in the log, given by the broker when it stored the message: its event id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Sequence(pub u64);
+
+impl Sequence {
+    /// The sequence of a stream's first message.
+    pub const FIRST: Self = Self(1);
+
+    /// The sequence; none for 0, which stands for none where it is stored or sent.
+    pub fn new(sequence: u64) -> Option<Self> {
+        (sequence > 0).then_some(Self(sequence))
+    }
+
+    /// The sequence before this one; none before the first.
+    pub fn before(self) -> Option<Self> {
+        Self::new(self.0 - 1)
+    }
+}
 
 impl fmt::Display for Sequence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

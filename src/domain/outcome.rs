@@ -9,7 +9,7 @@
 
 use ::time::OffsetDateTime;
 
-use super::{Event, Refusal, Sequence, StoredAt};
+use super::{Event, MessageNumber, Refusal, Sequence, StoredAt};
 
 /// Why a message has no effect whose number was skipped.
 pub const SKIPPED_LATE: &str = "its number was skipped before it arrived";
@@ -43,8 +43,8 @@ pub struct OutcomeRecord {
     pub outcome: Outcome,
     /// When the state was stored in which it is so.
     pub at: OffsetDateTime,
-    /// The last override of the channel that was known when it was decided; 0 before the first.
-    pub after_overrides: Sequence,
+    /// The last override of the channel that was known when it was decided.
+    pub after_overrides: Option<Sequence>,
 }
 
 impl Outcome {
@@ -141,9 +141,9 @@ impl Forgotten {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Since {
     /// The last override that was folded in.
-    pub overrides: Sequence,
-    /// The last number that had been applied or skipped; 0 before the first.
-    pub applied_through: u64,
+    pub overrides: Option<Sequence>,
+    /// The last number that had been applied or skipped.
+    pub applied_through: Option<MessageNumber>,
 }
 
 impl Unreported {
@@ -170,7 +170,9 @@ impl Unreported {
             };
         }
         if let Some(Since { overrides, applied_through }) = self.since {
-            let _ = write!(text, "|{overrides} {applied_through}");
+            let (overrides, number) =
+                (overrides.map_or(0, |last| last.0), MessageNumber::count_through(applied_through));
+            let _ = write!(text, "|{overrides} {number}");
         }
         if let Some(forgotten) = self.forgotten {
             let separator = if self.since.is_some() { "|" } else { "||" };
@@ -213,7 +215,9 @@ const MARKS: [(Refusal, &str); 4] = [
 
 fn since_of(text: &str) -> Option<Since> {
     let (overrides, applied_through) = text.split_once(' ')?;
-    Some(Since { overrides: Sequence(overrides.parse().ok()?), applied_through: applied_through.parse().ok()? })
+    let (overrides, number): (u64, u64) = (overrides.parse().ok()?, applied_through.parse().ok()?);
+    let applied_through = MessageNumber::new(number);
+    (applied_through.is_some() || number == 0).then_some(Since { overrides: Sequence::new(overrides), applied_through })
 }
 
 #[cfg(test)]
@@ -226,7 +230,7 @@ mod tests {
         let event = |(sequence, at)| Event { sequence: Sequence(sequence), stored_at: StoredAt(at) };
         let events = [(90, 5), (17, 1), (18, 1), (4_000, 9), (3, -4), (i64::MAX as u64, 1 << 40)].map(event);
         let messages: Vec<_> = events.into_iter().zip(all).collect();
-        let since = Some(Since { overrides: Sequence(7), applied_through: 12 });
+        let since = Some(Since { overrides: Some(Sequence(7)), applied_through: MessageNumber::new(12) });
         let forgotten = Some(Forgotten::Through(event((17, -3))));
         for unreported in [
             Unreported::default(),
@@ -266,7 +270,7 @@ mod tests {
     fn of_two_outcomes_one_counts() {
         let outcome = |outcome: &Outcome, overrides| {
             let (event, at) = (Event::default(), OffsetDateTime::UNIX_EPOCH);
-            OutcomeRecord { event, outcome: outcome.clone(), at, after_overrides: Sequence(overrides) }
+            OutcomeRecord { event, outcome: outcome.clone(), at, after_overrides: Some(Sequence(overrides)) }
         };
         let (processed, failed, duplicate) = (Outcome::Processed, Outcome::Failed("why".into()), Outcome::Duplicate);
         let rows = [

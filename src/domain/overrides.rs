@@ -23,7 +23,7 @@ pub struct OverrideIndex {
     skips: Vec<(Event, Skip)>,
     /// The numbers that are skipped, and by which skip.
     skipped: RangeInclusiveMap<u64, usize>,
-    last_override: Sequence,
+    last_override: Option<Sequence>,
     /// When the overrides were stored that the checkpoint knows of, if that is known.
     before: Option<StoredAt>,
 }
@@ -32,7 +32,7 @@ pub struct OverrideIndex {
 #[derive(Clone, Debug)]
 pub struct Overrides {
     index: Arc<OverrideIndex>,
-    through: Sequence,
+    through: Option<Sequence>,
 }
 
 /// Numbers that are skipped, by one skip.
@@ -49,8 +49,7 @@ pub struct SkippedRange<'a> {
 impl OverrideIndex {
     /// Goes on from a checkpoint: every number that it is past has arrived.
     pub fn behind(checkpoint: &Checkpoint) -> Self {
-        let applied_through = Some(checkpoint.through()).filter(|through| *through > 0);
-        let arrived = applied_through.map(|through| 1..=through).into_iter().collect();
+        let arrived = checkpoint.through().map(|through| 1..=through.get()).into_iter().collect();
         let (last_override, before) = (checkpoint.record.last_override, checkpoint.record.last_override_at);
         Self { arrived, last_override, before, ..Self::default() }
     }
@@ -61,13 +60,13 @@ impl OverrideIndex {
             Entry::Message(arrival) => {
                 if arrival.corrects {
                     self.corrections.entry(arrival.message.number).or_default().push(arrival.event());
-                    self.last_override = self.last_override.max(arrival.sequence);
+                    self.last_override = self.last_override.max(Some(arrival.sequence));
                 }
                 let number = arrival.message.number.get();
                 self.arrived.insert(number..=number);
             }
             Entry::Skip(arrived) => {
-                self.last_override = self.last_override.max(arrived.sequence);
+                self.last_override = self.last_override.max(Some(arrived.sequence));
                 self.skips.push((entry.event(), arrived.skip.clone()));
                 self.skip_what_is_missing(arrived.skip.up_to.get());
             }
@@ -75,7 +74,7 @@ impl OverrideIndex {
     }
 
     /// The last override that was seen.
-    pub fn last_override(&self) -> Sequence {
+    pub fn last_override(&self) -> Option<Sequence> {
         self.last_override
     }
 
@@ -87,11 +86,11 @@ impl OverrideIndex {
     /// The last sequence before which nothing is new to one who knows the overrides up to this sequence that were stored
     /// no later than at this time. Mostly it is that sequence; where the log lost its end, overrides that are new lie
     /// before it.
-    pub fn known_through(&self, place: Sequence, at: Option<StoredAt>) -> Sequence {
+    pub fn known_through(&self, place: Option<Sequence>, at: Option<StoredAt>) -> Option<Sequence> {
         let is_new =
-            |overriding: &Event| overriding.sequence <= place && at.is_some_and(|at| overriding.stored_at > at);
+            |overriding: &Event| Some(overriding.sequence) <= place && at.is_some_and(|at| overriding.stored_at > at);
         let new = self.overrides().filter(is_new).map(|overriding| overriding.sequence).min();
-        new.map_or(place, |new| Sequence(new.0 - 1))
+        new.map_or(place, Sequence::before)
     }
 
     /// Whether a message of this number has arrived.
@@ -119,7 +118,7 @@ impl OverrideIndex {
 impl Overrides {
     /// No overrides at all.
     pub fn none() -> Self {
-        Self { index: Arc::default(), through: Sequence(0) }
+        Self { index: Arc::default(), through: None }
     }
 
     /// All overrides of an index.
@@ -128,47 +127,47 @@ impl Overrides {
     }
 
     /// The overrides of an index up to a sequence, that one included.
-    pub fn through(index: &Arc<OverrideIndex>, through: Sequence) -> Self {
+    pub fn through(index: &Arc<OverrideIndex>, through: Option<Sequence>) -> Self {
         Self { index: index.clone(), through }
     }
 
     /// The last sequence that counts; of all overrides, the last override.
-    pub fn last(&self) -> Sequence {
+    pub fn last(&self) -> Option<Sequence> {
         self.through
     }
 
     /// The latest time at which one of them was stored, if that is known.
     pub fn last_at(&self) -> Option<StoredAt> {
-        let overrides = self.index.overrides().filter(|overriding| overriding.sequence <= self.through);
+        let overrides = self.index.overrides().filter(|overriding| Some(overriding.sequence) <= self.through);
         overrides.map(|overriding| overriding.stored_at).chain(self.index.before).max()
     }
 
     /// The skips behind this sequence.
-    pub fn skips_after(&self, since: Sequence) -> impl Iterator<Item = Event> {
+    pub fn skips_after(&self, since: Option<Sequence>) -> impl Iterator<Item = Event> {
         let skips = self.index.skips.iter().map(|(event, _)| *event);
-        skips.filter(move |event| since < event.sequence && event.sequence <= self.through)
+        skips.filter(move |event| since < Some(event.sequence) && Some(event.sequence) <= self.through)
     }
 
     /// The overrides behind this sequence.
-    pub fn after(&self, since: Sequence) -> impl Iterator<Item = Event> + '_ {
+    pub fn after(&self, since: Option<Sequence>) -> impl Iterator<Item = Event> + '_ {
         let corrections = self.index.corrections.values().flatten().copied();
-        corrections.filter(move |overriding| overriding.sequence > since).chain(self.skips_after(since))
+        corrections.filter(move |overriding| Some(overriding.sequence) > since).chain(self.skips_after(since))
     }
 
     /// The corrections behind this sequence that were overtaken by another one of their number.
-    pub fn overtaken_after(&self, since: Sequence) -> impl Iterator<Item = Event> {
+    pub fn overtaken_after(&self, since: Option<Sequence>) -> impl Iterator<Item = Event> {
         let corrections = self.index.corrections.iter();
         corrections.flat_map(move |(number, of_number)| {
             let counts = self.correction_of(*number);
             let overtaken = of_number.iter().copied().filter(move |event| Some(event.sequence) < counts);
-            overtaken.filter(move |event| event.sequence > since)
+            overtaken.filter(move |event| Some(event.sequence) > since)
         })
     }
 
     /// Where the correction lies that takes the place of this number.
     pub fn correction_of(&self, number: MessageNumber) -> Option<Sequence> {
         let corrections = self.index.corrections.get(&number)?;
-        corrections.iter().rev().map(|event| event.sequence).find(|sequence| *sequence <= self.through)
+        corrections.iter().rev().map(|event| event.sequence).find(|sequence| Some(*sequence) <= self.through)
     }
 
     /// What a correction of this number stands in for, among the overrides: the correction before it, else the skip.
@@ -196,7 +195,7 @@ impl Overrides {
         through: MessageNumber,
     ) -> impl Iterator<Item = (MessageNumber, MessageNumber)> + '_ {
         let ranges = self.index.skipped.overlapping(1..=through.get());
-        let of_overrides = ranges.filter(|(_, skip)| self.index.skips[**skip].0.sequence <= self.through);
+        let of_overrides = ranges.filter(|(_, skip)| Some(self.index.skips[**skip].0.sequence) <= self.through);
         of_overrides.flat_map(move |(range, _)| self.index.unseen(&(*range.start()..=*range.end().min(&through.get()))))
     }
 
@@ -208,27 +207,34 @@ impl Overrides {
 
     /// Whether overrides behind a sequence change what a record has made of the numbers up to this one: they correct one,
     /// or skip one whose message came after the skip.
-    pub fn touch(&self, since: Sequence, through: u64) -> bool {
+    pub fn touch(&self, since: Option<Sequence>, through: Option<MessageNumber>) -> bool {
         self.touching(since, through).next().is_some()
     }
 
     /// The overrides that do ([`Self::touch`]).
-    pub fn touching(&self, since: Sequence, through: u64) -> impl Iterator<Item = Event> + '_ {
+    pub fn touching(
+        &self,
+        since: Option<Sequence>,
+        through: Option<MessageNumber>,
+    ) -> impl Iterator<Item = Event> + '_ {
         let OverrideIndex { corrections, skipped, skips, arrived, .. } = &*self.index;
-        let corrected = corrections.iter().take_while(move |(number, _)| number.get() <= through);
-        let skipped = (through > 0).then(|| skipped.overlapping(1..=through)).into_iter().flatten();
-        let seen_skipped =
-            skipped.filter(move |(range, _)| arrived.overlaps(&(*range.start()..=*range.end().min(&through))));
+        let corrected = corrections.iter().take_while(move |(number, _)| Some(**number) <= through);
+        let passed = through.map(|through| 1..=through.get());
+        let skipped = passed.into_iter().flat_map(|passed| skipped.overlapping(passed));
+        let is_seen = move |range: &RangeInclusive<u64>| {
+            through.is_some_and(|through| arrived.overlaps(&(*range.start()..=*range.end().min(&through.get()))))
+        };
+        let seen_skipped = skipped.filter(move |(range, _)| is_seen(range));
         let overrides = corrected.flat_map(|(_, overrides)| overrides.iter().copied());
         let of_skips = seen_skipped.map(|(_, skip)| skips[*skip].0);
-        overrides.chain(of_skips).filter(move |overriding| overriding.sequence > since)
+        overrides.chain(of_skips).filter(move |overriding| Some(overriding.sequence) > since)
     }
 
     /// The end of the range of skipped numbers that holds this one, corrected or not, and the skip.
     fn covering(&self, number: MessageNumber) -> Option<(u64, &(Event, Skip))> {
         let (range, skip) = self.index.skipped.get_key_value(&number.get())?;
         let skip = &self.index.skips[*skip];
-        (skip.0.sequence <= self.through).then_some((*range.end(), skip))
+        (Some(skip.0.sequence) <= self.through).then_some((*range.end(), skip))
     }
 
     /// The numbers from this one on that are skipped, up to the next that is not; corrected ones end them.
@@ -275,7 +281,7 @@ mod tests {
     fn overrides(entries: &[Entry<()>], through: u64) -> Overrides {
         let mut index = OverrideIndex::default();
         entries.iter().for_each(|entry| index.see(entry));
-        Overrides::through(&Arc::new(index), Sequence(through))
+        Overrides::through(&Arc::new(index), Some(Sequence(through)))
     }
 
     /// The numbers of 1..=12 that are skipped, each with its skip's place.
@@ -303,11 +309,11 @@ mod tests {
         for (place, at, expected) in
             [(9, Some(90), 4), (9, Some(500), 6), (9, Some(510), 9), (9, None, 9), (4, Some(90), 4)]
         {
-            let known = index.known_through(Sequence(place), at.map(StoredAt));
-            assert_eq!(known, Sequence(expected), "{place} {at:?}");
+            let known = index.known_through(Some(Sequence(place)), at.map(StoredAt));
+            assert_eq!(known, Some(Sequence(expected)), "{place} {at:?}");
         }
         let index = Arc::new(index);
-        let at = |through| Overrides::through(&index, Sequence(through)).last_at().map(|at| at.0);
+        let at = |through| Overrides::through(&index, Some(Sequence(through))).last_at().map(|at| at.0);
         assert_eq!([1, 2, 6, 9].map(at), [None, Some(20), Some(500), Some(510)]);
     }
 

@@ -47,8 +47,8 @@ pub struct Record {
     pub pending: PendingRanges,
     /// The numbers that an operator has skipped.
     pub skipped: Skipped,
-    /// The last sequence at which an override lies that is folded in; 0 before any.
-    pub last_override: Sequence,
+    /// The last sequence at which an override lies that is folded in.
+    pub last_override: Option<Sequence>,
     /// The latest time at which one of those was stored, as far as is known: an older program did not note it. One that was
     /// stored later is new, also where it has a lower sequence, because the log lost its end.
     pub last_override_at: Option<StoredAt>,
@@ -95,9 +95,9 @@ impl Record {
         self.last.as_ref().map_or(Some(MessageNumber::FIRST), |last| last.number.next())
     }
 
-    /// The last number that is applied or skipped; 0 before the first.
-    pub fn applied_through(&self) -> u64 {
-        self.last.as_ref().map_or(0, |last| last.number.get())
+    /// The last number that is applied or skipped.
+    pub fn applied_through(&self) -> Option<MessageNumber> {
+        self.last.as_ref().map(|last| last.number)
     }
 
     /// Whether a number is applied or skipped.
@@ -112,7 +112,8 @@ impl Record {
 
     /// Whether an override is folded in.
     pub fn has_followed(&self, overriding: Event) -> bool {
-        overriding.sequence <= self.last_override && self.last_override_at.is_none_or(|at| overriding.stored_at <= at)
+        Some(overriding.sequence) <= self.last_override
+            && self.last_override_at.is_none_or(|at| overriding.stored_at <= at)
     }
 
     /// Whether every override is folded in that another record has.
@@ -253,8 +254,8 @@ impl<'a> From<&'a Record> for Stored<'a> {
             overflow: record.pending.overflow().map(|overflow| (overflow.lowest.0, overflow.highest.0)),
             skipped: record.skipped.ranges().iter().map(|(first, last)| (first.get(), last.get())).collect(),
             skipped_unlisted: record.skipped.unlisted().map(MessageNumber::get),
-            last_override: Some(record.last_override.0).filter(|overriding| *overriding > 0),
-            last_override_at: record.last_override_at.map(|at| (record.last_override.0, at.0)),
+            last_override: record.last_override.map(|last| last.0),
+            last_override_at: record.last_override.zip(record.last_override_at).map(|(last, at)| (last.0, at.0)),
             corrections_wait: record.corrections_wait,
         }
     }
@@ -308,9 +309,11 @@ impl Stored<'_> {
             None => None,
         };
         let skipped = Skipped::from_parts(self.skipped.into_iter().map(range).collect::<Option<_>>()?, unlisted)?;
-        let overrides = Sequence(self.last_override.unwrap_or(0));
-        let last_override_at =
-            self.last_override_at.filter(|(overriding, _)| *overriding == overrides.0).map(|(_, at)| StoredAt(at));
+        let overrides = self.last_override.map(Sequence);
+        let last_override_at = self
+            .last_override_at
+            .filter(|(overriding, _)| Some(Sequence(*overriding)) == overrides)
+            .map(|(_, at)| StoredAt(at));
         Some(Record {
             rocket,
             last,
@@ -371,7 +374,7 @@ mod tests {
     #[test]
     fn what_an_operator_said_is_stored_and_read() {
         let number = |number| MessageNumber::new(number).unwrap();
-        let (overrides, last_override_at) = (Sequence(9), Some(StoredAt(1_700)));
+        let (overrides, last_override_at) = (Some(Sequence(9)), Some(StoredAt(1_700)));
         let mut record =
             Record { last_override: overrides, last_override_at, corrections_wait: true, ..Record::default() };
         record.pending.insert(number(3), Sequence(4));
@@ -388,7 +391,7 @@ mod tests {
     fn an_override_is_known_by_its_sequence_and_its_time() {
         let overriding = |place, at| Event { sequence: Sequence(place), stored_at: StoredAt(at) };
         let record = |last_override_at: Option<i64>| Record {
-            last_override: Sequence(9),
+            last_override: Some(Sequence(9)),
             last_override_at: last_override_at.map(StoredAt),
             ..Record::default()
         };
@@ -402,7 +405,7 @@ mod tests {
         ] {
             assert_eq!(record(last_override_at).has_followed(followed), expected, "{last_override_at:?} {followed:?}");
             let other = Record {
-                last_override: followed.sequence,
+                last_override: Some(followed.sequence),
                 last_override_at: Some(followed.stored_at),
                 ..Record::default()
             };
@@ -416,7 +419,7 @@ mod tests {
         let read = Record::from_bytes(older.as_bytes()).unwrap();
         assert_eq!(
             (read.last_override, read.last_override_at),
-            (Sequence(12), None),
+            (Some(Sequence(12)), None),
             "carried along by an older program"
         );
     }
@@ -441,7 +444,7 @@ mod tests {
             let number = MessageNumber::new(MessageNumber::MAX / 2 + 2 * step).unwrap();
             record.skipped.push(number, number);
         }
-        (record.last_override, record.corrections_wait) = (Sequence(u64::MAX >> 1), true);
+        (record.last_override, record.corrections_wait) = (Some(Sequence(u64::MAX >> 1)), true);
         record.last_override_at = Some(StoredAt(i64::MIN));
         let bytes = record.to_bytes();
         assert!(bytes.len() <= BYTES_MAX, "{}", bytes.len());

@@ -22,7 +22,7 @@ pub use self::goal::Goal;
 use self::waypoints::Waypoints;
 use super::reorder::Room;
 use super::sequencer::Advance;
-use super::{Checkpoint, Entry, Event, OverrideIndex, Overrides, Sequence, StoredAt, bounds};
+use super::{Checkpoint, Entry, Event, MessageNumber, OverrideIndex, Overrides, Sequence, StoredAt, bounds};
 
 /// What is to be read next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub struct Replay<S> {
     /// Whether the folds have gone on from a record.
     resumed: bool,
     /// The last override that was read, known to the folds or not.
-    last_read: Sequence,
+    last_read: Option<Sequence>,
     /// The last override that counts, if not all do.
     through: Option<Sequence>,
     /// When the last one was stored that was folded in before, if that is known.
@@ -86,7 +86,7 @@ impl<S> Replay<S> {
             folded: Sequence(0),
             waypoints: Waypoints::from(Sequence(0)),
             resumed: false,
-            last_read: Sequence(0),
+            last_read: None,
             through: None,
             since_at: None,
         };
@@ -106,8 +106,8 @@ impl<S> Replay<S> {
     }
 
     /// The last sequence of overrides that were folded in before, in the log as it is.
-    pub fn since(&self) -> Sequence {
-        let (Goal::Change { since } | Goal::Onward { since, .. }) = self.goal else { return Sequence(0) };
+    pub fn since(&self) -> Option<Sequence> {
+        let (Goal::Change { since } | Goal::Onward { since, .. }) = self.goal else { return None };
         self.index.known_through(since, self.since_at)
     }
 
@@ -120,7 +120,7 @@ impl<S> Replay<S> {
             Goal::State => vec![self.fold_with(none(behind(self.base())))],
             Goal::Change { .. } | Goal::Onward { .. } => Vec::new(),
         };
-        (self.read_once, self.resumed, self.last_read) = (false, false, Sequence(0));
+        (self.read_once, self.resumed, self.last_read) = (false, false, None);
         self.go_back();
     }
 
@@ -164,7 +164,7 @@ impl<S> Replay<S> {
         let fold = self.folds.last().filter(|_| knows_all)?;
         let from = fold.lowest_waiting().unwrap_or(Sequence(seen.sequence.0 + 1));
         let record = fold.record().clone();
-        record.last.is_some().then_some(Checkpoint { record, from, seen, is_trimmed: false, place: 0 })
+        record.last.is_some().then_some(Checkpoint { record, from, seen, is_trimmed: false, place: None })
     }
 
     /// The same a page of a history before that one, so that a history's newest page can begin there; none where the reading
@@ -200,7 +200,7 @@ impl<S> Replay<S> {
     /// The overrides, as far as they count; complete once all has been read.
     pub fn overrides(&self) -> Overrides {
         let last = self.index.last_override();
-        Overrides::through(&self.index, self.through.map_or(last, |through| through.min(last)))
+        Overrides::through(&self.index, self.through.map_or(last, |through| Some(through).min(last)))
     }
 
     /// The folds, as far as they have come; the one with all overrides is the last.
@@ -217,7 +217,7 @@ impl<S> Replay<S> {
     /// replica that lags behind may not have shown it, or not again.
     pub fn is_complete(&self) -> bool {
         let lacks_nothing = !self.folds.iter().any(Fold::lacks_what_waits);
-        lacks_nothing && self.folded >= self.last_read.min(self.index.last_override())
+        lacks_nothing && Some(self.folded) >= self.last_read.min(self.index.last_override())
     }
 
     /// Takes in the messages that were fetched.
@@ -233,7 +233,7 @@ impl<S> Replay<S> {
         }
         self.next = next;
         let overrides = entries.iter().filter(|entry| entry.is_override()).map(Entry::sequence);
-        self.last_read = overrides.fold(self.last_read, Sequence::max);
+        self.last_read = self.last_read.max(overrides.max());
         if !self.read_once {
             return self.take_for_the_first_time(entries);
         }
@@ -312,7 +312,7 @@ impl<S> Replay<S> {
     }
 
     /// Whether it begins behind numbers that a record has not applied: the record was damaged, and the log trimmed.
-    fn begins_behind(&self, applied_through: u64) -> bool {
+    fn begins_behind(&self, applied_through: Option<MessageNumber>) -> bool {
         self.base().is_some_and(|base| base.through() > applied_through)
     }
 
@@ -326,7 +326,7 @@ impl<S> Replay<S> {
     }
 
     fn note_waypoint(&mut self) {
-        let begun_behind = self.base().map_or(0, Checkpoint::through);
+        let begun_behind = self.base().and_then(Checkpoint::through);
         let Some(fold) = self.folds.last() else { return };
         let from = fold.lowest_waiting().unwrap_or(Sequence(self.folded.0 + 1));
         self.waypoints.note(fold.record(), from, begun_behind);

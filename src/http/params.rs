@@ -62,7 +62,7 @@ impl Params {
         let mut params = Self { values: Vec::new() };
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             if !known.contains(&&*name) {
-                let problem = format!("is not a parameter of this list, which has {}", known.join(", "));
+                let problem = format!("is not a parameter of this route, which has {}", known.join(", "));
                 return Err(BadParameter::new(&name, problem));
             }
             if params.text(&name).is_some() {
@@ -82,6 +82,15 @@ impl Params {
     pub fn one_of<T: FromStr + VariantNames>(&self, name: &str) -> Result<Option<T>, BadParameter> {
         let must_be = || BadParameter::new(name, format_args!("must be one of {}", T::VARIANTS.join(", ")));
         self.text(name).map(|text| text.parse().map_err(|_| must_be())).transpose()
+    }
+
+    /// A parameter that is yes or no, and no where it is not named.
+    pub fn flag(&self, name: &str) -> Result<bool, BadParameter> {
+        match self.text(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(BadParameter::new(name, "must be true or false")),
+        }
     }
 
     /// The parameter `cursor`, for where a page begins: what [`cursor::write()`] has written of the same list.
@@ -128,11 +137,20 @@ mod tests {
 
     #[test]
     fn what_is_unknown_or_given_twice_is_named() {
-        assert_eq!(error("limit=1&Limit=2"), "Limit: is not a parameter of this list, which has limit, mission");
-        assert_eq!(error("=7"), ": is not a parameter of this list, which has limit, mission");
+        assert_eq!(error("limit=1&Limit=2"), "Limit: is not a parameter of this route, which has limit, mission");
+        assert_eq!(error("=7"), ": is not a parameter of this route, which has limit, mission");
         assert_eq!(error("limit=1&mission=a&limit=1"), "limit: is given twice");
         let long = error(&format!("{}=1", "é".repeat(10_000)));
         assert!(long.starts_with(&"é".repeat(64)) && long.chars().count() < 200);
+    }
+
+    #[test]
+    fn a_flag_is_true_or_false() {
+        let flag = |query: &str| Params::parse(query, &KNOWN).unwrap().flag("limit").map_err(|error| error.to_string());
+        assert_eq!((flag(""), flag("limit=false"), flag("limit=true")), (Ok(false), Ok(false), Ok(true)));
+        for text in ["limit", "limit=", "limit=1", "limit=TRUE", "limit=yes"] {
+            assert_eq!(flag(text), Err("limit: must be true or false".into()), "{text}");
+        }
     }
 
     #[test]

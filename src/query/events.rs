@@ -1,4 +1,5 @@
-//! `GET /events/{event_id}`: what became of one message, and on request not before that is known.
+//! `GET /events/{event_id}`: what became of one message, and on request not before that is known; and the wait of one who
+//! wants to see a rocket only once an event of it is in there (`?after=`).
 //!
 //! What is stored about it is read afresh for each answer; what is to be said of it is [`super::status`]'s to decide.
 //! Whoever waits has subscribed before the first reading, and reads again at each word ([`crate::broker::notifications`]). A
@@ -13,7 +14,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::feed::LiveView;
+use super::feed::{Freshness, LiveView};
 use super::params::{BadParameter, Params};
 use super::status::{Asked, Snapshot, Status};
 use crate::broker::inspect::progress;
@@ -28,6 +29,8 @@ use crate::domain::{self, Channel, Entry, MessageNumber, Outcome, Record, Sequen
 use crate::http::{Answer, Request, RequestId};
 use crate::logging::limited;
 
+/// How long one waits for an event to be in a rocket who does not say how long.
+const AFTER_WAIT: Duration = Duration::from_millis(4_500);
 /// Longest time that a client may ask to wait.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long the broker may take to say where an event is, and again for what became of it: together less than 5 s.
@@ -100,12 +103,45 @@ impl Events {
     pub(super) async fn answer(self, request: Request) -> Result<Answer, Answer> {
         let invalid = || Answer::bad_request(format!("invalid event ID: {}", request.parameter));
         let id = event_id(&request.parameter).ok_or_else(invalid)?;
-        match self.find(id, wait_of(&request.query)?).await {
+        let wait = wait_of(&Params::parse(&request.query, &["wait"])?)?.unwrap_or_default();
+        match self.find(id, wait).await {
             Ok(Found::Event(event, status_at)) => Ok(Answer::ok(&public(&event, &status_at.status))),
             Ok(Found::Trimmed) => Err(Answer::gone(format!("event {id} was trimmed"))),
             Ok(Found::Nothing) => Err(Answer::not_found("event")),
             Err(error) => Err(unavailable(&error, &request.id)),
         }
+    }
+
+    /// Waits, where a query asks for it (`after`, `wait`), until this process shows a rocket with that event in it: applied,
+    /// refused, skipped or known to wait.
+    pub(super) async fn awaited(&self, channel: &Channel, query: &str, id: &RequestId) -> Result<(), Answer> {
+        let params = Params::parse(query, &["after", "wait"])?;
+        let (after, wait) = (params.text("after"), wait_of(&params)?);
+        let Some(after) = after else {
+            return match wait {
+                Some(_) => Err(BadParameter::new("wait", "needs after, the event to wait for").into()),
+                None => Ok(()),
+            };
+        };
+        let invalid = || BadParameter::new("after", "must be an event id: digits that fit 63 bits");
+        let (event, wait) = (event_id(after).ok_or_else(invalid)?, wait.unwrap_or(AFTER_WAIT));
+        let deadline = Instant::now() + wait;
+        match self.find(event, wait).await.map_err(|error| unavailable(&error, id))? {
+            Found::Nothing => Err(Answer::not_found("event")),
+            Found::Trimmed => Ok(()),
+            Found::Event(found, _) if found.channel != Some(*channel) => {
+                Err(Answer::conflict(format!("after: event {event} is not of this rocket")))
+            }
+            Found::Event(_, status_at) if self.shows(&status_at, deadline).await => Ok(()),
+            Found::Event(..) => Err(Answer::unavailable(format!("event {event} is not applied yet, ask again"))),
+        }
+    }
+
+    /// Whether this process's view has what is known of an event, by then. A view that lost its feed may be another bucket's.
+    async fn shows(&self, status_at: &StatusAt, deadline: Instant) -> bool {
+        let is_reached = status_at.status.is_known()
+            && timeout_at(deadline, self.live.reached(status_at.revision)).await.is_ok();
+        is_reached && self.live.freshness() != Freshness::Stale
     }
 
     async fn find(&self, id: Sequence, wait: Duration) -> Result<Found, BrokerError> {
@@ -140,7 +176,7 @@ impl Events {
     async fn is_trimmed(&self, event: &Event) -> Result<bool, BrokerError> {
         let (Some(channel), Some(number)) = (event.channel, event.number) else { return Ok(false) };
         let log = NatsLog { broker: &self.broker, partition: event.partition };
-        Ok(number.get() <= trimmed_through(&log.checkpoints(&channel).await?))
+        Ok(Some(number) <= trimmed_through(&log.checkpoints(&channel).await?))
     }
 
     async fn look_until_known(&self, event: &Event, deadline: Instant) -> Result<StatusAt, BrokerError> {
@@ -244,17 +280,16 @@ fn event_id(text: &str) -> Option<Sequence> {
     text.parse().ok().filter(|id| digits && *id <= i64::MAX as u64).map(Sequence)
 }
 
-/// How long the client wants to wait.
-fn wait_of(query: &str) -> Result<Duration, BadParameter> {
-    let params = Params::parse(query, &["wait"])?;
-    let Some(text) = params.text("wait") else { return Ok(Duration::ZERO) };
+/// How long the client wants to wait, if it says so.
+fn wait_of(params: &Params) -> Result<Option<Duration>, BadParameter> {
+    let Some(text) = params.text("wait") else { return Ok(None) };
     let (digits, in_unit): (_, fn(u64) -> Duration) = match text.strip_suffix("ms") {
         Some(digits) => (digits, Duration::from_millis),
         None => (text.strip_suffix('s').unwrap_or_default(), Duration::from_secs),
     };
     let count = digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()));
     let wait = count.map(in_unit).filter(|wait| *wait <= WAIT_MAX);
-    wait.ok_or_else(|| BadParameter::new("wait", "must be a time such as 5s or 500ms, at most 10s"))
+    wait.map(Some).ok_or_else(|| BadParameter::new("wait", "must be a time such as 5s or 500ms, at most 10s"))
 }
 
 async fn in_time<T>(read: impl Future<Output = Result<T, BrokerError>>) -> Result<T, BrokerError> {
@@ -298,11 +333,12 @@ mod tests {
 
     #[test]
     fn a_wait_is_a_whole_number_of_a_unit_within_its_bound() {
+        let wait_of = |query: &str| Params::parse(query, &["wait"]).and_then(|params| wait_of(&params));
         let wait = |text: &str| wait_of(&format!("wait={text}")).map_err(|error| error.to_string());
         for (text, milliseconds) in [("5s", 5_000), ("500ms", 500), ("10s", 10_000), ("10000ms", 10_000), ("0s", 0)] {
-            assert_eq!(wait(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+            assert_eq!(wait(text), Ok(Some(Duration::from_millis(milliseconds))), "{text}");
         }
-        assert_eq!(wait_of(""), Ok(Duration::ZERO));
+        assert_eq!(wait_of(""), Ok(None));
         for text in ["", "5", "s", "ms", "11s", "10001ms", "1.5s", "-1s", "%2B1s", "5S", "5m", "5 s", "1s1ms", "1sms"] {
             assert_eq!(wait(text), Err("wait: must be a time such as 5s or 500ms, at most 10s".into()), "{text}");
         }

@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn each_wrong_parameter_is_named() {
         assert_eq!(error("limit=0"), "limit: must be an integer from 1 to 1000");
-        assert_eq!(error("order=asc"), "order: is not a parameter of this list, which has limit, cursor");
+        assert_eq!(error("order=asc"), "order: is not a parameter of this route, which has limit, cursor");
         let json = |json: &str| URL_SAFE_NO_PAD.encode(json);
         let written = r#"{"v":1,"gaps":7,"id":"193270a9-c9cf-404a-8f83-000000000001"}"#;
         assert!(GapRequest::parse(&format!("cursor={}", json(written))).is_ok());

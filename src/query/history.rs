@@ -85,9 +85,10 @@ impl Histories {
         bases: Vec<Checkpoint>,
     ) -> Result<Option<HistoryPage>, BrokerError> {
         let trimmed_through = trimmed_through(&bases);
+        let first = MessageNumber::count_through(trimmed_through) + 1;
         // Where a page can hold nothing, it is still to be known whether there is a history at all.
-        let wanted = request.wanted(trimmed_through);
-        let wanted = wanted.unwrap_or(Wanted { from: trimmed_through + 1, until: trimmed_through + 1, limit: 0 });
+        let wanted = request.wanted(first);
+        let wanted = wanted.unwrap_or(Wanted { from: first, until: first, limit: 0 });
         let (window, fold) = self.window_from(channel, wanted, bases).await?;
         let passed = window.passed();
         if passed == 0 {
@@ -103,11 +104,11 @@ impl Histories {
         }
         let last = rows.last().map(|row| row.number);
         let has_more = |last: &MessageNumber| match request.order {
-            Order::Desc => last.get() > trimmed_through + 1,
+            Order::Desc => last.get() > first,
             Order::Asc => last.get() < passed,
         };
         let next_cursor = last.filter(has_more).map(|after| cursor::write(&Cursor { order: request.order, after }));
-        Ok(Some(HistoryPage { rows, next_cursor, trimmed_through: MessageNumber::new(trimmed_through) }))
+        Ok(Some(HistoryPage { rows, next_cursor, trimmed_through }))
     }
 
     /// The rocket as it was.
@@ -115,9 +116,10 @@ impl Histories {
         let bases = self.log(channel).checkpoints(channel).await?;
         match moment {
             Moment::Time(instant) => self.rocket_at_time(channel, instant, bases).await,
-            Moment::Number(number) if number.get() < trimmed_through(&bases) => Ok(Then::Trimmed),
+            Moment::Number(number) if Some(number) < trimmed_through(&bases) => Ok(Then::Trimmed),
             Moment::Number(number) => {
-                let (from, until) = (trimmed_through(&bases) + 1, number.get());
+                let from = MessageNumber::count_through(trimmed_through(&bases)) + 1;
+                let until = number.get();
                 let window = match until < from {
                     true => Window::behind(bases.first(), Wanted { from, until: from, limit: 0 }),
                     false => self.window_from(channel, Wanted { from, until, limit: 0 }, bases).await?.0,
@@ -141,9 +143,9 @@ impl Histories {
     ) -> Result<(Window, ChannelReplay<usize>), BrokerError> {
         let mut highest = wanted.until;
         loop {
-            bases.retain(|base| base.is_trimmed || base.through() < wanted.lowest_below(highest));
+            bases.retain(|base| base.is_trimmed || begun_behind(base) < wanted.lowest_below(highest));
             let (window, fold) = self.window(channel, wanted, bases.clone()).await?;
-            let begun = fold.replay.base().filter(|base| !base.is_trimmed).map_or(0, Checkpoint::through);
+            let begun = fold.replay.base().filter(|base| !base.is_trimmed).map_or(0, begun_behind);
             highest = window.passed().min(wanted.until);
             if begun < wanted.lowest_below(highest) {
                 return Ok((window, fold));
@@ -236,6 +238,11 @@ impl Histories {
         run.await?;
         Ok((then, fold))
     }
+}
+
+/// How many numbers a reading does not show that begins at a checkpoint.
+fn begun_behind(base: &Checkpoint) -> u64 {
+    MessageNumber::count_through(base.through())
 }
 
 impl Then {

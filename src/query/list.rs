@@ -124,7 +124,7 @@ mod tests {
         let sort_by =
             "sortBy: must be one of channel, type, mission, speed, status, launchTime, lastUpdated, lastMessageTime";
         let not_known =
-            "is not a parameter of this list, which has sortBy, order, status, type, mission, limit, cursor";
+            "is not a parameter of this route, which has sortBy, order, status, type, mission, limit, cursor";
         for (query, expected) in [
             ("sortBy=", sort_by),
             ("sortBy=id", sort_by),

@@ -17,7 +17,7 @@ use crate::http::{Answer, Tag};
 pub fn routes(live: &Arc<LiveView>, broker: &Broker, events: &Events, following: &Live) -> Routes {
     any([
         following.routes(),
-        get("rockets/:", live, rocket),
+        get("rockets/:", &(live.clone(), events.clone()), rocket),
         get("rockets", live, list),
         get("events/:", events, Events::answer),
         get("gaps", &(live.clone(), broker.clone()), gaps::answer),
@@ -74,8 +74,9 @@ async fn list(live: Arc<LiveView>, request: Request) -> Result<Answer, Answer> {
     listed.await.map_err(|_| Answer::internal_error())
 }
 
-async fn rocket(live: Arc<LiveView>, request: Request) -> Result<Answer, Answer> {
+async fn rocket((live, events): (Arc<LiveView>, Events), request: Request) -> Result<Answer, Answer> {
     let channel = channel_of(&request)?;
+    events.awaited(&channel, &request.query, &request.id).await?;
     let found = live.view.get_at(&channel);
     if live.freshness() == Freshness::Loading {
         return Err(loading());

@@ -189,7 +189,7 @@ mod tests {
 
     const EVENT: Event = Event { sequence: Sequence(50), stored_at: StoredAt(7) };
     const AT: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
-    const SINCE: Option<Since> = Some(Since { overrides: Sequence(1), applied_through: 3 });
+    const SINCE: Option<Since> = Some(Since { overrides: Some(Sequence(1)), applied_through: None });
 
     fn number(number: u64) -> MessageNumber {
         MessageNumber::new(number).unwrap()
@@ -198,14 +198,14 @@ mod tests {
     /// Passed up to 4, waiting 7 and 8, all overrides followed up to 40, everything delivered and acknowledged up to here.
     fn seen(delivered: u64, acknowledged: u64) -> Snapshot {
         let last = Last { number: number(4), time: MessageTime::parse("2022-02-02T19:39:05Z").unwrap() };
-        let mut record = Record { last: Some(last), last_override: Sequence(40), ..Record::default() };
+        let mut record = Record { last: Some(last), last_override: Some(Sequence(40)), ..Record::default() };
         [7, 8].into_iter().for_each(|at| record.pending.insert(number(at), Sequence(at)));
         let progress = Some(Progress { delivered: Sequence(delivered), acknowledged: Sequence(acknowledged) });
         Snapshot { record, unreported: Unreported::default(), at: AT, progress, outcome_record: None }
     }
 
     fn reported(outcome: Outcome) -> Snapshot {
-        let outcome_record = Some(OutcomeRecord { event: EVENT, outcome, at: AT, after_overrides: Sequence(0) });
+        let outcome_record = Some(OutcomeRecord { event: EVENT, outcome, at: AT, after_overrides: None });
         Snapshot { outcome_record, ..seen(60, 60) }
     }
 
@@ -292,7 +292,7 @@ mod tests {
             seen
         };
         let following = |mut seen: Snapshot| {
-            seen.record.last_override = EVENT.sequence;
+            seen.record.last_override = Some(EVENT.sequence);
             seen
         };
         let without_durable = |seen: Snapshot| Snapshot { progress: None, ..seen };
@@ -322,7 +322,7 @@ mod tests {
         let applied_through = Asked::Message(number(4));
         let corrected = Asked::Correction(number(4));
         let following = |mut seen: Snapshot| {
-            seen.record.last_override = EVENT.sequence;
+            seen.record.last_override = Some(EVENT.sequence);
             seen
         };
         let skipping = |mut seen: Snapshot| {
@@ -372,7 +372,7 @@ mod tests {
     #[test]
     fn an_outcome_whose_effect_the_record_lacks_is_not_relied_on() {
         let following =
-            Snapshot { record: Record { last_override: EVENT.sequence, ..seen(60, 60).record }, ..seen(60, 60) };
+            Snapshot { record: Record { last_override: Some(EVENT.sequence), ..seen(60, 60).record }, ..seen(60, 60) };
         let rows = [
             (Asked::Message(number(4)), true, true),
             (Asked::Message(number(5)), false, false),

@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn each_field_is_named_as_it_is_stored() {
         let (is, mut should_be) = (record(500), record(501));
-        should_be.last_override = Sequence(7);
+        should_be.last_override = Some(Sequence(7));
         let said = differences(&is, &should_be);
         assert_eq!(said, ["lastAct: is missing, should be 7", "rocket.speed: is 500, should be 501"]);
         assert!(agree(&is, &is) && !agree(&is, &should_be));

@@ -52,7 +52,7 @@ pub struct MissingOutcomes {
     /// Those whose number had been skipped before they arrived.
     pub late: Vec<Event>,
     /// The last override that the record has followed.
-    pub after_overrides: Sequence,
+    pub after_overrides: Option<Sequence>,
 }
 
 /// A record that is wrong.
@@ -151,8 +151,8 @@ pub async fn look_at(
     if let Some(why) = out_of_reach(log, &fold, held, &record, &should_be).await? {
         return Ok(if was_trimmed(log, &fold).await? { Finding::Incomplete } else { Finding::NotOurs(why) });
     }
-    let override_to_come = Some(should_be.last_override)
-        .filter(|overriding| *overriding > floor && !record.has_followed_all_of(&should_be));
+    let override_to_come =
+        should_be.last_override.filter(|overriding| *overriding > floor && !record.has_followed_all_of(&should_be));
     let differences = in_lines(held, &record, damage, &should_be);
     let unstored = reading.unstored.iter().map(|(_, applied)| *applied).collect();
     let unstored_late = reading.unstored_late.into_iter().map(|(_, event)| event).collect();
@@ -173,7 +173,7 @@ pub async fn look_at(
 
 /// Whether some of the channel was trimmed while it was read: what is gone looks as if it had never arrived.
 async fn was_trimmed(log: &impl LogReader, fold: &ChannelReplay<usize>) -> Result<bool, BrokerError> {
-    let before = fold.replay.base().map_or(0, Checkpoint::through);
+    let before = fold.replay.base().and_then(Checkpoint::through);
     Ok(trimmed_through(&log.checkpoints(&fold.channel).await?) > before)
 }
 
@@ -335,7 +335,7 @@ impl<'a> Reading<'a> {
     fn account(&mut self, entry: &Entry<usize>) {
         let (held, sequence) = (self.held, entry.sequence());
         let must_be_known = sequence <= self.floor;
-        if entry.is_override() && sequence > held.last_override {
+        if entry.is_override() && Some(sequence) > held.last_override {
             self.accounted &= !must_be_known;
             return;
         }

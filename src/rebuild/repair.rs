@@ -61,7 +61,7 @@ async fn report_late(
     partition: &NatsPartition,
     late: &[Event],
     at: OffsetDateTime,
-    after_overrides: Sequence,
+    after_overrides: Option<Sequence>,
 ) -> Result<(), BrokerError> {
     let outcome = || Outcome::Failed(SKIPPED_LATE.into());
     let late = late.iter().map(|event| OutcomeRecord { event: *event, outcome: outcome(), at, after_overrides });
@@ -72,7 +72,7 @@ async fn report(
     partition: &NatsPartition,
     applied: &[(Event, Option<Refusal>)],
     at: OffsetDateTime,
-    after_overrides: Sequence,
+    after_overrides: Option<Sequence>,
 ) -> Result<(), BrokerError> {
     let outcome_record = |(event, refusal): &(Event, Option<Refusal>)| OutcomeRecord {
         event: *event,
@@ -93,7 +93,7 @@ async fn store_dead_letter(broker: &Broker, partition: &NatsPartition, wrong: &W
         .filter_map(|(event, refusal)| refusal.map(|refusal| (*event, Reason::Refused, refusal.to_string())));
     let overrides = wrong.should_be.last_override;
     let refused = refused.map(|(event, reason, error)| (event, reason, error, overrides));
-    let late = wrong.unstored_late.iter().map(|event| (*event, Reason::Skipped, SKIPPED_LATE.to_owned(), Sequence(0)));
+    let late = wrong.unstored_late.iter().map(|event| (*event, Reason::Skipped, SKIPPED_LATE.to_owned(), None));
     let dead_letters: Vec<_> = refused.chain(late).collect();
     for dead_letters in dead_letters.chunks(DEAD_LETTERS_AT_ONCE) {
         try_join_all(dead_letters.iter().map(|(event, reason, error, overrides)| async move {

@@ -14,9 +14,9 @@ use crate::replay::ChannelReplay;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Messages up to this number.
-    pub through: u64,
+    pub through: Option<MessageNumber>,
     /// Overrides up to this sequence of such numbers: they are folded in.
-    pub overrides: Sequence,
+    pub overrides: Option<Sequence>,
 }
 
 /// The record after the last number that was applied before a time.
@@ -43,7 +43,7 @@ pub async fn plan(
     let mut bases = broker.checkpoints(channel).await?;
     let before = bases.first().filter(|base| base.is_trimmed).map(of_checkpoint);
     // A checkpoint may be ahead of the record: what lies between is not applied, and nothing is reported of it.
-    let is_applied = |base: &Checkpoint| base.through() <= last.get();
+    let is_applied = |base: &Checkpoint| base.through() <= Some(last);
     bases.retain(|base| base.is_trimmed || (base.seen.stored_at < cut && is_applied(base)));
     let mut reading = ChannelReplay::of_what_they_say(*channel, Goal::State, bases.clone());
     let mut at_cut = AtCut::begin(&reading.replay, cut, last);
@@ -54,23 +54,23 @@ pub async fn plan(
         }
     }
     let Some(made) = reading.complete_checkpoint(broker, &written).await? else { return Ok(before) };
-    let through = at_cut.record.applied_through();
-    if through <= trimmed_through(&bases) {
+    let Some(through) = at_cut.record.applied_through().filter(|through| Some(*through) > trimmed_through(&bases))
+    else {
         return Ok(before);
-    }
+    };
     let record = Record {
         last_override: made.record.last_override,
         last_override_at: made.record.last_override_at,
         ..at_cut.record
     };
-    let from = match through == made.through() {
+    let from = match Some(through) == made.through() {
         true => made.from,
         false => match first_behind(broker, channel, through, &made, reading.replay.first_place()).await? {
             Some(first) => first,
             None => return Ok(before),
         },
     };
-    let checkpoint = Checkpoint { record, from, seen: made.seen, is_trimmed: true, place: 0 };
+    let checkpoint = Checkpoint { record, from, seen: made.seen, is_trimmed: true, place: None };
     if !dry_run {
         let place = broker.store_checkpoint(channel, &checkpoint).await?;
         // Of a channel that was forgotten meanwhile it says nothing.
@@ -92,7 +92,7 @@ fn of_checkpoint(checkpoint: &Checkpoint) -> Plan {
 async fn first_behind(
     log: &impl LogReader,
     channel: &Channel,
-    through: u64,
+    through: MessageNumber,
     made: &Checkpoint,
     begin: Sequence,
 ) -> Result<Option<Sequence>, BrokerError> {
@@ -101,7 +101,7 @@ async fn first_behind(
         let page = log.read_page(channel, from).await?;
         seen = page.messages.last().map_or(seen, |last| last.sequence);
         let entries = page.messages.iter().filter_map(|stored| stored.read_light());
-        let is_behind = |entry: &Entry<usize>| entry.message().is_some_and(|it| it.message.number.get() > through);
+        let is_behind = |entry: &Entry<usize>| entry.message().is_some_and(|it| it.message.number > through);
         if let Some(first) = entries.into_iter().find(is_behind) {
             return Ok(Some(first.sequence()));
         }
@@ -152,8 +152,10 @@ mod tests {
             broker.publish(channel(), number);
         }
         let seen = broker.state().model.deliver(5).stored.event();
-        let made = Checkpoint { record: Record::default(), from: Sequence(6), seen, is_trimmed: false, place: 0 };
-        let first_behind = async || first_behind(&broker, &channel(), 2, &made, Sequence(1)).await.unwrap();
+        let made = Checkpoint { record: Record::default(), from: Sequence(6), seen, is_trimmed: false, place: None };
+        let first_behind = async || {
+            first_behind(&broker, &channel(), MessageNumber::new(2).unwrap(), &made, Sequence(1)).await.unwrap()
+        };
         broker.state().sight.newest_missing = 3;
         assert_eq!(first_behind().await, None);
         broker.state().sight.newest_missing = 0;
@@ -174,10 +176,10 @@ mod tests {
             record
         };
         let seen = broker.state().model.deliver(4).stored.event();
-        let ahead = Checkpoint { record: fold(4), from: Sequence(5), seen, is_trimmed: false, place: 0 };
+        let ahead = Checkpoint { record: fold(4), from: Sequence(5), seen, is_trimmed: false, place: None };
         broker.state().model.store_checkpoint(&channel(), &ahead);
         broker.write(&channel(), fold(2).to_bytes(), &Unreported::default(), 0).await.unwrap();
         let plan = plan(&broker, &channel(), StoredAt(100), false).await.unwrap();
-        assert_eq!(plan.map(|plan| plan.through), Some(2));
+        assert_eq!(plan.map(|plan| plan.through), Some(MessageNumber::new(2)));
     }
 }

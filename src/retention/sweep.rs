@@ -162,10 +162,10 @@ pub fn goes(plans: &HashMap<Channel, Plan>, cut: StoredAt, floor: Sequence, stor
     let Some(plan) = plans.get(&entry.channel()) else { return false };
     match &entry {
         Entry::Message(arrival) => {
-            let is_known = !arrival.corrects || arrival.sequence <= plan.overrides;
-            is_known && arrival.message.number.get() <= plan.through
+            let is_known = !arrival.corrects || Some(arrival.sequence) <= plan.overrides;
+            is_known && Some(arrival.message.number) <= plan.through
         }
-        Entry::Skip(arrived) => arrived.sequence <= plan.overrides && arrived.skip.up_to.get() <= plan.through,
+        Entry::Skip(arrived) => Some(arrived.sequence) <= plan.overrides && Some(arrived.skip.up_to) <= plan.through,
     }
 }
 

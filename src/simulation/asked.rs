@@ -13,7 +13,7 @@ use super::workload::{Content, Line};
 use crate::broker::inspect::Progress;
 use crate::broker::store::Versioned;
 use crate::broker::{LogReader as _, Stored};
-use crate::domain::{Channel, Checkpoint, Entry, Goal, Outcome, Record, Sequence};
+use crate::domain::{Channel, Checkpoint, Entry, Goal, MessageNumber, Outcome, Record, Sequence};
 use crate::query::status::{Asked, Snapshot, Status};
 use crate::rebuild::difference::{agree, differences};
 use crate::rebuild::examine::{Finding, look_at};
@@ -52,8 +52,8 @@ fn judge_history(broker: &ModelBroker, of: &Channel, held: &Versioned, bases: &[
     match agree(&record_in(held), &folded) {
         true => Ok(()),
         false => {
-            let from = bases.last().map_or(0, Checkpoint::through);
-            Err(format!("a history of {of} from {from} on: {:?}", differences(&record_in(held), &folded)))
+            let from = bases.last().and_then(Checkpoint::through);
+            Err(format!("a history of {of} from {from:?} on: {:?}", differences(&record_in(held), &folded)))
         }
     }
 }
@@ -61,7 +61,7 @@ fn judge_history(broker: &ModelBroker, of: &Channel, held: &Versioned, bases: &[
 fn judge_event(broker: &ModelBroker, invariants: &Invariants, stored: &Stored) -> Result<(), String> {
     let Event { line: Line { channel, content }, reported, .. } = &invariants.events[stored.sequence.0 as usize - 1];
     let (record, status) = (record_in(&broker.versioned(&channel_of(*channel))), status_of(broker, stored));
-    let passed = record.applied_through();
+    let passed = MessageNumber::count_through(record.applied_through());
     let fits = match (content, &status) {
         (Content::Message(sent) | Content::Correction(sent), Status::Waiting(next)) => {
             sent.number > passed && next.get() == passed + 1

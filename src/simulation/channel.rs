@@ -4,7 +4,7 @@ use super::messages::NUMBER_MAX;
 use super::oracle::Truth;
 use super::record_text::Facts;
 use super::workload::{Content, Line};
-use crate::domain::{Sequence, Unreported};
+use crate::domain::{MessageNumber, Sequence, Unreported};
 
 /// One channel.
 pub struct OfChannel {
@@ -111,12 +111,11 @@ impl OfChannel {
         };
         self.unreported = unreported.messages.iter().fold(0, |bits, (event, _)| bits | 1 << number(&event.sequence));
         // What has changed since the very state that it has is nothing.
-        let (overrides, last) = (self.facts.overrides, self.facts.last);
-        self.unreported_since =
-            unreported.since.is_some_and(|since| (since.overrides.0, since.applied_through) != (overrides, last));
+        let state = (Sequence::new(self.facts.overrides), MessageNumber::new(self.facts.last));
+        self.unreported_since = unreported.since.is_some_and(|since| (since.overrides, since.applied_through) != state);
     }
 
-    /// The last override that arrived; 0 before any.
+    /// The last override that arrived, as a record has it in its text: 0 is none.
     pub fn last_override(&self) -> u64 {
         self.overrides.last().copied().unwrap_or(0)
     }

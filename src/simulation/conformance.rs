@@ -100,7 +100,7 @@ impl Both {
             event: Event { sequence: Sequence(u64::from(u32::MAX)), stored_at: StoredAt(0) },
             outcome: Outcome::Processed,
             at: OffsetDateTime::UNIX_EPOCH,
-            after_overrides: Sequence(0),
+            after_overrides: None,
         };
         while self.real.load_latest(&channel).await.is_err()
             || self.real.is_whole().await.is_err()
@@ -137,7 +137,9 @@ impl Both {
         let record = format!(r#"{{"format":1,"number":{}}}"#, self.random.bits()).into_bytes();
         let refusal = self.random.pick(&[None, Some(Refusal::Exploded)]);
         let messages = (0..self.random.below(4)).map(|_| (self.event(1_000), refusal)).collect();
-        let since = self.random.pick(&[None, Some(Since { overrides: Sequence(7), applied_through: 3 })]);
+        let since = self
+            .random
+            .pick(&[None, Some(Since { overrides: Some(Sequence(7)), applied_through: MessageNumber::new(3) })]);
         let unreported = Unreported { messages, since, forgotten: None };
         let real = self.real.write(&channel, record.clone(), &unreported, expected).await;
         let model = self.model.write(&channel, record, &unreported, expected).await;
@@ -162,7 +164,12 @@ impl Both {
             let outcome = if random.happens(60) { Outcome::Duplicate } else { outcome(event + life + after_overrides) };
             // In the other life of the stream the same places were stored a thousand milliseconds later.
             let event = Event { sequence: Sequence(event), stored_at: StoredAt((event + 1_000 * life) as i64) };
-            OutcomeRecord { event, outcome, at: OffsetDateTime::UNIX_EPOCH, after_overrides: Sequence(after_overrides) }
+            OutcomeRecord {
+                event,
+                outcome,
+                at: OffsetDateTime::UNIX_EPOCH,
+                after_overrides: Sequence::new(after_overrides),
+            }
         };
         let outcomes: Vec<_> = (0..count).map(|_| drawn()).collect();
         let (real, model) = (self.real.report(outcomes.clone()).await, self.model.report(outcomes.clone()).await);
@@ -178,7 +185,7 @@ impl Both {
         let Some(sequence) = (self.stored > 0).then(|| self.random.within(1, self.stored.min(12))) else { return };
         let stored = self.model.deliver([sequence])[0].stored.clone();
         let reason = self.random.pick(Reason::VARIANTS);
-        let after_overrides = Sequence(self.random.pick(&[0, 0, 5]));
+        let after_overrides = Sequence::new(self.random.pick(&[0, 0, 5]));
         let dead_letter = DeadLetter { stored: &stored, reason, error: "why".into(), after_overrides };
         assert_eq!(
             self.real.store_dead_letter(&dead_letter).await,

@@ -74,7 +74,7 @@ pub enum UnderWay {
     Acknowledgement(u64),
     Write { channel: Channel, record: Bytes, unreported: Unreported, expected: u64 },
     Outcomes(Vec<OutcomeRecord>),
-    StoredDeadLetter { stored: Stored, reason: Reason, error: String, after_overrides: Sequence },
+    StoredDeadLetter { stored: Stored, reason: Reason, error: String, after_overrides: Option<Sequence> },
     Removal(u64),
     Checkpoint(Channel, Box<Checkpoint>),
     CheckpointRemoval(u64),
@@ -343,7 +343,7 @@ impl Environment {
         self.report(|| {
             let (event, reason) = (dead_letter.stored.sequence, dead_letter.reason);
             format!(
-                "dead letter {event} after {}, {reason:?}: {} (stored: {stored})",
+                "dead letter {event} after {:?}, {reason:?}: {} (stored: {stored})",
                 dead_letter.after_overrides, dead_letter.error
             )
         });
@@ -357,7 +357,9 @@ impl Environment {
         self.report(|| {
             let (through, Checkpoint { from, seen, is_trimmed, .. }) = (checkpoint.through(), checkpoint);
             let of = number_of(channel);
-            format!("checkpoint of {of} after {through}, goes on from {from}, has seen {seen} (trimmed: {is_trimmed})")
+            format!(
+                "checkpoint of {of} after {through:?}, goes on from {from}, has seen {seen} (trimmed: {is_trimmed})"
+            )
         });
         self.model.store_checkpoint(channel, checkpoint)
     }

@@ -9,7 +9,7 @@ use super::messages::{channel_of, number_of};
 use super::model::Sight;
 use crate::broker::{BrokerError, Stored};
 use crate::domain::bounds;
-use crate::domain::{Channel, Sequence, StoredAt, Unreported};
+use crate::domain::{Channel, MessageNumber, Sequence, StoredAt, Unreported};
 use crate::retention::plan::Plan;
 use crate::retention::sweep::goes;
 
@@ -89,7 +89,7 @@ impl Environment {
         let gone: Vec<_> = self.model.log().filter(|stored| goes(stored)).map(|stored| stored.sequence).collect();
         for (channel, Plan { through, .. }) in plans {
             let trimmed = &mut self.invariants.channels[number_of(channel)].trimmed;
-            *trimmed = (*trimmed).max(*through);
+            *trimmed = (*trimmed).max(MessageNumber::count_through(*through));
         }
         if !gone.is_empty() {
             bounds::reached("the log is trimmed");

@@ -62,7 +62,7 @@ struct Version {
 pub struct Kept {
     pub event: Event,
     pub reason: Reason,
-    after_overrides: Sequence,
+    after_overrides: Option<Sequence>,
     token: String,
 }
 
@@ -287,7 +287,7 @@ impl Model {
     /// Stores a checkpoint, and gives its place.
     pub fn store_checkpoint(&mut self, channel: &Channel, checkpoint: &Checkpoint) -> u64 {
         let place = self.checkpoints.len() as u64 + 1;
-        self.checkpoints.push(Some((*channel, Checkpoint { place, ..checkpoint.clone() })));
+        self.checkpoints.push(Some((*channel, Checkpoint { place: Some(place), ..checkpoint.clone() })));
         place
     }
 

@@ -39,7 +39,7 @@ pub struct ChannelState {
 pub struct Blocked {
     next: Option<MessageNumber>,
     /// What had been forgotten of the channel: it may have begun again since.
-    forgotten: Sequence,
+    forgotten: Option<Sequence>,
 }
 
 /// A record, its revision, and what it has unreported.
@@ -182,11 +182,11 @@ impl Known {
         self.unreported.forgotten.is_some_and(|forgotten| forgotten.has(event))
     }
 
-    /// The last sequence of what was forgotten of the channel; 0 where nothing was.
-    pub fn forgotten_place(&self) -> Sequence {
+    /// The last sequence of what was forgotten of the channel.
+    pub fn forgotten_place(&self) -> Option<Sequence> {
         match self.unreported.forgotten {
-            Some(Forgotten::Through(last)) => last.sequence,
-            Some(Forgotten::UnderWay) | None => Sequence(0),
+            Some(Forgotten::Through(last)) => Some(last.sequence),
+            Some(Forgotten::UnderWay) | None => None,
         }
     }
 }

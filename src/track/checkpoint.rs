@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::channel_state::ChannelState;
 use crate::broker::{BrokerError, TrackBroker};
-use crate::domain::{Channel, Checkpoint, Goal, Record};
+use crate::domain::{Channel, Goal, MessageNumber, Record, Replay};
 use crate::replay::{ChannelReplay, takes_turn};
 
 /// Numbers between two checkpoints of a channel. So many messages are read in some tens of milliseconds.
@@ -59,7 +59,7 @@ impl Checkpoints {
     /// Notes a channel that has come far enough to look for its last checkpoint.
     pub fn note(&mut self, state: &mut ChannelState) {
         let Some(known) = state.known.as_ref().filter(|_| self.jobs.len() < WAITING_MAX) else { return };
-        let stretch = known.record.applied_through() / NUMBERS_APART;
+        let stretch = MessageNumber::count_through(known.record.applied_through()) / NUMBERS_APART;
         let is_due = std::mem::replace(&mut state.checkpointed, stretch) < stretch;
         if is_due && self.jobs.iter().all(|job| job.channel != state.channel) {
             self.jobs.push_back(CheckpointJob { channel: state.channel, permit: None, running: None });
@@ -86,6 +86,14 @@ impl Checkpoints {
     }
 }
 
+/// Removes the checkpoints that a reading has found to be wrong.
+pub(super) async fn remove_wrong<S>(broker: &impl TrackBroker, replay: &Replay<S>) -> Result<(), BrokerError> {
+    for place in replay.wrong_checkpoints().iter().filter_map(|wrong| wrong.place) {
+        broker.remove_checkpoint(place).await?;
+    }
+    Ok(())
+}
+
 impl CheckpointJob {
     /// Reads one page; at the end of the channel stores the checkpoint. Tells whether it is done.
     async fn step(&mut self, broker: &impl TrackBroker) -> Result<bool, BrokerError> {
@@ -93,14 +101,12 @@ impl CheckpointJob {
         if reading.step(broker).await?.is_some() {
             return Ok(false);
         }
-        for wrong in reading.replay.wrong_checkpoints() {
-            broker.remove_checkpoint(wrong.place).await?;
-        }
+        remove_wrong(broker, &reading.replay).await?;
         if let Some(made) = reading.complete_checkpoint(broker, written).await? {
             // The newest page of the history is what is mostly asked for: it is to begin there.
             let made = reading.replay.checkpoint_before(&made).unwrap_or(made);
             broker.store_checkpoint(&self.channel, &made).await?;
-            tracing::debug!(channel = %self.channel, through = made.through(), "checkpoint stored");
+            tracing::debug!(channel = %self.channel, through = MessageNumber::count_through(made.through()), "checkpoint stored");
         }
         Ok(true)
     }
@@ -109,8 +115,9 @@ impl CheckpointJob {
         let held = broker.load_latest(&self.channel).await?;
         let Some(written) = held.record.and_then(|bytes| Record::from_bytes(&bytes).ok()) else { return Ok(true) };
         let bases = broker.checkpoints(&self.channel).await?;
-        let through = bases.last().map_or(0, Checkpoint::through);
-        let is_due = written.last.as_ref().is_some_and(|last| last.number.get() >= through + NUMBERS_APART);
+        let through = |record: &Record| MessageNumber::count_through(record.applied_through());
+        let before = bases.last().map_or(0, |base| through(&base.record));
+        let is_due = through(&written) >= before + NUMBERS_APART;
         let reading = ChannelReplay::of_what_they_say(self.channel, Goal::State, bases);
         self.running = is_due.then_some(Running { reading, written });
         Ok(!is_due)

@@ -87,7 +87,7 @@ async fn conflicts_among(
     let conflicts = copies.iter().filter_map(|copy| Some((copy, Outcome::Conflict(other(copy)?.sequence))));
     let kept = join_all(conflicts.map(|(copy, outcome)| async move {
         let (reason, error) = (Reason::Conflict, outcome.reason().unwrap_or_default());
-        let dead_letter = DeadLetter { stored: &copy.stored, reason, error, after_overrides: Sequence(0) };
+        let dead_letter = DeadLetter { stored: &copy.stored, reason, error, after_overrides: None };
         let kept = broker.store_dead_letter(&dead_letter).await;
         (copy.event(), outcome, kept)
     }));

@@ -125,9 +125,10 @@ impl Drain {
 
     /// The reading that goes on, or a new one where something waits before the place at which that one began, or it has read
     /// what was forgotten since.
-    fn reading_for(&mut self, record: &Record, forgotten: Sequence) -> Reading {
+    fn reading_for(&mut self, record: &Record, forgotten: Option<Sequence>) -> Reading {
         let lowest = record.pending.lowest().unwrap_or(Sequence(1));
-        let going_on = self.reading.take().filter(|reading| reading.began_at <= lowest && reading.began_at > forgotten);
+        let is_behind = |place: Sequence| place <= lowest && Some(place) > forgotten;
+        let going_on = self.reading.take().filter(|reading| is_behind(reading.began_at));
         going_on.unwrap_or_else(|| Reading::from(lowest, &record.pending))
     }
 

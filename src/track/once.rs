@@ -14,7 +14,7 @@ use futures_util::future::try_join_all;
 use super::Counters;
 use crate::broker::{BrokerError, DeadLetter, Malformed, Reason, Stored, TrackBroker};
 use crate::domain::outcome::SKIPPED_LATE;
-use crate::domain::{Event, Outcome, OutcomeRecord, Sequence};
+use crate::domain::{Event, Outcome, OutcomeRecord};
 use crate::logging::limited;
 
 /// Those of these messages that were reported to have failed for such a reason: their dead letters were stored.
@@ -41,7 +41,7 @@ pub async fn store_late(broker: &impl TrackBroker, late: Vec<&Stored>) -> Result
         stored,
         reason: Reason::Skipped,
         error: SKIPPED_LATE.to_owned(),
-        after_overrides: Sequence(0),
+        after_overrides: None,
     });
     try_join_all(dead_letters.map(|dead_letter| async move { broker.store_dead_letter(&dead_letter).await }))
         .await
@@ -55,8 +55,7 @@ pub async fn dead_letter_malformed(
     counters: &Counters,
 ) -> Result<(), BrokerError> {
     let Malformed { stored, error } = malformed;
-    let dead_letter =
-        DeadLetter { stored, reason: Reason::Malformed, error: error.clone(), after_overrides: Sequence(0) };
+    let dead_letter = DeadLetter { stored, reason: Reason::Malformed, error: error.clone(), after_overrides: None };
     let (event_id, request_id) = (stored.sequence.0, stored.request_id.as_deref());
     broker.store_dead_letter(&dead_letter).await.inspect_err(|error| {
         limited!(warn, event_id, %error, "a dead letter could not be stored, its message comes again");

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use crate::broker::Stored;
 use crate::domain::outcome::Since;
-use crate::domain::{Advance, Arrival, Event, Outcome, OutcomeRecord, Refusal, Sequence};
+use crate::domain::{Advance, Arrival, Event, MessageNumber, Outcome, OutcomeRecord, Refusal, Sequence};
 
 /// Which event was applied as a number, and why it was refused, if it was.
 type Place = (Event, Option<Refusal>);
@@ -16,9 +16,9 @@ type Place = (Event, Option<Refusal>);
 pub struct Changes {
     since: Since,
     /// What the fold without the overrides has applied and the other one has not come to.
-    before: BTreeMap<u64, Place>,
+    before: BTreeMap<MessageNumber, Place>,
     /// By number.
-    now: BTreeMap<u64, Change>,
+    now: BTreeMap<MessageNumber, Change>,
 }
 
 /// A number that another message has now, or that lies behind the state.
@@ -44,17 +44,17 @@ impl Changes {
     }
 
     /// The last override of the state since which changes are noted.
-    pub fn overrides(&self) -> Sequence {
+    pub fn overrides(&self) -> Option<Sequence> {
         self.since.overrides
     }
 
     /// Notes which the last override was in the log as it is, now that all of it was read.
-    pub fn overrides_through(&mut self, last: Sequence) {
+    pub fn overrides_through(&mut self, last: Option<Sequence>) {
         self.since.overrides = last;
     }
 
     /// Notes up to which number others have reported everything but changes: the more, the longer this has taken.
-    pub fn applied_before(&mut self, applied_through: u64) {
+    pub fn applied_before(&mut self, applied_through: Option<MessageNumber>) {
         self.since.applied_through = self.since.applied_through.max(applied_through);
     }
 
@@ -67,13 +67,13 @@ impl Changes {
         let (before, after) = (folds.next().unwrap_or_default(), folds.next().unwrap_or_default());
         for advance in before {
             if let Advance::Message(arrival, verdict) = advance {
-                self.note_before(arrival.message.number.get(), (arrival.event(), verdict.err()));
+                self.note_before(arrival.message.number, (arrival.event(), verdict.err()));
             }
         }
         after.into_iter().filter_map(|advance| self.note_after(advance)).collect()
     }
 
-    fn note_before(&mut self, number: u64, before: Place) {
+    fn note_before(&mut self, number: MessageNumber, before: Place) {
         match self.now.get_mut(&number) {
             Some(change) => change.before = Some(before),
             None => drop(self.before.insert(number, before)),
@@ -82,9 +82,9 @@ impl Changes {
 
     fn note_after(&mut self, advance: Advance<Stored>) -> Option<Dead> {
         let Advance::Message(arrival, verdict) = advance else { return None };
-        let (number, now) = (arrival.message.number.get(), (arrival.event(), verdict.err()));
+        let (number, now) = (arrival.message.number, (arrival.event(), verdict.err()));
         let before = self.before.remove(&number);
-        if number <= self.since.applied_through && before == Some(now) {
+        if Some(number) <= self.since.applied_through && before == Some(now) {
             return None;
         }
         self.now.insert(number, Change { before, now });
@@ -93,14 +93,14 @@ impl Changes {
     }
 
     fn to_report(&self) -> impl Iterator<Item = &Change> {
-        let is_new = |(number, change): &(&u64, &Change)| {
-            **number > self.since.applied_through || change.before != Some(change.now)
+        let is_new = |(number, change): &(&MessageNumber, &Change)| {
+            Some(**number) > self.since.applied_through || change.before != Some(change.now)
         };
         self.now.iter().filter(is_new).map(|(_, change)| change)
     }
 
     /// What is to be reported, as it is after this override.
-    pub fn outcomes(&self, at: OffsetDateTime, after_overrides: Sequence) -> Vec<OutcomeRecord> {
+    pub fn outcomes(&self, at: OffsetDateTime, after_overrides: Option<Sequence>) -> Vec<OutcomeRecord> {
         let outcome_record = |change: &Change| {
             let (event, refusal) = change.now;
             OutcomeRecord { event, outcome: Outcome::of_applied(refusal), at, after_overrides }

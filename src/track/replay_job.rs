@@ -22,6 +22,7 @@ use self::cause::judge;
 use self::reach::Lacks;
 use super::Counters;
 use super::channel_state::{ChannelState, Known};
+use super::checkpoint::remove_wrong;
 use super::job::{Job, Step};
 use super::once::store_late;
 use super::outcome_diff::{Changes, Dead};
@@ -61,19 +62,19 @@ struct Running {
     /// The state from which the fold goes on in any case, because the log does not have what came before.
     only_from: Option<Since>,
     /// The record's last override when it began.
-    begun_at: (Sequence, Option<StoredAt>),
+    begun_at: (Option<Sequence>, Option<StoredAt>),
     /// The state since which the record had changes unreported then.
     unreported_since: Option<Since>,
     /// What had been forgotten of the channel when it began.
     forgotten: Option<Forgotten>,
     /// Up to which number the log had been trimmed when it began.
-    trimmed_through: u64,
+    trimmed_through: Option<MessageNumber>,
     changes: Changes,
     /// Messages that came after a skip of their number that was not followed before: some may have been acknowledged since,
     /// as waiting.
     late: BTreeMap<Event, MessageNumber>,
     /// The dead letters of refused messages that there are, by event. One may have several: of before and after an override.
-    dead_letters: BTreeMap<Event, Vec<(u64, Sequence)>>,
+    dead_letters: BTreeMap<Event, Vec<(u64, Option<Sequence>)>>,
     next_dead_letter: Option<u64>,
     /// Events with a dead letter that apply now. Some never were refused in a record that was written: by a replay
     /// that came to no end.
@@ -142,7 +143,7 @@ impl ReplayJob {
         let reading = reading.since_at(known.unreported.since.map_or(known.record.last_override_at, |_| None));
         // What is unreported is found out first, as it was then: some of it may have been reported, and dead letters
         // removed. What was said since has its turn after that.
-        let through = known.unreported.since.map(|_| known.record.last_override);
+        let through = known.unreported.since.and(known.record.last_override);
         self.running = Some(Running {
             reading: reading.through(through),
             only_from: only.then_some(since),
@@ -243,7 +244,7 @@ impl ReplayJob {
         tracing::error!(%channel, %shortfall, "what an operator asked for cannot be done");
         // One that came while the channel was read has its turn later.
         let is_held = |event: &Event| self.held.iter().any(|(cause, _)| cause.overriding() == Some(*event));
-        let reported: BTreeSet<_> = overrides.after(Sequence(0)).filter(is_held).collect();
+        let reported: BTreeSet<_> = overrides.after(None).filter(is_held).collect();
         let outcomes = reported.iter().map(|event| failed(*event, shortfall, at, overrides.last()));
         broker.report(outcomes.collect()).await?;
         let handles = self.held.extract_if(.., |(cause, _)| cause.is_one_of(&reported)).map(|(_, handle)| handle);
@@ -307,9 +308,7 @@ impl ReplayJob {
         for dead_letters in gone.chunks(REMOVALS_AT_ONCE) {
             try_join_all(dead_letters.iter().map(|dead_letter| broker.remove_dead_letter(*dead_letter))).await?;
         }
-        for wrong in running.reading.replay.wrong_checkpoints() {
-            broker.remove_checkpoint(wrong.place).await?;
-        }
+        remove_wrong(broker, &running.reading.replay).await?;
         fail_point::reached("track.outcomes-reported");
         if state.since().is_some()
             && let Some(Known { record, unreported, .. }) = state.known.clone()
@@ -332,12 +331,12 @@ impl ReplayJob {
 }
 
 /// What becomes of an override that cannot be followed.
-fn failed(event: Event, lacks: Shortfall, at: OffsetDateTime, after_overrides: Sequence) -> OutcomeRecord {
+fn failed(event: Event, lacks: Shortfall, at: OffsetDateTime, after_overrides: Option<Sequence>) -> OutcomeRecord {
     OutcomeRecord { event, outcome: Outcome::Failed(lacks.to_string()), at, after_overrides }
 }
 
 /// The last override that a record has followed.
-fn last_override(record: &Record) -> (Sequence, Option<StoredAt>) {
+fn last_override(record: &Record) -> (Option<Sequence>, Option<StoredAt>) {
     (record.last_override, record.last_override_at)
 }
 
@@ -395,7 +394,7 @@ impl Running {
         let is_late = |arrival: &&Arc<Arrival<Stored>>| {
             let skipped = overrides.skipped_from(arrival.message.number);
             // A correction that came meanwhile has its turn later.
-            !arrival.corrects && skipped.is_some_and(|skipped| skipped.sequence > since)
+            !arrival.corrects && skipped.is_some_and(|skipped| Some(skipped.sequence) > since)
         };
         let late: Vec<_> = entries.iter().filter_map(Entry::message).filter(is_late).collect();
         if (!late.is_empty() || !dead.is_empty()) && self.was_trimmed(broker).await? {

@@ -167,7 +167,7 @@ fn take_back(state: &mut ChannelState, verdicts: &[Judged]) {
     verdicts.iter().for_each(|(arrival, _)| buffer_message(&mut state.buffer, arrival, &nothing, &no_overrides));
 }
 
-fn settled(broker: &impl TrackBroker, verdicts: &[Judged], after_overrides: Sequence) -> Settled {
+fn settled(broker: &impl TrackBroker, verdicts: &[Judged], after_overrides: Option<Sequence>) -> Settled {
     let (mut settled, at) = (Settled::default(), broker.now());
     for (arrival, verdict) in verdicts {
         let outcome = match verdict {
@@ -228,7 +228,7 @@ fn may_be_of_dead_letters_alone(error: &BrokerError) -> bool {
 async fn store_refused(
     broker: &impl TrackBroker,
     verdicts: &[Judged],
-    after_overrides: Sequence,
+    after_overrides: Option<Sequence>,
 ) -> Result<Option<(MessageNumber, BrokerError)>, BrokerError> {
     let refused = verdicts.iter().filter_map(|(arrival, verdict)| match verdict {
         Verdict::Refused(refusal) => Some((arrival, refusal.to_string())),

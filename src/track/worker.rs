@@ -21,7 +21,7 @@ use super::job::Jobs;
 use super::replay_job::{Cause, ReplayJob};
 use super::settle::Settled;
 use crate::broker::{AckHandle, BrokerError, Deliveries, Delivery, TrackBroker};
-use crate::domain::{Outcome, OutcomeRecord, Sequence};
+use crate::domain::{Outcome, OutcomeRecord};
 use crate::fail_point;
 
 /// The worker of one partition.
@@ -267,7 +267,7 @@ impl<B: TrackBroker> Worker<B> {
             match stored {
                 Ok(()) => {
                     let (event, outcome) = (malformed.stored.event(), Outcome::Failed(malformed.error));
-                    let outcome_record = OutcomeRecord { event, outcome, at, after_overrides: Sequence(0) };
+                    let outcome_record = OutcomeRecord { event, outcome, at, after_overrides: None };
                     self.recorded.malformed.push((outcome_record, handle));
                 }
                 Err(error) => {

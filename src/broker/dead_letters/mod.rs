@@ -62,9 +62,9 @@ pub struct DeadLetter<'a> {
     pub reason: Reason,
     /// The same in words.
     pub error: String,
-    /// The last override after which it could not be applied; 0 before any. After another one it is a dead letter of its own,
+    /// The last override after which it could not be applied. After another one it is a dead letter of its own,
     /// though its message may have been one before.
-    pub after_overrides: Sequence,
+    pub after_overrides: Option<Sequence>,
 }
 
 impl DeadLetter<'_> {
@@ -76,8 +76,7 @@ impl DeadLetter<'_> {
         let (message, overrides) = (format!("{sequence}-{}", time.unix_timestamp_nanos()), self.after_overrides);
         match self.reason {
             Reason::Skipped | Reason::Conflict => format!("{message}-{}", self.reason.as_ref()),
-            _ if overrides == Sequence(0) => message,
-            _ => format!("{message}-{overrides}"),
+            _ => overrides.map_or(message.clone(), |overrides| format!("{message}-{overrides}")),
         }
     }
 }

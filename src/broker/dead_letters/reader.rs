@@ -38,8 +38,8 @@ pub struct StoredDeadLetter {
     pub event: Option<Sequence>,
     /// When the message was stored, if the dead letter says it.
     pub received_at: Option<OffsetDateTime>,
-    /// The last override after which its message could not be applied; 0 before any.
-    pub after_overrides: Sequence,
+    /// The last override after which its message could not be applied.
+    pub after_overrides: Option<Sequence>,
     /// When it became a dead letter.
     pub dead_at: OffsetDateTime,
     /// How many times the message has been tried, from 1.
@@ -113,8 +113,8 @@ pub(in crate::broker) fn dead_letter(found: RawMessage) -> StoredDeadLetter {
 }
 
 /// The override in what a dead letter is recognised by ([`crate::broker::DeadLetter`]), if there is one.
-fn overrides_of_id(id: &str) -> Sequence {
-    id.split('-').nth(2).and_then(|overrides| overrides.parse().ok()).map_or(Sequence(0), Sequence)
+fn overrides_of_id(id: &str) -> Option<Sequence> {
+    id.split('-').nth(2).and_then(|overrides| overrides.parse().ok()).and_then(Sequence::new)
 }
 
 /// Puts together what a dead letter's carrier says of it.
@@ -132,7 +132,7 @@ fn dead_letter_of<'a>(
         channel_token: token_of_dead_letter(subject).to_owned(),
         event: header(HEADER_SEQUENCE).and_then(|text| text.parse().ok()).map(Sequence),
         received_at: header(HEADER_STORED_AT).and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok()),
-        after_overrides: header(HEADER_MESSAGE_ID).map_or(Sequence(0), overrides_of_id),
+        after_overrides: header(HEADER_MESSAGE_ID).and_then(overrides_of_id),
         dead_at,
         attempts: header(HEADER_ATTEMPTS).and_then(|text| text.parse().ok()).unwrap_or(1),
         payload,

@@ -60,8 +60,8 @@ pub async fn read_one(broker: &Broker, sequence: Sequence) -> Result<Option<Stor
 
 /// Reads the message at this sequence, with its partition; none if there is none.
 pub async fn locate(broker: &Broker, sequence: Sequence) -> Result<Option<(u16, Stored)>, BrokerError> {
-    if sequence == Sequence(0) {
-        // The first one is 1, and the server takes 0 for no question.
+    if sequence < Sequence::FIRST {
+        // The server takes 0 for no question.
         return Ok(None);
     }
     let query = Query { stream: STREAM, subjects: ">", from: sequence.0, messages_max: 1 };

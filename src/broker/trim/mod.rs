@@ -37,7 +37,7 @@ pub async fn extent(broker: &Broker) -> Result<Extent, BrokerError> {
 
 /// Whether a message lay at a sequence that is empty now, and was trimmed: what was forgotten never was.
 pub async fn was_trimmed(broker: &Broker, place: Sequence) -> Result<bool, BrokerError> {
-    let was_there = place > Sequence(0) && place <= extent(broker).await?.last;
+    let was_there = place >= Sequence::FIRST && place <= extent(broker).await?.last;
     Ok(was_there && !was_forgotten(broker, place).await?)
 }
 

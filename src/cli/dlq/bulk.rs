@@ -29,6 +29,13 @@ struct Tally {
     why: BTreeMap<String, u64>,
 }
 
+/// Tells of how many dead letters something would be done.
+pub(super) async fn count(operations: &Operations, filter: &DeadLetterFilter, done: &str) -> anyhow::Result<ExitCode> {
+    let count = operations.ids(filter).await?.len();
+    say(&format!("{count} dead letters would be {done}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Replays all dead letters as they are.
 pub(super) async fn replay(operations: &Operations, filter: &DeadLetterFilter) -> anyhow::Result<ExitCode> {
     let request_id = request_id();

@@ -72,7 +72,7 @@ impl<S> Fold<S> {
         for arrival in arrivals {
             self.note_replaced(arrival);
             // A correction that lies behind the overrides has not been applied: it is not there yet.
-            let is_there = !arrival.corrects || arrival.sequence <= self.overrides.last();
+            let is_there = !arrival.corrects || Some(arrival.sequence) <= self.overrides.last();
             if is_there && !self.record.is_through(arrival.message.number) {
                 self.wait_for_its_turn(arrival);
                 self.place(&mut advances);

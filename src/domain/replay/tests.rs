@@ -79,7 +79,7 @@ fn by_the_contract(stream: &[Entry<()>]) -> Record {
         }
     }
     let overrides = || stream.iter().filter(|entry| entry.is_override()).map(Entry::event);
-    record.last_override = overrides().map(|overriding| overriding.sequence).max().unwrap_or_default();
+    record.last_override = overrides().map(|overriding| overriding.sequence).max();
     record.last_override_at = overrides().map(|overriding| overriding.stored_at).max();
     record
 }
@@ -140,7 +140,13 @@ fn checkpoints(stream: &[Lies], ends: &[usize]) -> Vec<Checkpoint> {
         let (replay, _) = read_from(Vec::new(), Goal::State, read, 7, Room::of_a_reading(0));
         let seen = Event { sequence: Sequence(read.len() as u64), ..Event::default() };
         let made = replay.checkpoint(seen)?;
-        Some(replay.checkpoint_before(&made).into_iter().chain([made]).map(move |made| Checkpoint { place, ..made }))
+        Some(
+            replay
+                .checkpoint_before(&made)
+                .into_iter()
+                .chain([made])
+                .map(move |made| Checkpoint { place: Some(place), ..made }),
+        )
     });
     usable(made.flatten().collect())
 }
@@ -196,20 +202,20 @@ proptest! {
         since in 0..60u64,
     ) {
         let (bases, all) = (checkpoints(&stream, &ends), entries(&stream));
-        for goal in [Goal::State, Goal::Change { since: Sequence(since) }] {
+        for goal in [Goal::State, Goal::Change { since: Sequence::new(since) }] {
             let (replay, advances_of) = read_from(bases.clone(), goal, &stream, page, room);
             prop_assert_eq!(replay.folds().last().unwrap().state(), by_the_contract(&all));
             let is_wrong = |base: &Checkpoint| all.iter().filter_map(Entry::message).any(|it| base.is_made_wrong_by(it));
             prop_assert!(replay.wrong_checkpoints().iter().all(is_wrong));
             prop_assert_eq!(replay.base(), bases.iter().rfind(|base| !is_wrong(base)));
-            let through = replay.base().map_or(0, Checkpoint::through);
+            let through = MessageNumber::count_through(replay.base().and_then(Checkpoint::through));
             prop_assert!(places(advances_of.last().unwrap()).into_keys().all(|number| number > through));
         }
     }
 
     #[test]
     fn a_change_is_found_by_two_folds(stream in streams(), page in 1..20usize, room in rooms(), since in 0..60u64) {
-        let (record, advances_of) = drive(Goal::Change { since: Sequence(since) }, &stream, page, room);
+        let (record, advances_of) = drive(Goal::Change { since: Sequence::new(since) }, &stream, page, room);
         prop_assert_eq!(record, by_the_contract(&entries(&stream)));
         prop_assert_eq!(advances_of.len(), 2);
         let as_it_was = stream.iter().zip(1..).filter(|(lies, at)| {
@@ -263,7 +269,12 @@ fn what_comes_after_the_reading_is_not_taken_for_lost() {
     let plain = |number| Lies::Message { number, kind: Kind::SpeedIncreased(1), corrects: false };
     let entries = entries(&[plain(4), Lies::Skip(3), plain(5)]);
     let (read, later) = entries.split_at(2);
-    let goal = Goal::Onward { since: Sequence(0), applied_through: 2, record: Box::new(written.clone()), only: true };
+    let goal = Goal::Onward {
+        since: None,
+        applied_through: MessageNumber::new(2),
+        record: Box::new(written.clone()),
+        only: true,
+    };
     let mut replay = Replay::from_checkpoints(goal, Vec::new(), Room::of_a_reading(1_000), |()| 1);
     assert!(matches!(replay.take(read, None), Turn::StartOver));
     replay.take(read, None);

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::super::{Checkpoint, Entry, Record, Sequence};
+use super::super::{Checkpoint, Entry, MessageNumber, Record, Sequence};
 
 /// How far before the end of a reading a checkpoint may lie from which its last numbers are read once more: a history shows
 /// so many on a page.
@@ -41,9 +41,10 @@ impl Waypoints {
 
     /// Notes a state that is far enough behind the last one, or behind the number at which the reading began. Where what
     /// is pending lies further back than the last page, there is no use in beginning here.
-    pub(super) fn note(&mut self, record: &Record, from: Sequence, begun_behind: u64) {
+    pub(super) fn note(&mut self, record: &Record, from: Sequence, begun_behind: Option<MessageNumber>) {
         let before = self.last.back().map_or(begun_behind, |at| at.record.applied_through());
-        if record.applied_through() < before + NUMBERS_BEFORE_END || from < self.pages[0] {
+        let through = MessageNumber::count_through;
+        if through(record.applied_through()) < through(before) + NUMBERS_BEFORE_END || from < self.pages[0] {
             return;
         }
         self.last.push_back(Waypoint { record: record.clone(), from });
@@ -54,7 +55,8 @@ impl Waypoints {
 
     /// A checkpoint a page before one at the end, if the reading has come by there.
     pub(super) fn before(&self, end: &Checkpoint) -> Option<Checkpoint> {
-        let distance = |at: &Waypoint| end.through().saturating_sub(at.record.applied_through());
+        let through = MessageNumber::count_through;
+        let distance = |at: &Waypoint| through(end.through()).saturating_sub(through(at.record.applied_through()));
         let is_before = |at: &&Waypoint| (NUMBERS_BEFORE_END..=NUMBERS_BEFORE_END_MAX).contains(&distance(at));
         let Waypoint { record, from } = self.last.iter().rev().find(is_before)?;
         Some(Checkpoint { record: record.clone(), from: *from, ..end.clone() })

@@ -88,14 +88,14 @@ impl Moment {
 }
 
 impl PageRequest {
-    /// The numbers that it shows, behind those that were trimmed; none where there can be none.
-    pub fn wanted(&self, trimmed_through: u64) -> Option<Wanted> {
-        let (limit, first) = (self.limit, trimmed_through + 1);
+    /// The numbers that it shows, from the first one on that was not trimmed; none where there can be none.
+    pub fn wanted(&self, first: u64) -> Option<Wanted> {
+        let limit = self.limit;
         match (self.order, self.after.map(MessageNumber::get)) {
             (Order::Desc, None) => Some(Wanted { from: first, until: MessageNumber::MAX, limit }),
             (Order::Desc, Some(after)) => (after > first).then(|| Wanted { from: first, until: after - 1, limit }),
             (Order::Asc, after) => {
-                let from = after.unwrap_or(0).max(trimmed_through) + 1;
+                let from = after.map_or(first, |after| first.max(after + 1));
                 let until = (from - 1).saturating_add(limit as u64).min(MessageNumber::MAX);
                 (from <= until).then_some(Wanted { from, until, limit })
             }
@@ -148,14 +148,14 @@ mod tests {
         for other in ["limit=7", "order=asc", "cursor=abc"] {
             assert!(error(&format!("at=7&{other}")).contains("together with at"), "{other}");
         }
-        assert!(error("from=7").starts_with("from: is not a parameter of this list, which has limit, cursor"));
+        assert!(error("from=7").starts_with("from: is not a parameter of this route, which has limit, cursor"));
     }
 
     #[test]
     fn a_page_shows_numbers_that_there_can_be() {
         let wanted = |order, after: u64, limit| {
             let after = MessageNumber::new(after);
-            PageRequest { order, limit, after }.wanted(0).map(|wanted| (wanted.from, wanted.until))
+            PageRequest { order, limit, after }.wanted(1).map(|wanted| (wanted.from, wanted.until))
         };
         let max = MessageNumber::MAX;
         assert_eq!((wanted(Order::Desc, 0, 5), wanted(Order::Asc, 0, 5)), (Some((1, max)), Some((1, 5))));

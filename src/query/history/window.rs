@@ -55,7 +55,7 @@ pub struct Window {
     steps: VecDeque<Step>,
     /// How many numbers the steps have.
     count: u64,
-    /// The last number that went by.
+    /// How many numbers went by: all up to this one.
     passed: u64,
 }
 
@@ -139,7 +139,8 @@ impl Wanted {
 impl Window {
     /// A window before which nothing has gone by yet, but for what a checkpoint has applied.
     pub fn behind(base: Option<&Checkpoint>, wanted: Wanted) -> Self {
-        let (before, passed) = (base.map(|base| base.record.clone()), base.map_or(0, Checkpoint::through));
+        let (before, passed) =
+            (base.map(|base| base.record.clone()), MessageNumber::count_through(base.and_then(Checkpoint::through)));
         Self { wanted, before: before.unwrap_or_default(), steps: VecDeque::new(), count: 0, passed }
     }
 
@@ -172,7 +173,7 @@ impl Window {
         }
     }
 
-    /// The last number that went by; 0 before the first.
+    /// How many numbers went by: all up to this one.
     pub fn passed(&self) -> u64 {
         self.passed
     }

@@ -46,7 +46,7 @@ impl Cause {
     /// Whether it is new and lies before the last override that a record has followed: the log lost its end, and that
     /// override.
     pub(super) fn lies_before(&self, known: &Known) -> bool {
-        self.overriding().is_some_and(|overriding| overriding.sequence <= known.record.last_override)
+        self.overriding().is_some_and(|overriding| Some(overriding.sequence) <= known.record.last_override)
             && !self.is_followed(known)
     }
 }

@@ -68,7 +68,7 @@ impl Running {
     /// The overrides that change what lies before the record from which the fold has gone on: they cannot be followed.
     fn overrides_before_the_record(&self) -> impl Iterator<Item = Event> {
         let (overrides, applied_through) =
-            (self.changes.overrides(), self.only_from.map_or(0, |since| since.applied_through));
+            (self.changes.overrides(), self.only_from.and_then(|since| since.applied_through));
         self.reading.replay.overrides().touching(overrides, applied_through).collect::<Vec<_>>().into_iter()
     }
 
@@ -80,12 +80,12 @@ impl Running {
 
     /// What the log lacks of what was trimmed, if it was.
     pub(super) fn trimmed(&self) -> Option<Shortfall> {
-        MessageNumber::new(self.trimmed_through()).map(Shortfall::Trimmed)
+        self.trimmed_through().map(Shortfall::Trimmed)
     }
 
     /// Up to which number the log had been trimmed when the reading began.
-    pub(super) fn trimmed_through(&self) -> u64 {
-        self.reading.replay.base().filter(|base| base.is_trimmed).map_or(0, Checkpoint::through)
+    pub(super) fn trimmed_through(&self) -> Option<MessageNumber> {
+        self.reading.replay.base().filter(|base| base.is_trimmed).and_then(Checkpoint::through)
     }
 
     /// Whether there is nothing to write: all overrides that are new cannot be followed, and nothing else has changed. An

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::domain::bounds::{self, Bounds};
 use crate::domain::outcome::Since;
-use crate::domain::{Channel, Checkpoint, Forgotten, MessageNumber, Record, Unreported};
+use crate::domain::{Channel, Checkpoint, Forgotten, MessageNumber, Record, Sequence, Unreported};
 use crate::replay::readings;
 use crate::simulation::testing::{ModelBroker, payload};
 
@@ -307,7 +307,11 @@ fn a_skip_goes_on_from_the_record_where_the_log_was_trimmed() {
             expected.skip(MessageNumber::new(5).unwrap(), &record.last.clone().unwrap().time);
             assert_eq!(record.rocket.clone().unwrap().speed, 500 + 2 + 3 + 4 + 6 + 7, "{gone:?}");
             assert_eq!((record.next_number(), record.pending.count()), (MessageNumber::new(8), 0));
-            assert_eq!((record.skipped, record.last_override), (expected.skipped, Sequence(skip)), "only 5 is skipped");
+            assert_eq!(
+                (record.skipped, record.last_override),
+                (expected.skipped, Some(Sequence(skip))),
+                "only 5 is skipped"
+            );
             let state = broker.state();
             assert!([skip, 5, 6].iter().all(|event| state.outcome(*event) == Some(&Outcome::Processed)), "{gone:?}");
             assert_eq!(state.model.unacknowledged.len(), 0);
@@ -321,7 +325,7 @@ fn a_damaged_record_is_replayed_from_where_the_log_was_trimmed() {
         let (broker, mut worker) = trimmed(&[3]).await;
         let (of, seen) = (channel(0), broker.state().model.deliver(6).stored.event());
         // 1 and 2 lie behind a message that must stay; they were applied all the same, and need not be read.
-        let base = Checkpoint { record: expected(4, of), from: Sequence(5), seen, is_trimmed: true, place: 0 };
+        let base = Checkpoint { record: expected(4, of), from: Sequence(5), seen, is_trimmed: true, place: None };
         broker.state().model.store_checkpoint(&of, &base);
         broker.write(&of, b"garbage".to_vec(), &Unreported::default(), broker.revision(of)).await.unwrap();
         let fifth = broker.publish(of, 5);
@@ -421,14 +425,14 @@ fn an_override_at_the_place_of_a_lost_one_is_new() {
         run(async {
             let (broker, mut worker) = cut_off(&[&numbers[..], &[lost]].concat(), 6).await;
             let before = broker.record(channel(0));
-            assert_eq!(before.last_override, Sequence(7));
+            assert_eq!(before.last_override, Some(Sequence(7)));
             let event = new.store(&broker);
             assert_eq!(event, 7);
             let outcome = deliver_for_a_while(&broker, &mut worker, event).await;
             assert_eq!(outcome, Some(Outcome::Processed), "{lost:?} {new:?}");
             let after = broker.record(channel(0));
             assert!(
-                after.last_override == Sequence(7) && after.last_override_at > before.last_override_at,
+                after.last_override == Some(Sequence(7)) && after.last_override_at > before.last_override_at,
                 "{after:?}"
             );
             assert!(after.has_come_as_far_as(&before));
@@ -596,7 +600,8 @@ fn a_correction_is_followed_from_the_last_checkpoint_before_it() {
             let messages: Vec<_> = (1..=10).map(|number| broker.publish(of, 10 * tens + number)).collect();
             work_until_idle(&mut one, broker.deliver(messages)).await;
         }
-        let through = || broker.state().model.checkpoints(&of).iter().map(Checkpoint::through).collect::<Vec<_>>();
+        let number = |base: &Checkpoint| MessageNumber::count_through(base.through());
+        let through = || broker.state().model.checkpoints(&of).iter().map(number).collect::<Vec<_>>();
         // Each a page of a history before the end of what was read.
         assert_eq!(through(), [5, 15, 25, 35, 45, 55, 65, 75, 85, 95]);
         let speed = || broker.record(of).rocket.unwrap().speed;
@@ -618,7 +623,7 @@ fn a_correction_is_followed_from_the_last_checkpoint_before_it() {
         let (overrides, last_override_at) = (last.record.last_override, last.record.last_override_at);
         // From 5 on everything waited for the correction that lies at the end: it is the end itself.
         assert_eq!(Record { last_override: overrides, last_override_at, ..broker.record(of) }, last.record);
-        assert_eq!((last.through(), last.from), (120, Sequence(123)));
+        assert_eq!((last.through(), last.from), (MessageNumber::new(120), Sequence(123)));
     });
 }
 
@@ -679,7 +684,7 @@ fn what_is_unreported_is_found_out_before_later_overrides() {
         assert!(!broker.dead_letters().contains_key(&second_launch), "{:?}", broker.dead_letters());
         // As if the tracker had ended before it wrote that everything is reported.
         let held = broker.load_latest(&of).await.unwrap();
-        let since = Some(Since { overrides: Sequence(0), applied_through: 5 });
+        let since = Some(Since { overrides: None, applied_through: MessageNumber::new(5) });
         let unreported = Unreported { since, ..held.unreported };
         broker.write(&of, held.record.unwrap().to_vec(), &unreported, held.revision).await.unwrap();
 
