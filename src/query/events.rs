@@ -139,8 +139,8 @@ impl Events {
 
     /// Whether this process's view has what is known of an event, by then. A view that lost its feed may be another bucket's.
     async fn shows(&self, status_at: &StatusAt, deadline: Instant) -> bool {
-        let is_reached = status_at.status.is_known()
-            && timeout_at(deadline, self.live.reached(status_at.revision)).await.is_ok();
+        let is_reached =
+            status_at.status.is_known() && timeout_at(deadline, self.live.reached(status_at.revision)).await.is_ok();
         is_reached && self.live.freshness() != Freshness::Stale
     }
 

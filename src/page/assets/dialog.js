@@ -3,7 +3,7 @@
 
 import { follow } from "./api.js";
 import { badge, debounced, el } from "./dom.js";
-import { counted, visible } from "./format.js";
+import { visible } from "./format.js";
 
 /**
  * Opens a dialog. `form` is `{ node, read() }`, where `read` gives the input or throws an Error with what is wrong with it;
@@ -87,16 +87,7 @@ export function say(box, level, ...text) {
 
 function foreseen(box, data) {
   box.dataset.level = "effect";
-  const counts = [
-    data.numbers !== undefined && counted(data.numbers, "number"),
-    data.messages !== undefined && counted(data.messages, "message"),
-  ].filter(Boolean);
-  box.replaceChildren(
-    el("h3", {}, "What this does"),
-    el("p", {}, visible(data.effect)),
-    counts.length ? el("p", { class: "muted" }, counts.join(" · ")) : "",
-    data.warning ? el("p", { class: "warning" }, visible(data.warning)) : "",
-  );
+  box.replaceChildren(el("h3", {}, "What this does"), el("p", {}, visible(data.effect)));
 }
 
 async function outcome(box, data) {

@@ -33,7 +33,7 @@ const COLUMNS = [
 export class FleetView {
   #order = [];
   #sortedAt = 0;
-  #seen = { version: -1, membership: -1 };
+  #seen = { version: -1, membership: -1, isComplete: false };
   #asked = "";
 
   constructor(fleet, node) {
@@ -109,7 +109,7 @@ export class FleetView {
   }
 
   #tick() {
-    const isDue = Date.now() - this.#sortedAt >= SORT_MS;
+    const isDue = Date.now() - this.#sortedAt >= SORT_MS || this.fleet.isComplete !== this.#seen.isComplete;
     const isHeld = this.fleet.isComplete && this.table.isInUse;
     this.held.hidden = !(isHeld && this.#isMoving());
     if (isDue && this.fleet.version !== this.#seen.version) {
@@ -125,7 +125,8 @@ export class FleetView {
   #isMoving() {
     const { sort, ...filter } = asked(current());
     const isFixed = !Object.values(filter).some(Boolean) && ["channel", "-channel", "launchTime", "-launchTime", "type", "-type"].includes(sort);
-    return this.fleet.membership !== this.#seen.membership || !isFixed;
+    const { membership, isComplete } = this.#seen;
+    return this.fleet.membership !== membership || this.fleet.isComplete !== isComplete || !isFixed;
   }
 
   #arrange() {
@@ -144,7 +145,8 @@ export class FleetView {
   #arranged() {
     this.#asked = JSON.stringify(asked(current()));
     this.#sortedAt = Date.now();
-    this.#seen = { version: this.fleet.version, membership: this.fleet.membership };
+    const { version, membership, isComplete } = this.fleet;
+    this.#seen = { version, membership, isComplete };
     this.table.setItems(this.#order);
     const { size } = this.fleet;
     const isAll = this.#order.length === size;

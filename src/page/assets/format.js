@@ -32,12 +32,13 @@ export function counted(value, one, many = one + "s") {
 
 /** A rate per second. */
 export function rate(value) {
-  return value === null || value === undefined ? "–" : (value < 10 ? TENTH : INTEGER).format(value);
+  return value === null || value === undefined ? "–" : value < 10 ? TENTH.format(value) : INTEGER.format(Math.round(value));
 }
 
 /** A number on an axis. */
 export function compact(value) {
-  return Math.abs(value) < 10_000 ? INTEGER.format(value) : COMPACT.format(value);
+  if (value >= 1e15) return value.toExponential().replace("+", "");
+  return value < 10_000 ? INTEGER.format(value) : COMPACT.format(value);
 }
 
 /** The first group of an id, where there is no room for all of it. */

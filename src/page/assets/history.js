@@ -3,7 +3,7 @@
 // without a new number loads the history again.
 
 import { get, path, rocketPath } from "./api.js";
-import { compare } from "./exact.js";
+import { compare, minus } from "./exact.js";
 
 const PAGE = 500;
 /** Rows that are kept at once; whoever wants to see further back asks for a number. */
@@ -70,13 +70,16 @@ export class History {
 
 /** What a row did to the rocket, in a few words. */
 export function effectOf(row, before, words) {
-  const after = row.rocket;
-  if (row.status !== "processed") return row.error_message ?? "";
-  if (!after) return "";
+  const effect = row.status === "processed" ? changeOf(row, before, words) : row.error_message ?? "";
+  return row.corrects ? `${effect} (in the place of event ${row.corrects})` : effect;
+}
+
+function changeOf(row, before, { number, signed }) {
+  const [was, is] = [before?.rocket, row.rocket];
+  if (!is) return "";
   const type = row.message_type;
-  if (type === "RocketLaunched") return `${after.type}, ${after.mission}, at ${words.number(after.currentSpeed)}`;
-  if (type === "RocketExploded") return after.explosionReason ?? "";
-  if (type === "RocketMissionChanged") return before?.rocket ? `${before.rocket.mission} → ${after.mission}` : after.mission;
-  if (!before?.rocket) return `speed ${words.number(after.currentSpeed)}`;
-  return `${words.signed(words.minus(after.currentSpeed, before.rocket.currentSpeed))} → ${words.number(after.currentSpeed)}`;
+  if (type === "RocketLaunched") return `${is.type}, ${is.mission}, at ${number(is.currentSpeed)}`;
+  if (type === "RocketExploded") return is.explosionReason ?? "";
+  if (type === "RocketMissionChanged") return was ? `${was.mission} → ${is.mission}` : is.mission;
+  return was ? `${signed(minus(is.currentSpeed, was.currentSpeed))} → ${number(is.currentSpeed)}` : `speed ${number(is.currentSpeed)}`;
 }

@@ -12,6 +12,7 @@ const TRAILS_MAX = 256;
 const POINTS_MAX = 480;
 const LINES_MAX = 40;
 const MERGE_MS = 250;
+const COLOURS = [0, 1, 2, 3, 4, 5, 6, 7];
 
 export class Picture {
   #trails = new Map();
@@ -44,6 +45,7 @@ export class Picture {
 
   show(entries, now) {
     const inSight = entries.slice(0, LINES_MAX);
+    this.#dress(inSight);
     for (const entry of inSight) this.#trailOf(entry);
     this.#bound(new Set(inSight.map((entry) => entry.id)));
     // The time that is shown grows with what there is to show.
@@ -75,24 +77,30 @@ export class Picture {
     const speeds = ys.slice(first);
     speeds.push(speeds.at(-1));
     const isStrong = id === this.pointed;
-    return { id, xs: times, ys: speeds, colour: this.#colour(rocket.mission), end: rocket.status, label: shortId(id), isStrong, isFaint: Boolean(this.pointed) && !isStrong };
+    return { id, xs: times, ys: speeds, colour: this.chart.colours.series[this.#missions.get(rocket.mission)], end: rocket.status, label: shortId(id), isStrong, isFaint: Boolean(this.pointed) && !isStrong };
   }
 
-  // A mission keeps its colour while it is shown; the ninth shares one.
-  #colour(mission) {
-    if (!this.#missions.has(mission)) this.#missions.set(mission, this.#missions.size);
-    return this.chart.colours.series[this.#missions.get(mission) % 8];
+  // A mission keeps its colour while it is in sight; the ninth shares one.
+  #dress(inSight) {
+    const missions = new Set(inSight.map(({ rocket }) => rocket.mission));
+    for (const mission of this.#missions.keys()) if (!missions.has(mission)) this.#missions.delete(mission);
+    for (const mission of missions) {
+      if (this.#missions.has(mission)) continue;
+      const taken = new Set(this.#missions.values());
+      const free = COLOURS.find((colour) => !taken.has(colour));
+      this.#missions.set(mission, free ?? COLOURS[this.#missions.size % COLOURS.length]);
+    }
   }
 
   #explain(entries) {
     const counts = new Map();
     for (const { rocket } of entries) counts.set(rocket.mission, (counts.get(rocket.mission) ?? 0) + 1);
     const shown = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 8);
-    const text = shown.flat().join("|");
+    const text = shown.map(([mission]) => `${this.#missions.get(mission)} ${mission}`).join("\n");
     if (this.explained === text) return;
     this.explained = text;
     this.legend.replaceChildren(...shown.map(([mission]) => {
-      const colour = `series-${(this.#missions.get(mission) % 8) + 1}`;
+      const colour = `series-${this.#missions.get(mission) + 1}`;
       return el("li", {}, el("i", { class: `swatch ${colour}`, "aria-hidden": "true" }), el("span", {}, visible(mission)));
     }));
   }

@@ -13,16 +13,13 @@ import { VirtualTable } from "./table.js";
 import { current, go, link } from "./url.js";
 
 const FOLLOW_MS = 1_000;
-const WORDS = { number, signed, minus };
+const WORDS = { number, signed };
 
 const COLUMNS = [
   { key: "number", label: "#", fill: (cell, { row }) => show(cell, number(row.message_number)) },
   { key: "kind", label: "Message", fill: (cell, { row }) => show(cell, kind(row.message_type)) },
   { key: "effect", label: "Effect", fill: (cell, item) => fillForeign(cell, effectOf(item.row, item.before, WORDS)) },
-  {
-    key: "outcome", label: "Outcome", build: buildBadge,
-    fill: (node, { row }) => fillBadge(node, row.corrects ? "corrected" : row.status, row.corrects ? `corrects ${row.corrects}` : row.status),
-  },
+  { key: "outcome", label: "Outcome", build: buildBadge, fill: (node, { row }) => fillBadge(node, outcomeOf(row)) },
   { key: "event", label: "Event", fill: (cell, { row }) => show(cell, number(row.event_id)) },
   { key: "time", label: "Sent", fill: (cell, { row }) => { show(cell, moment(row.message_time)); mark(cell, "title", visible(row.message_time)); } },
 ];
@@ -315,8 +312,12 @@ function isMarked(row) {
 }
 
 function markOf(row) {
-  if (row.status !== "processed") return row.status;
-  return row.corrects ? "corrected" : "exploded";
+  return row.status === "processed" && !row.corrects ? "exploded" : outcomeOf(row);
+}
+
+// A correction that was refused has failed.
+function outcomeOf(row) {
+  return row.status === "processed" && row.corrects ? "corrected" : row.status;
 }
 
 // The runs of numbers that were skipped.
