@@ -80,7 +80,8 @@ export class Chart {
     this.canvas.height = Math.round(height * density);
     const pen = this.canvas.getContext("2d");
     pen.scale(density, density);
-    pen.font = getComputedStyle(this.canvas).font;
+    const { fontSize, fontFamily } = getComputedStyle(this.canvas);
+    pen.font = `${fontSize} ${fontFamily}`;
     this.scale = this.#scales(width, height);
     this.#axes(pen, width, height);
     for (const [from, to] of this.#scene.shades) this.#shade(pen, from, to, height);
