@@ -38,16 +38,16 @@ pub fn routes() -> Routes {
 type Files = Arc<[(&'static str, File)]>;
 
 async fn document(files: Files, request: Request) -> Result<Answer, Answer> {
-    find(&files, DOCUMENT, &request)
+    Ok(find(&files, DOCUMENT, &request))
 }
 
 async fn file(files: Files, request: Request) -> Result<Answer, Answer> {
-    find(&files, &request.parameter, &request)
+    Ok(find(&files, &request.parameter, &request))
 }
 
-fn find(files: &Files, name: &str, request: &Request) -> Result<Answer, Answer> {
-    let (_, file) = files.iter().find(|(known, _)| *known == name).ok_or_else(|| Answer::not_found("path"))?;
-    Ok(file.answer(&request.headers))
+fn find(files: &Files, name: &str, request: &Request) -> Answer {
+    let found = files.iter().find(|(known, _)| *known == name);
+    found.map_or_else(|| Answer::not_found("path"), |(_, file)| file.answer(&request.headers))
 }
 
 fn content_type(name: &str) -> &'static str {
