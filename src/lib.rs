@@ -59,7 +59,7 @@ pub mod internals {
     pub use crate::broker::topology;
     pub use crate::broker::{Broker, ConnectionSettings};
     pub use crate::domain::{Channel, MessageNumber, Record, wire};
-    pub use crate::replay::readings;
+    pub use crate::replay::reading_permits;
     pub use crate::track::health::Signs;
     pub use crate::track::{TrackSettings, run as track};
 }

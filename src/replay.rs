@@ -13,13 +13,13 @@ use crate::broker::{BrokerError, LogReader, Stored};
 use crate::domain::reorder::Room;
 use crate::domain::shortfall::Base;
 use crate::domain::{
-    Channel, Checkpoint, Entry, Event, Forgotten, Goal, Record, Replay, Sequence, StoredAt, Turn, Wanted, shortfall,
+    Channel, Checkpoint, Entry, Event, Forgotten, Goal, Record, Replay, Sequence, StoredAt, Taken, Wanted, shortfall,
 };
 use crate::memory;
 
 /// Channels that the trackers of one process read at once, and as many for those who ask for histories: each holds some
-/// megabytes while it is read ([`reading_room`]). Further ones wait for their turn. Turns are not shared: however many
-/// histories are asked for, a gap that has closed is drained.
+/// megabytes while it is read ([`reading_room`]). Further ones wait for a permit. Trackers and histories have permits of their own:
+/// however many histories are asked for, a gap that has closed is drained.
 const READINGS_AT_ONCE: usize = 4;
 
 /// What one reading keeps: those of trackers and those of histories share the budget.
@@ -27,20 +27,20 @@ pub fn reading_room() -> Room {
     Room::of_a_reading(memory::of_a_reading(2 * READINGS_AT_ONCE))
 }
 
-/// The turns in which channels are read.
-pub fn readings() -> Arc<Semaphore> {
+/// The permits with which channels are read.
+pub fn reading_permits() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(READINGS_AT_ONCE))
 }
 
-/// Whether a channel may be read: it has its turn already, or gets one.
-pub fn takes_turn(permit: &mut Option<OwnedSemaphorePermit>, readings: &Arc<Semaphore>) -> bool {
+/// Whether a channel may be read: it has its permit already, or gets one.
+pub fn takes_permit(permit: &mut Option<OwnedSemaphorePermit>, readings: &Arc<Semaphore>) -> bool {
     if permit.is_none() {
         *permit = readings.clone().try_acquire_owned().ok();
     }
     permit.is_some()
 }
 
-/// A channel that is being read.
+/// A channel whose log is being read into a [`Replay`].
 pub struct ChannelReplay<S> {
     /// How far it has come.
     pub replay: Replay<S>,
@@ -49,7 +49,8 @@ pub struct ChannelReplay<S> {
     read: fn(Stored) -> Option<Entry<S>>,
     /// What a replica that lags behind may still show though it was removed.
     forgotten: Option<Forgotten>,
-    /// The last message that was read since the folds began, malformed bytes included; before one, where they begin.
+    /// The last message that was read since the folds began, malformed or not; before the first, the sequence before the
+    /// reading.
     seen: Event,
 }
 
@@ -58,7 +59,7 @@ pub struct Read<S> {
     /// What was read, in the order of the log.
     pub entries: Vec<Entry<S>>,
     /// What came of it.
-    pub turn: Turn<S>,
+    pub taken: Taken<S>,
 }
 
 impl ChannelReplay<usize> {
@@ -84,7 +85,7 @@ impl<S> ChannelReplay<S> {
         Self { replay, channel, read, forgotten: None, seen }
     }
 
-    /// As it was when operators had said no more than up to this sequence, where one is given.
+    /// Has only the overrides up to this sequence count, if one is given.
     pub fn through(self, last: Option<Sequence>) -> Self {
         let replay = match last {
             Some(last) => self.replay.through(last),
@@ -127,12 +128,12 @@ impl<S> ChannelReplay<S> {
         }
         let is_there = |stored: &Stored| self.forgotten.is_none_or(|forgotten| !forgotten.has(stored.event()));
         let entries: Vec<_> = messages.into_iter().filter(is_there).filter_map(self.read).collect();
-        let turn = match wanted {
+        let taken = match wanted {
             Wanted::Page(_) => self.replay.take(&entries, next),
             Wanted::Messages(_) => self.replay.supply(&entries),
         };
-        self.seen = if matches!(turn, Turn::StartOver) { nothing_before(&self.replay) } else { self.seen.max(last) };
-        Ok(Some(Read { entries, turn }))
+        self.seen = if matches!(taken, Taken::StartOver) { nothing_before(&self.replay) } else { self.seen.max(last) };
+        Ok(Some(Read { entries, taken }))
     }
 
     /// From where on the leader has messages that were not shown, because a replica lags behind. An override is
@@ -194,7 +195,7 @@ impl<S> ChannelReplay<S> {
 /// What was seen before the first message is read: everything that lies before the place where the reading begins.
 fn nothing_before<S>(replay: &Replay<S>) -> Event {
     let (before, base) = (Sequence(replay.first_place().0 - 1), replay.base());
-    // What the checkpoint has seen behind that sequence is seen again; where nothing lies there any more, that was the last.
+    // If the checkpoint had seen messages from there on, they are read again. If it had seen just this one, its time is known.
     let seen = base.map(|base| base.seen).filter(|seen| seen.sequence == before);
     seen.unwrap_or(Event { sequence: before, ..Event::default() })
 }

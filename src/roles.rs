@@ -23,7 +23,7 @@ use crate::http::route::any;
 use crate::ingest::Ingest;
 use crate::query::feed::{self, LiveView};
 use crate::query::{Events, Live};
-use crate::replay::readings;
+use crate::replay::reading_permits;
 use crate::track::TrackSettings;
 use crate::track::health::Signs;
 use crate::upkeep::{self, Upkeep};
@@ -171,7 +171,7 @@ impl Process {
         if upkeep.has_to_do() {
             self.tasks.spawn(upkeep::run(upkeep, self.rest.clone()));
         }
-        self.tasks.spawn(track::run(broker, settings, readings(), signs, leads, rest));
+        self.tasks.spawn(track::run(broker, settings, reading_permits(), signs, leads, rest));
         check
     }
 
@@ -180,7 +180,7 @@ impl Process {
         let events = Events::new(&broker, &live, self.closing.clone()).await?;
         let following = Live::new(&live, self.closing.clone());
         self.routes.push(query::routes::routes(&live, &broker, &events, &following));
-        self.routes.push(query::history::routes::routes(&broker, partitions, readings()));
+        self.routes.push(query::history::routes::routes(&broker, partitions, reading_permits()));
         self.routes.push(page::routes());
         let (check, rest) = (query::routes::check(&live, &broker, objects), self.rest.clone());
         let pulsing = following.run(broker.clone(), self.rest.clone());

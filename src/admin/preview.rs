@@ -63,7 +63,7 @@ impl fmt::Display for ReplayEffect {
         match (self.replayed_as, self.channel, self.message_number) {
             (None, Some(channel), Some(number)) if self.correction => {
                 write!(f, "The message takes the place of number {number} of rocket {channel}: ")?;
-                write!(f, "the rocket is folded anew from its log, and the dead letter goes.")
+                write!(f, "the rocket is replayed from its log, and the dead letter goes.")
             }
             (None, Some(channel), Some(number)) => {
                 write!(f, "The message is stored again as number {number} of rocket {channel}: ")?;

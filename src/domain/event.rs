@@ -1,6 +1,6 @@
 //! Which message is meant when something is stored about one: its sequence, and when it was stored there.
 //!
-//! The place alone is not enough. Places are used again when the stream lost its end (a power cut, a restored backup) or
+//! The sequence alone is not enough. Sequences are used again when the stream lost its end (a power cut, a restored backup) or
 //! was made again; what was stored about the message that lay there before says nothing of the one that lies there now.
 
 use std::fmt;

@@ -4,13 +4,13 @@
 //! Deliberately not here: tasks, clocks, logs, randomness, the environment, the broker, HTTP. Times come in as values.
 //! (`tests/tidy.rs` keeps it so.)
 //!
-//! Read in this order: [`channel`] and [`message`] (what arrives), [`wire`] and [`entry`] (how it is read), [`event`] (how it
-//! is told from all others), [`rocket`] (what it does), [`pending`], [`skipped`] and [`record`] (what is remembered),
+//! Read in this order: [`channel`] and [`message`] (what arrives), [`wire`] and [`entry`] (how it is read), [`event`] (what tells it
+//! from another message at its sequence), [`rocket`] (what it does), [`pending`], [`skipped`] and [`record`] (what is remembered),
 //! [`sequencer`] (how all of it becomes one state, in order), [`overrides`] (skips and corrections), [`reorder`] and
 //! [`replay`] (a channel from the log), [`checkpoint`] (where that can begin), [`mod@shortfall`] (whether that may take
 //! the place of a record), [`outcome`] (what became of each message), [`mod@format`] and [`carried`] (two versions
-//! beside each other), [`mod@lost_end`] (whether the log has lost what others know of). [`mod@bounds`] is what the
-//! simulation makes small.
+//! beside each other), [`mod@lost_end`] (whether the log has lost what others know of). [`mod@bounds`] are limits that
+//! the simulation lowers.
 
 pub mod bounds;
 pub mod carried;
@@ -47,7 +47,7 @@ pub use outcome::{Forgotten, Outcome, OutcomeRecord, Unreported};
 pub use overrides::{OverrideIndex, Overrides};
 pub use pending::PendingRanges;
 pub use record::Record;
-pub use replay::{Goal, Replay, Turn, Wanted};
+pub use replay::{Goal, Replay, Taken, Wanted};
 pub use rocket::{Refusal, Rocket, Status};
 pub use sequencer::{Advance, Buffer, Verdict, apply_batch};
 pub use shortfall::{Shortfall, shortfall};

@@ -93,9 +93,9 @@ impl OutcomeRecord {
 /// What was decided with a record, and may not have been reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unreported {
-    /// Messages that were applied, each with why it was refused, if it was.
+    /// Messages that took their number, each with why it was refused, if it was.
     pub messages: Vec<(Event, Option<Refusal>)>,
-    /// Everything that overrides have changed since this state: too much to list, found out by a replay.
+    /// The state since which changes of overrides are unreported: too many to list, a replay finds them.
     pub since: Option<Since>,
     /// What was forgotten of the channel, if something was; whoever writes the record takes it over.
     pub forgotten: Option<Forgotten>,
@@ -141,7 +141,7 @@ impl Forgotten {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Since {
     /// The last override that was folded in.
-    pub overrides: Option<Sequence>,
+    pub last_override: Option<Sequence>,
     /// The last number that had been applied or skipped.
     pub applied_through: Option<MessageNumber>,
 }
@@ -169,9 +169,9 @@ impl Unreported {
                 _ => write!(text, "{space}{places}:{milliseconds}{mark}"),
             };
         }
-        if let Some(Since { overrides, applied_through }) = self.since {
+        if let Some(Since { last_override, applied_through }) = self.since {
             let (overrides, number) =
-                (overrides.map_or(0, |last| last.0), MessageNumber::count_through(applied_through));
+                (last_override.map_or(0, |last| last.0), MessageNumber::count_through(applied_through));
             let _ = write!(text, "|{overrides} {number}");
         }
         if let Some(forgotten) = self.forgotten {
@@ -217,7 +217,8 @@ fn since_of(text: &str) -> Option<Since> {
     let (overrides, applied_through) = text.split_once(' ')?;
     let (overrides, number): (u64, u64) = (overrides.parse().ok()?, applied_through.parse().ok()?);
     let applied_through = MessageNumber::new(number);
-    (applied_through.is_some() || number == 0).then_some(Since { overrides: Sequence::new(overrides), applied_through })
+    (applied_through.is_some() || number == 0)
+        .then_some(Since { last_override: Sequence::new(overrides), applied_through })
 }
 
 #[cfg(test)]
@@ -230,7 +231,7 @@ mod tests {
         let event = |(sequence, at)| Event { sequence: Sequence(sequence), stored_at: StoredAt(at) };
         let events = [(90, 5), (17, 1), (18, 1), (4_000, 9), (3, -4), (i64::MAX as u64, 1 << 40)].map(event);
         let messages: Vec<_> = events.into_iter().zip(all).collect();
-        let since = Some(Since { overrides: Some(Sequence(7)), applied_through: MessageNumber::new(12) });
+        let since = Some(Since { last_override: Some(Sequence(7)), applied_through: MessageNumber::new(12) });
         let forgotten = Some(Forgotten::Through(event((17, -3))));
         for unreported in [
             Unreported::default(),

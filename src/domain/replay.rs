@@ -1,8 +1,8 @@
 //! A channel's messages folded from the log, page by page: for a correction, a skip, a rebuild and a rocket's history.
 //!
 //! The overrides are known only at the end of a reading ([`OverrideIndex`]), and the messages lie in the log
-//! in the order in which they came. So the log is read once where nothing was said, and a second time otherwise; messages
-//! that came before their turn, and for which memory has no room, are fetched one by one when it comes
+//! in the order in which they came. So a channel without overrides is read once, and one with overrides twice. A message that
+//! came before its turn, and for which memory has no room, is fetched by its sequence when its turn comes
 //! ([`super::reorder`]). The cost of a message does not depend on the order of arrival, and memory is bounded whatever the
 //! channel's length; beside messages, ranges of numbers are remembered.
 //!
@@ -57,16 +57,17 @@ pub struct Replay<S> {
     last_read: Option<Sequence>,
     /// The last override that counts, if not all do.
     through: Option<Sequence>,
-    /// When the last one was stored that was folded in before, if that is known.
+    /// The latest time at which an override was stored that had been folded in before, if that is known.
     since_at: Option<StoredAt>,
 }
 
 /// What came of one page, or of messages that were fetched.
 #[derive(Debug)]
-pub enum Turn<S> {
+pub enum Taken<S> {
     /// What each fold has applied, in order.
     Advance(Vec<Vec<Advance<S>>>),
-    /// An override was found, so that what was reported so far may be wrong: forget it, all of it is reported again.
+    /// The folds begin at their beginning again, now that the overrides are known, or because a correction has made the
+    /// checkpoint wrong at which they began: drop every advance that was given so far, all of them are given again.
     StartOver,
 }
 
@@ -99,13 +100,13 @@ impl<S> Replay<S> {
         Self { through: Some(last), ..self }
     }
 
-    /// Has the overrides be new that were stored after this time, also where they lie before the last one that was folded in:
-    /// the log lost its end, and goes on.
+    /// Takes every override for new that was stored after this time, also at a sequence that was folded in before: after the
+    /// log lost its end, sequences are used again.
     pub fn since_at(self, at: Option<StoredAt>) -> Self {
         Self { since_at: at, ..self }
     }
 
-    /// The last sequence of overrides that were folded in before, in the log as it is.
+    /// The last override that was folded in before, in the log as it is now ([`OverrideIndex::known_through`]).
     pub fn since(&self) -> Option<Sequence> {
         let (Goal::Change { since } | Goal::Onward { since, .. }) = self.goal else { return None };
         self.index.known_through(since, self.since_at)
@@ -113,11 +114,12 @@ impl<S> Replay<S> {
 
     /// Begins before anything was read.
     fn begin(&mut self) {
-        let none = |index| Overrides::all(&Arc::new(index));
+        // An index knows of no override yet but of what its checkpoint knows.
+        let known_to_base = |index| Overrides::all(&Arc::new(index));
         let behind = |base: Option<&Checkpoint>| base.map_or_else(OverrideIndex::default, OverrideIndex::behind);
         self.index = Arc::new(behind(self.base()));
         self.folds = match self.goal {
-            Goal::State => vec![self.fold_with(none(behind(self.base())))],
+            Goal::State => vec![self.fold_with(known_to_base(behind(self.base())))],
             Goal::Change { .. } | Goal::Onward { .. } => Vec::new(),
         };
         (self.read_once, self.resumed, self.last_read) = (false, false, None);
@@ -167,8 +169,7 @@ impl<S> Replay<S> {
         record.last.is_some().then_some(Checkpoint { record, from, seen, is_trimmed: false, place: None })
     }
 
-    /// The same a page of a history before that one, so that a history's newest page can begin there; none where the reading
-    /// has come by nothing of the kind.
+    /// The same about a page of a history earlier, so that the newest page can begin there; none if no waypoint lies there.
     pub fn checkpoint_before(&self, end: &Checkpoint) -> Option<Checkpoint> {
         self.waypoints.before(end)
     }
@@ -187,12 +188,12 @@ impl<S> Replay<S> {
         self.folds.iter().any(Fold::needs_another_pass).then(|| Wanted::Page(self.first_place()))
     }
 
-    /// Whether the folds have gone on from a record, and not from the beginning of the log.
-    pub fn is_resumed(&self) -> bool {
+    /// Whether the folds have gone on from the goal's record. To begin at a checkpoint does not count.
+    pub fn goes_on_from_record(&self) -> bool {
         self.resumed
     }
 
-    /// Whether the whole channel has been read once. Before, what was reported may have to be forgotten.
+    /// Whether the whole channel has been read once. Before, the advances that were given may have to be dropped.
     pub fn is_read_once(&self) -> bool {
         self.read_once
     }
@@ -214,20 +215,20 @@ impl<S> Replay<S> {
     }
 
     /// Whether the folds have seen all overrides that they know of, and lack nothing that they know to come next. A
-    /// replica that lags behind may not have shown it, or not again.
+    /// replica that lags behind may have left something out, even what an earlier reading showed.
     pub fn is_complete(&self) -> bool {
         let lacks_nothing = !self.folds.iter().any(Fold::lacks_what_waits);
         lacks_nothing && Some(self.folded) >= self.last_read.min(self.index.last_override())
     }
 
     /// Takes in the messages that were fetched.
-    pub fn supply(&mut self, entries: &[Entry<S>]) -> Turn<S> {
+    pub fn supply(&mut self, entries: &[Entry<S>]) -> Taken<S> {
         let supply = |fold: &mut Fold<S>| fold.supply(entries.iter().filter_map(Entry::message));
-        Turn::Advance(self.folds.iter_mut().map(supply).collect())
+        Taken::Advance(self.folds.iter_mut().map(supply).collect())
     }
 
     /// Takes in a page, and where the next one begins, if this was not the last.
-    pub fn take(&mut self, entries: &[Entry<S>], next: Option<Sequence>) -> Turn<S> {
+    pub fn take(&mut self, entries: &[Entry<S>], next: Option<Sequence>) -> Taken<S> {
         if self.next.is_none() {
             self.begin_another_pass();
         }
@@ -238,11 +239,11 @@ impl<S> Replay<S> {
             return self.take_for_the_first_time(entries);
         }
         self.note_latecomers(entries);
-        Turn::Advance(self.fold(entries))
+        Taken::Advance(self.fold(entries))
     }
 
-    /// Notes messages that were stored after the channel had been read once: the folds know the overrides without them,
-    /// but they are there.
+    /// Notes messages that were stored after the first reading. The folds keep the overrides as they were, but these numbers
+    /// count as seen.
     fn note_latecomers(&mut self, entries: &[Entry<S>]) {
         for entry in entries.iter().filter(|entry| !entry.is_override()) {
             if entry.message().is_some_and(|arrival| !self.index.has_seen(arrival.message.number)) {
@@ -268,29 +269,29 @@ impl<S> Replay<S> {
         self.base() != before.as_ref()
     }
 
-    fn take_for_the_first_time(&mut self, entries: &[Entry<S>]) -> Turn<S> {
+    fn take_for_the_first_time(&mut self, entries: &[Entry<S>]) -> Taken<S> {
         if self.gives_up_its_base(entries) {
             self.begin();
-            return Turn::StartOver;
+            return Taken::StartOver;
         }
-        if let Some(index) = Arc::get_mut(&mut self.index) {
-            entries.iter().for_each(|entry| index.see(entry));
-        }
+        // The folds of a first reading have an index of their own, so that nobody shares this one and it is not copied.
+        let index = Arc::make_mut(&mut self.index);
+        entries.iter().for_each(|entry| index.see(entry));
         if entries.iter().any(Entry::is_override) {
             self.folds.clear();
             self.waypoints.clear();
         }
         let advances = self.fold(entries);
         if self.next.is_some() {
-            return Turn::Advance(advances);
+            return Taken::Advance(advances);
         }
         self.read_once = true;
         if !self.folds.is_empty() {
-            return Turn::Advance(advances);
+            return Taken::Advance(advances);
         }
         self.begin_folds();
         self.go_back();
-        Turn::StartOver
+        Taken::StartOver
     }
 
     /// Begins the folds, now that the overrides are known.

@@ -1,5 +1,5 @@
-//! The order of one channel: applies whatever has arrived, in any order and any number of times, and puts each number
-//! in its place exactly once.
+//! The order of one channel: takes whatever has arrived, in any order and any number of times, and applies each number
+//! exactly once, in order.
 //!
 //! The same functions serve a batch of fresh messages, the messages that waited behind a gap, a correction, a rebuild
 //! and a rocket's history; only where the messages come from differs, and which [`Overrides`] are known. Taking up a message
@@ -19,7 +19,7 @@ pub type Buffer<S> = BTreeMap<MessageNumber, Arc<Arrival<S>>>;
 pub enum Verdict {
     /// It was applied and changed the rocket.
     Applied,
-    /// It was applied and changed nothing, because it makes no sense in the rocket's state.
+    /// It took its number and changed nothing, because it makes no sense in the rocket's state.
     Refused(Refusal),
     /// Its number was taken already.
     Duplicate,
@@ -31,7 +31,7 @@ pub enum Verdict {
     Pending,
 }
 
-/// What took one place of the sequence, or several in a row.
+/// What took one number of the channel, or several in a row.
 #[derive(Debug)]
 pub enum Advance<S> {
     /// A message, which may have been refused there.

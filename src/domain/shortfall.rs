@@ -26,7 +26,7 @@ pub enum Shortfall {
 /// Where a fold began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Base {
-    /// With the record: what that has applied stays.
+    /// With the record: what that has applied stays. (A fold from a checkpoint is one of the log.)
     Record,
     /// At the beginning of the log.
     Log {

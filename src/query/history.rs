@@ -22,7 +22,7 @@ use crate::broker::topology::partition_of;
 use crate::broker::{Broker, BrokerError, LogReader as _, NatsLog};
 use crate::domain::checkpoint::trimmed_through;
 use crate::domain::time::Instant;
-use crate::domain::{Channel, Checkpoint, Goal, MessageNumber, Record, Replay, Turn};
+use crate::domain::{Channel, Checkpoint, Goal, MessageNumber, Record, Replay, Taken};
 use crate::http::cursor;
 use crate::replay::ChannelReplay;
 use request::Cursor;
@@ -163,9 +163,9 @@ impl Histories {
         let mut window = Window::behind(fold.replay.base(), wanted);
         let log = self.log(channel);
         let run = fold.run(&log, |replay, read| {
-            match read.turn {
-                Turn::StartOver => window = Window::behind(replay.base(), wanted),
-                Turn::Advance(placed) => {
+            match read.taken {
+                Taken::StartOver => window = Window::behind(replay.base(), wanted),
+                Taken::Advance(placed) => {
                     let overrides = replay.overrides();
                     let steps = placed.into_iter().flatten().filter_map(|placed| Step::of(placed, &overrides));
                     steps.for_each(|step| window.pass(step));
@@ -218,12 +218,12 @@ impl Histories {
         let mut record = begin(&fold.replay);
         let mut then = Some(record.clone()).filter(is_not_later);
         let run = fold.run(&log, |replay, read| {
-            match read.turn {
-                Turn::StartOver => {
+            match read.taken {
+                Taken::StartOver => {
                     record = begin(replay);
                     then = Some(record.clone()).filter(is_not_later);
                 }
-                Turn::Advance(placed) => {
+                Taken::Advance(placed) => {
                     let overrides = replay.overrides();
                     for step in placed.into_iter().flatten().filter_map(|placed| Step::of(placed, &overrides)) {
                         step.apply(&mut record);

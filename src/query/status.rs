@@ -189,7 +189,7 @@ mod tests {
 
     const EVENT: Event = Event { sequence: Sequence(50), stored_at: StoredAt(7) };
     const AT: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
-    const SINCE: Option<Since> = Some(Since { overrides: Some(Sequence(1)), applied_through: None });
+    const SINCE: Option<Since> = Some(Since { last_override: Some(Sequence(1)), applied_through: None });
 
     fn number(number: u64) -> MessageNumber {
         MessageNumber::new(number).unwrap()

@@ -25,7 +25,7 @@ use crate::domain::record::Unreadable;
 use crate::domain::shortfall::Base;
 use crate::domain::{
     Advance, Channel, Checkpoint, Entry, Event, Forgotten, Goal, MessageNumber, PendingRanges, Record, Refusal, Replay,
-    Sequence, Turn, shortfall,
+    Sequence, Taken, shortfall,
 };
 use crate::replay::ChannelReplay;
 
@@ -115,7 +115,7 @@ pub async fn look_at(
     let mut fold = ChannelReplay::of_what_they_say(*channel, Goal::Change { since: record.last_override }, bases)
         .since_at(record.last_override_at);
     let run = fold.run(log, |replay, read| {
-        reading.take(replay, &read.entries, read.turn);
+        reading.take(replay, &read.entries, read.taken);
         ControlFlow::Continue(())
     });
     match run.await {
@@ -319,9 +319,9 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn take(&mut self, replay: &Replay<usize>, entries: &[Entry<usize>], turn: Turn<usize>) {
+    fn take(&mut self, replay: &Replay<usize>, entries: &[Entry<usize>], turn: Taken<usize>) {
         entries.iter().for_each(|entry| self.account(entry));
-        let Turn::Advance(advances) = turn else { return };
+        let Taken::Advance(advances) = turn else { return };
         let mut folds = advances.into_iter();
         let (Some(with_its_overrides), Some(with_all)) = (folds.next(), folds.next()) else { return };
         with_its_overrides.iter().for_each(|advance| self.apply(replay, advance));

@@ -6,7 +6,7 @@
 use crate::broker::{BrokerError, LogReader, TrackBroker};
 use crate::domain::checkpoint::trimmed_through;
 use crate::domain::{
-    Advance, Channel, Checkpoint, Entry, Goal, MessageNumber, Overrides, Record, Replay, Sequence, StoredAt, Turn,
+    Advance, Channel, Checkpoint, Entry, Goal, MessageNumber, Overrides, Record, Replay, Sequence, StoredAt, Taken,
 };
 use crate::replay::ChannelReplay;
 
@@ -48,9 +48,9 @@ pub async fn plan(
     let mut reading = ChannelReplay::of_what_they_say(*channel, Goal::State, bases.clone());
     let mut at_cut = AtCut::begin(&reading.replay, cut, last);
     while let Some(read) = reading.step(broker).await? {
-        match read.turn {
-            Turn::StartOver => at_cut = AtCut::begin(&reading.replay, cut, last),
-            Turn::Advance(placed) => at_cut.take(placed.into_iter().flatten(), &reading.replay.overrides()),
+        match read.taken {
+            Taken::StartOver => at_cut = AtCut::begin(&reading.replay, cut, last),
+            Taken::Advance(placed) => at_cut.take(placed.into_iter().flatten(), &reading.replay.overrides()),
         }
     }
     let Some(made) = reading.complete_checkpoint(broker, &written).await? else { return Ok(before) };

@@ -112,7 +112,8 @@ impl OfChannel {
         self.unreported = unreported.messages.iter().fold(0, |bits, (event, _)| bits | 1 << number(&event.sequence));
         // What has changed since the very state that it has is nothing.
         let state = (Sequence::new(self.facts.overrides), MessageNumber::new(self.facts.last));
-        self.unreported_since = unreported.since.is_some_and(|since| (since.overrides, since.applied_through) != state);
+        self.unreported_since =
+            unreported.since.is_some_and(|since| (since.last_override, since.applied_through) != state);
     }
 
     /// The last override that arrived, as a record has it in its text: 0 is none.

@@ -139,7 +139,7 @@ impl Both {
         let messages = (0..self.random.below(4)).map(|_| (self.event(1_000), refusal)).collect();
         let since = self
             .random
-            .pick(&[None, Some(Since { overrides: Some(Sequence(7)), applied_through: MessageNumber::new(3) })]);
+            .pick(&[None, Some(Since { last_override: Some(Sequence(7)), applied_through: MessageNumber::new(3) })]);
         let unreported = Unreported { messages, since, forgotten: None };
         let real = self.real.write(&channel, record.clone(), &unreported, expected).await;
         let model = self.model.write(&channel, record, &unreported, expected).await;

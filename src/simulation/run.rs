@@ -21,7 +21,7 @@ use super::final_checks;
 use super::messages::{CHANNELS, channel_of};
 use super::random::Random;
 use crate::domain::bounds;
-use crate::replay::readings;
+use crate::replay::reading_permits;
 use crate::retention::plan::plan;
 use crate::track::Counters;
 use crate::track::worker::Worker;
@@ -49,10 +49,10 @@ type Life = Pin<Box<dyn Future<Output = ()>>>;
 
 fn works(faulty_broker: FaultyBroker) -> Life {
     Box::pin(async move {
-        let mut worker = Worker::new(faulty_broker.clone(), ACK_WAIT, Arc::new(Counters::default()), readings());
+        let mut worker = Worker::new(faulty_broker.clone(), ACK_WAIT, Arc::new(Counters::default()), reading_permits());
         loop {
             let batch = faulty_broker.next_batch(!worker.has_more_to_do()).await;
-            worker.turn(batch).await;
+            worker.cycle(batch).await;
         }
     })
 }

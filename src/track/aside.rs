@@ -46,7 +46,7 @@ impl SetAside {
     }
 
     /// Notes that a channel is judged again.
-    pub fn forget(&self, channel: &Channel) {
+    pub fn remove(&self, channel: &Channel) {
         self.lock().remove(channel);
     }
 

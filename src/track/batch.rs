@@ -154,7 +154,7 @@ pub struct RecordedGroup {
     pub outcomes: Vec<OutcomeRecord>,
     /// Their sequences, and what they are acknowledged by.
     pub deliveries: Vec<(Sequence, AckHandle)>,
-    /// Which of them stay unacknowledged, if the record was drainable when it was stored.
+    /// Which of them stay unacknowledged; none if all can be acknowledged.
     pub kept: Option<Kept>,
     /// What they stay unacknowledged for.
     pub why: Why,
@@ -189,10 +189,11 @@ impl Why {
         }
     }
 
-    /// Which deliveries stay unacknowledged. Of a channel that is blocked one is enough, however many come behind it: as long
-    /// as its record stands where it stood when that one was kept, that one is there, or another one in its place.
+    /// Which deliveries stay unacknowledged. Of a blocked channel one is enough: once one is kept at this number, later
+    /// messages of which nothing was stored before are acknowledged. When the record advances, one is chosen again.
     fn keeps(&self, state: &mut ChannelState, first_seen: Vec<Sequence>) -> Kept {
-        let here = state.blocked_here().filter(|_| self.blocked().is_some());
+        // Notes, too, that one is kept here from now on.
+        let here = state.position().filter(|_| self.blocked().is_some());
         if here.is_some() && std::mem::replace(&mut state.blocked, here) == here && !first_seen.is_empty() {
             return Kept::AllBut(first_seen);
         }

@@ -26,15 +26,15 @@ pub struct ChannelState {
     pub known: Option<Known>,
     /// Pending messages that are still in memory.
     pub buffer: Buffer<Stored>,
-    /// How many stretches between checkpoints it had applied when its checkpoints were looked at last.
-    pub checkpointed: u64,
-    /// How often in a row a job was given up because the log, complete as it seems, has less than the record.
+    /// How many whole stretches between checkpoints it had applied when it was last considered for one.
+    pub stretches_checked: u64,
+    /// How many jobs in a row ended because the leader has less than the record.
     pub short_logs: u32,
-    /// Where a delivery of the channel is kept unacknowledged because of a dead letter that cannot be stored.
+    /// Where the record was when a delivery was kept unacknowledged because of a dead letter that cannot be stored.
     pub blocked: Option<Blocked>,
 }
 
-/// A number that a record cannot pass.
+/// How far a channel has come, in which of its lives: two are equal if the record has not advanced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blocked {
     next: Option<MessageNumber>,
@@ -60,7 +60,7 @@ pub struct Known {
 impl ChannelState {
     /// A channel of which nothing is remembered.
     pub fn new(channel: Channel) -> Self {
-        Self { channel, known: None, buffer: Buffer::new(), checkpointed: 0, short_logs: 0, blocked: None }
+        Self { channel, known: None, buffer: Buffer::new(), stretches_checked: 0, short_logs: 0, blocked: None }
     }
 
     /// The record, from memory or from the bucket.
@@ -106,7 +106,7 @@ impl ChannelState {
         record: Record,
         unreported: Unreported,
     ) -> Result<(), BrokerError> {
-        // Forgotten until the answer is there: without one, it may have been written or not.
+        // Dropped from memory until the answer is there: without one, the record may have been written or not.
         let (expected, carried) = self.known.take().map_or((0, None), |known| (known.revision, known.carried));
         let bytes = match &carried {
             Some(carried) => carried.put_into(&record.to_bytes()),
@@ -121,8 +121,9 @@ impl ChannelState {
     /// What became of the messages that are listed as unreported.
     pub fn outcomes(&self) -> Vec<OutcomeRecord> {
         let Some(known) = &self.known else { return Vec::new() };
-        // While changes of overrides are unreported too, what is listed may be one of them: then it is as it was before.
-        let after_overrides = known.unreported.since.map_or(known.record.last_override, |since| since.overrides);
+        // While changes of overrides are unreported, a listed message may be among what they have changed. So it is reported
+        // as decided before them, and what the replay reports counts over it.
+        let after_overrides = known.unreported.since.map_or(known.record.last_override, |since| since.last_override);
         let outcome_record = |(event, refusal): &(Event, Option<Refusal>)| OutcomeRecord {
             event: *event,
             outcome: Outcome::of_applied(*refusal),
@@ -145,13 +146,13 @@ impl ChannelState {
         self.unreported()?.since
     }
 
-    /// Where the record is now, if it is known.
-    pub fn blocked_here(&self) -> Option<Blocked> {
+    /// How far the channel has come, if that is known.
+    pub fn position(&self) -> Option<Blocked> {
         let known = self.known.as_ref()?;
         Some(Blocked { next: known.record.next_number(), forgotten: known.forgotten_place() })
     }
 
-    /// Forgets messages in memory that were forgotten everywhere else.
+    /// Drops from memory the messages that an operator had forgotten (`rockets forget`).
     pub fn drop_forgotten(&mut self) {
         if let Some(known) = self.known.as_ref().filter(|known| known.unreported.forgotten.is_some()) {
             self.buffer.retain(|_, arrival| !known.has_forgotten(arrival.event()));
@@ -191,8 +192,8 @@ impl Known {
     }
 }
 
-/// Reads what lies in the bucket. A channel that is being forgotten is left alone for the moment. What nobody wrote is
-/// replaced: the stream has everything.
+/// Reads what lies in the bucket. While a channel is being forgotten, this is a conflict, so that its messages come again. A
+/// record that cannot be read is replayed from the log.
 fn known_from(channel: &Channel, read: Versioned) -> Result<Known, BrokerError> {
     if let Some(aside) = read.aside.filter(Aside::is_newer) {
         return Err(BrokerError::Newer(aside.format));

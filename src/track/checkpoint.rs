@@ -14,16 +14,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::channel_state::ChannelState;
 use crate::broker::{BrokerError, TrackBroker};
 use crate::domain::{Channel, Goal, MessageNumber, Record, Replay};
-use crate::replay::{ChannelReplay, takes_turn};
+use crate::replay::{ChannelReplay, takes_permit};
 
 /// Numbers between two checkpoints of a channel. So many messages are read in some tens of milliseconds.
 const NUMBERS_APART: u64 = if cfg!(test) { 8 } else { 5_000 };
 /// Of turns with something else to do every so many goes on with a checkpoint; of those without each. Reading a message
 /// once more costs as much as applying it, and a queue is to be applied first.
-const BUSY_TURNS: u32 = 64;
+const BUSY_CYCLES: u32 = 64;
 /// A checkpoint begins to be read only where so many channels may be read: then some are left for drains and overrides,
 /// for which somebody waits.
-const TURNS_FREE_MIN: usize = 3;
+const PERMITS_FREE_MIN: usize = 3;
 /// Channels of one partition that wait for a checkpoint; further ones are looked at when they have come further.
 const WAITING_MAX: usize = 256;
 
@@ -31,7 +31,7 @@ const WAITING_MAX: usize = 256;
 #[derive(Default)]
 pub struct Checkpoints {
     jobs: VecDeque<CheckpointJob>,
-    busy_turns: u32,
+    busy_cycles: u32,
 }
 
 /// One channel that is read for a checkpoint.
@@ -52,7 +52,7 @@ struct Running {
 impl Checkpoints {
     /// Whether there is a channel that can be read now.
     pub fn can_go_on(&self, readings: &Semaphore) -> bool {
-        let has_turn = |job: &CheckpointJob| job.permit.is_some() || readings.available_permits() >= TURNS_FREE_MIN;
+        let has_turn = |job: &CheckpointJob| job.permit.is_some() || readings.available_permits() >= PERMITS_FREE_MIN;
         self.jobs.front().is_some_and(has_turn)
     }
 
@@ -60,7 +60,7 @@ impl Checkpoints {
     pub fn note(&mut self, state: &mut ChannelState) {
         let Some(known) = state.known.as_ref().filter(|_| self.jobs.len() < WAITING_MAX) else { return };
         let stretch = MessageNumber::count_through(known.record.applied_through()) / NUMBERS_APART;
-        let is_due = std::mem::replace(&mut state.checkpointed, stretch) < stretch;
+        let is_due = std::mem::replace(&mut state.stretches_checked, stretch) < stretch;
         if is_due && self.jobs.iter().all(|job| job.channel != state.channel) {
             self.jobs.push_back(CheckpointJob { channel: state.channel, permit: None, running: None });
         }
@@ -68,13 +68,13 @@ impl Checkpoints {
 
     /// Goes on with one channel, if it is its turn. Nobody waits for it: what goes wrong is left.
     pub async fn step(&mut self, broker: &impl TrackBroker, readings: &Arc<Semaphore>, is_busy: bool) {
-        self.busy_turns = if is_busy { (self.busy_turns + 1).min(BUSY_TURNS) } else { BUSY_TURNS };
-        if self.busy_turns < BUSY_TURNS || !self.can_go_on(readings) {
+        self.busy_cycles = if is_busy { (self.busy_cycles + 1).min(BUSY_CYCLES) } else { BUSY_CYCLES };
+        if self.busy_cycles < BUSY_CYCLES || !self.can_go_on(readings) {
             return;
         }
-        self.busy_turns = 0;
+        self.busy_cycles = 0;
         let Some(job) = self.jobs.front_mut() else { return };
-        if !takes_turn(&mut job.permit, readings) {
+        if !takes_permit(&mut job.permit, readings) {
             return;
         }
         match job.step(broker).await {

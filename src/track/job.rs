@@ -14,7 +14,7 @@ use super::channel_state::ChannelState;
 use super::disposition::{Answers, log_failure, log_held_up, partition_pause};
 use crate::broker::{AckHandle, BrokerError, TrackBroker};
 use crate::domain::Channel;
-use crate::replay::takes_turn;
+use crate::replay::takes_permit;
 
 /// Jobs that take a step in one round, so that many short ones do not wait for each other. Each holds some megabytes while
 /// it reads.
@@ -55,10 +55,10 @@ pub struct Jobs<J> {
     readings: Arc<Semaphore>,
 }
 
-/// A job and its turn.
+/// A job and its permit.
 struct Queued<J> {
     channel: Channel,
-    /// Its turn among all channels that are read in this process; without it, it takes no step.
+    /// Its permit among all channels that are read in this process; without it, it takes no step.
     permit: Option<OwnedSemaphorePermit>,
     job: J,
 }
@@ -103,7 +103,7 @@ impl<J: Job> Jobs<J> {
         answers: &mut Answers,
     ) -> Duration {
         let readings = &self.readings;
-        let has_turn = |queued: &mut Queued<J>| takes_turn(&mut queued.permit, readings);
+        let has_turn = |queued: &mut Queued<J>| takes_permit(&mut queued.permit, readings);
         let round: Vec<_> = self.jobs.extract_if(.., has_turn).take(JOBS_AT_ONCE).collect();
         let steps = round.into_iter().map(|mut queued| {
             let mut state = memory.cache.take(queued.channel);
@@ -139,7 +139,7 @@ impl<J: Job> Jobs<J> {
             }
             Ok(Step::Blocked(error)) => {
                 log_held_up(state.channel, &error);
-                state.blocked = state.blocked_here();
+                state.blocked = state.position();
                 answers.nak_paced(queued.job.handles(), &error);
             }
             Err(error) => {

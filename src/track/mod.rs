@@ -9,7 +9,8 @@
 //! outcomes of a batch are reported while the next one is settled; then its messages are acknowledged.
 //!
 //! A [`job`] is work on one channel that takes many steps. [`drain`] applies what is pending behind a gap that has closed.
-//! [`replay_job`] replays a channel for an override.
+//! [`replay_job`] replays a channel for an override, and [`outcome_diff`] compares what its two folds, without
+//! the override and with it, have made of each message.
 //!
 //! [`disposition`] is the table that acks, keeps or naks a delivery. [`conflict`] finds copies that say something else.
 //! [`once`] stores a dead letter once for all. [`aside`] keeps channels that take a newer program. [`mod@checkpoint`]
@@ -116,7 +117,7 @@ pub async fn run(
         partitions.spawn(worker.run(deliveries, stop.clone()));
     }
     tracing::info!(partitions = settings.partitions, "tracking");
-    // A worker that ends before leaves its partition to nobody, so that this process is of no use any more.
+    // A worker that ends before the shutdown leaves its partition without one, so that this process is of no use any more.
     let failed = tokio::select! {
         () = assignment.keep(&shutdown) => Ok(()),
         Some(ended) = partitions.join_next() => ended.context("a partition's worker failed").and_then(|()| {

@@ -34,7 +34,7 @@ pub async fn reported_as_failed(
     Ok(failed.map(|(event, _)| event).collect())
 }
 
-/// Keeps messages that came after their number was skipped.
+/// Stores dead letters of messages that came after their number was skipped.
 pub async fn store_late(broker: &impl TrackBroker, late: Vec<&Stored>) -> Result<(), BrokerError> {
     let failed = reported_as_failed(broker, late.iter().copied(), |why| why == SKIPPED_LATE).await?;
     let dead_letters = late.into_iter().filter(|stored| !failed.contains(&stored.event())).map(|stored| DeadLetter {

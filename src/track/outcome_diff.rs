@@ -44,13 +44,13 @@ impl Changes {
     }
 
     /// The last override of the state since which changes are noted.
-    pub fn overrides(&self) -> Option<Sequence> {
-        self.since.overrides
+    pub fn last_override_before(&self) -> Option<Sequence> {
+        self.since.last_override
     }
 
     /// Notes which the last override was in the log as it is, now that all of it was read.
     pub fn overrides_through(&mut self, last: Option<Sequence>) {
-        self.since.overrides = last;
+        self.since.last_override = last;
     }
 
     /// Notes up to which number others have reported everything but changes: the more, the longer this has taken.

@@ -2,8 +2,9 @@
 //! writes what has become of it in one go.
 //!
 //! The order of things is that of every message: dead letters before the record, outcomes after it, then the
-//! acknowledgement. A record that was written for overrides says since which state the outcomes are unreported that they have
-//! changed; if the tracker dies in between, the override comes again, and the same is found out again.
+//! acknowledgement. A record that was written for overrides also names the state before them (`since`): the outcomes that
+//! changed since then are not reported yet. If the tracker dies then, the override is delivered again, and another replay
+//! finds the same changes.
 //!
 //! Also brought here: messages whose record does not remember whether their number was skipped, and channels in which
 //! corrections wait, because only a reading of the whole channel decides.
@@ -31,15 +32,15 @@ use crate::domain::checkpoint::trimmed_through;
 use crate::domain::outcome::Since;
 use crate::domain::{
     Advance, Arrival, Channel, Checkpoint, Entry, Event, Forgotten, Goal, MessageNumber, Outcome, OutcomeRecord,
-    Overrides, Record, Sequence, Shortfall, StoredAt, Turn, Unreported,
+    Overrides, Record, Sequence, Shortfall, StoredAt, Taken, Unreported,
 };
 use crate::fail_point;
 use crate::replay::{ChannelReplay, Read};
 
 /// Readings in a row that did not show what the record knows of, before they are given up for a while.
 const READINGS_WITHOUT_PROGRESS_MAX: u32 = 3;
-/// Jobs of a channel that are given up, one after the other, because the log has less than the record though the leader has
-/// no more, before the log is taken to have lost it. A leader that was cut off gives way sooner: in between lies a pause.
+/// Jobs of a channel in a row that end because the leader has less than the record. After that the log is taken to have lost
+/// it. Between two of them lies a pause in which a leader that was cut off steps down.
 const SHORT_LOGS_MAX: u32 = 3;
 /// Dead letters that are removed at once.
 const REMOVALS_AT_ONCE: usize = 16;
@@ -70,14 +71,13 @@ struct Running {
     /// Up to which number the log had been trimmed when it began.
     trimmed_through: Option<MessageNumber>,
     changes: Changes,
-    /// Messages that came after a skip of their number that was not followed before: some may have been acknowledged since,
-    /// as waiting.
+    /// Messages that came after a skip that covers their number and that this replay is the first to follow. Until now they
+    /// counted as pending, and may have been acknowledged as such.
     late: BTreeMap<Event, MessageNumber>,
     /// The dead letters of refused messages that there are, by event. One may have several: of before and after an override.
     dead_letters: BTreeMap<Event, Vec<(u64, Option<Sequence>)>>,
     next_dead_letter: Option<u64>,
-    /// Events with a dead letter that apply now. Some never were refused in a record that was written: by a replay
-    /// that came to no end.
+    /// Events that have a dead letter and apply now. The dead letter may stem from a replay that never wrote its record.
     applied: BTreeSet<Event>,
 }
 
@@ -124,11 +124,12 @@ impl ReplayJob {
         if known.unreported.since.is_none() && self.held.iter().all(|(cause, _)| cause.is_followed(known)) {
             return Ok(Step::Done(self.held.drain(..).map(|(_, handle)| handle).collect()));
         }
-        let now = Since { overrides: known.record.last_override, applied_through: known.record.applied_through() };
+        let now = Since { last_override: known.record.last_override, applied_through: known.record.applied_through() };
         let since = known.unreported.since.unwrap_or(now);
-        let (overrides, only) = (since.overrides, self.lacks.is_some());
+        let (overrides, only) = (since.last_override, self.lacks.is_some());
         let goal = match known.unreported.since.filter(|_| !only) {
-            // What has been changed since is found out by the fold that has changed it.
+            // The tracker that wrote these changes did not report them. The same two folds, without the overrides and with
+            // them, find the same changes again.
             Some(_) => Goal::Change { since: overrides },
             None => Goal::Onward {
                 since: overrides,
@@ -140,9 +141,10 @@ impl ReplayJob {
         let bases = self.bases(broker, since).await?;
         let reading =
             ChannelReplay::of_whole_messages(self.channel, goal, bases.clone()).without(known.unreported.forgotten);
+        // Where changes are unreported, only the sequence tells which overrides are new: the record's time has these already.
         let reading = reading.since_at(known.unreported.since.map_or(known.record.last_override_at, |_| None));
-        // What is unreported is found out first, as it was then: some of it may have been reported, and dead letters
-        // removed. What was said since has its turn after that.
+        // First only the overrides that the record has followed already, so that their unreported changes are found again, as
+        // they were then. A later replay follows those that came after.
         let through = known.unreported.since.and(known.record.last_override);
         self.running = Some(Running {
             reading: reading.through(through),
@@ -166,7 +168,7 @@ impl ReplayJob {
         let mut bases = broker.checkpoints(&self.channel).await?;
         let judges = self.held.iter().any(|(cause, _)| matches!(cause, Cause::Unjudged(_)));
         bases.retain(|base| {
-            let is_before = base.through() <= since.applied_through && base.record.last_override <= since.overrides;
+            let is_before = base.through() <= since.applied_through && base.record.last_override <= since.last_override;
             base.is_trimmed || (is_before && !judges)
         });
         Ok(bases)
@@ -214,9 +216,12 @@ impl ReplayJob {
             }
         }
         running.read_dead_letters_to_the_end(broker, &self.channel).await?;
-        // What others have applied meanwhile, they have reported; but not what a record has applied that has it
-        // unreported still.
-        let now = Since { overrides: running.changes.overrides(), applied_through: known.record.applied_through() };
+        // What other trackers have applied during this replay, they have reported: from the record's last number on only
+        // changes are. If the record still has changes unreported, these begin where that record says.
+        let now = Since {
+            last_override: running.changes.last_override_before(),
+            applied_through: known.record.applied_through(),
+        };
         let since = known.unreported.since.unwrap_or(now);
         running.changes.applied_before(since.applied_through);
         if !running.changes_nothing(&record, &known.record) {
@@ -236,13 +241,13 @@ impl ReplayJob {
     /// log lacks even what is pending, the overrides cannot be followed.
     async fn fall_short(&mut self, broker: &impl TrackBroker, shortfall: Shortfall) -> Result<Step, BrokerError> {
         let Some(running) = self.running.take() else { return Ok(Step::GoOn) };
-        if self.lacks.replace(shortfall).is_none() && !running.reading.replay.is_resumed() {
+        if self.lacks.replace(shortfall).is_none() && !running.reading.replay.goes_on_from_record() {
             return Ok(Step::GoOn);
         }
         self.lacks = None;
         let (at, channel, overrides) = (broker.now(), self.channel, running.reading.replay.overrides());
         tracing::error!(%channel, %shortfall, "what an operator asked for cannot be done");
-        // One that came while the channel was read has its turn later.
+        // One that came while the channel was read is for a later replay.
         let is_held = |event: &Event| self.held.iter().any(|(cause, _)| cause.overriding() == Some(*event));
         let reported: BTreeSet<_> = overrides.after(None).filter(is_held).collect();
         let outcomes = reported.iter().map(|event| failed(*event, shortfall, at, overrides.last()));
@@ -274,7 +279,7 @@ impl ReplayJob {
         let changed = running.changes.outcomes(at, overrides.last());
         let judged = self.held.iter().filter_map(|(cause, _)| match cause {
             Cause::Unjudged(arrival) => Some((arrival.event(), judge(arrival, &overrides))),
-            Cause::Override(_) | Cause::Drainable => None,
+            Cause::Override(_) | Cause::CorrectionsWait => None,
         });
         let of_overrides = running
             .outcomes_of_overrides(&overrides)
@@ -320,7 +325,7 @@ impl ReplayJob {
         Ok(failed_overrides)
     }
 
-    /// Keeps messages of which a record did not remember that their number was skipped.
+    /// Stores dead letters of messages whose number was skipped, which the record did not remember.
     async fn store_late(&self, broker: &impl TrackBroker, overrides: &Overrides) -> Result<(), BrokerError> {
         let late = self.held.iter().filter_map(|(cause, _)| match cause {
             Cause::Unjudged(arrival) if judge(arrival, overrides) != Outcome::Duplicate => Some(&arrival.stored),
@@ -379,26 +384,26 @@ impl Running {
 
     /// Reads on, and returns whether there was more.
     async fn read_on(&mut self, broker: &impl TrackBroker) -> Result<bool, BrokerError> {
-        let Some(Read { entries, turn }) = self.reading.step(broker).await? else { return Ok(false) };
-        let dead = match turn {
-            Turn::StartOver => return Ok(true),
-            // As long as not all overrides are known, nothing is reported.
-            Turn::Advance(advances) if advances.is_empty() => return Ok(true),
-            Turn::Advance(advances) => {
+        let Some(Read { entries, taken }) = self.reading.step(broker).await? else { return Ok(false) };
+        let dead = match taken {
+            Taken::StartOver => return Ok(true),
+            // As long as not all overrides are known, there are no folds.
+            Taken::Advance(advances) if advances.is_empty() => return Ok(true),
+            Taken::Advance(advances) => {
                 self.changes.overrides_through(self.reading.replay.since());
                 self.note_applied(advances.last());
                 self.changes.note(advances)
             }
         };
-        let (overrides, since) = (self.reading.replay.overrides(), self.changes.overrides());
+        let (overrides, since) = (self.reading.replay.overrides(), self.changes.last_override_before());
         let is_late = |arrival: &&Arc<Arrival<Stored>>| {
             let skipped = overrides.skipped_from(arrival.message.number);
-            // A correction that came meanwhile has its turn later.
+            // A correction that came meanwhile is for a later replay.
             !arrival.corrects && skipped.is_some_and(|skipped| Some(skipped.sequence) > since)
         };
         let late: Vec<_> = entries.iter().filter_map(Entry::message).filter(is_late).collect();
         if (!late.is_empty() || !dead.is_empty()) && self.was_trimmed(broker).await? {
-            // All of it is read again.
+            // Nothing is stored from here on: `finish` sees the trim too, and begins again.
             return Ok(true);
         }
         store_late(broker, late.iter().map(|arrival| &arrival.stored).collect()).await?;
@@ -416,7 +421,7 @@ impl Running {
         self.applied.extend(applied.filter(|event| self.dead_letters.contains_key(event)));
     }
 
-    /// Keeps what is refused now, before the record passes it; what is a dead letter stays the one that it is.
+    /// Stores dead letters of what is refused now, before the record passes it. What has one already gets no other.
     async fn store_dead_letter(&self, broker: &impl TrackBroker, dead: Vec<Dead>) -> Result<(), BrokerError> {
         let overrides = self.reading.replay.overrides().last();
         let dead_letters = dead.iter().filter(|dead| !self.dead_letters.contains_key(&dead.arrival.event()));
@@ -424,7 +429,7 @@ impl Running {
             stored: &dead.arrival.stored,
             reason: Reason::Refused,
             error: dead.refusal.to_string(),
-            after_overrides: if dead.was_refused { self.changes.overrides() } else { overrides },
+            after_overrides: if dead.was_refused { self.changes.last_override_before() } else { overrides },
         });
         try_join_all(dead_letters.map(|dead_letter| async move { broker.store_dead_letter(&dead_letter).await }))
             .await

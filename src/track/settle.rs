@@ -47,14 +47,14 @@ pub struct Settled {
     /// Why the record goes no further, where the dead letter of the message that comes next cannot be stored.
     pub blocked: Option<BrokerError>,
     /// Messages that came too late, or say something else than another one, and whose dead letters cannot be stored; and why.
-    pub unkept: Option<(BrokerError, Vec<Sequence>)>,
+    pub without_dead_letter: Option<(BrokerError, Vec<Sequence>)>,
 }
 
 impl Settled {
     /// Leaves messages for later, because their dead letters cannot be stored: nothing is reported of them.
     pub fn leave(&mut self, error: BrokerError, messages: Vec<Sequence>) {
         self.outcomes.retain(|outcome_record| !messages.contains(&outcome_record.event.sequence));
-        self.unkept.get_or_insert_with(|| (error, Vec::new())).1.extend(messages);
+        self.without_dead_letter.get_or_insert_with(|| (error, Vec::new())).1.extend(messages);
     }
 }
 
@@ -74,15 +74,17 @@ pub async fn settle(
         let (before, living) = (known.record.clone(), without_forgotten(known, arrivals));
         let arrivals = &*living;
         state.drop_forgotten();
-        let Judgement { record, verdicts, blocked, unkept } = judge(broker, state, &before, arrivals).await?;
+        let Judgement { record, verdicts, blocked, without_dead_letter } =
+            judge(broker, state, &before, arrivals).await?;
         // A copy of a pending message changes nothing, and the record is written all the same: whoever replays the channel at
         // this moment is to conflict, and to read that copy, too.
         let changed = record != before;
         let is_pending = verdicts.iter().any(|(_, verdict)| *verdict == Verdict::Pending);
         let written = match changed || is_pending {
             true => state.write(broker, record, applied(&verdicts)).await,
-            // Without a write nothing tells that the record in memory is old, and one of these messages may be the one that
-            // a tracker kept for a drainable record. So it is read from the leader, once, and judged again.
+            // Nothing to write. The record in memory may be old, and one of these messages may be the delivery that holds a
+            // drainable record. So the first time it is as if the write had conflicted: the record is read from the leader,
+            // and they are judged again.
             false if reloaded => Ok(()),
             false => Err(BrokerError::Conflict),
         };
@@ -97,7 +99,7 @@ pub async fn settle(
                 copies.retain(|copy| !state.has_unreported(copy.event()));
                 let mut settled =
                     Settled { first_seen, copies, blocked, ..settled(broker, &verdicts, before.last_override) };
-                if let Some((error, late)) = unkept {
+                if let Some((error, late)) = without_dead_letter {
                     settled.leave(error, late);
                 }
                 return Ok(settled);
@@ -106,7 +108,7 @@ pub async fn settle(
                 if changed {
                     Counters::count(&counters.conflicts);
                 }
-                take_back(state, &verdicts);
+                put_back(state, &verdicts);
                 state.reload(broker).await?;
                 reloaded = true;
             }
@@ -151,7 +153,7 @@ fn copies_among(verdicts: &[Judged], before: &Record) -> Vec<Arc<Arrival<Stored>
     verdicts.iter().filter(is_copy).map(|(arrival, _)| arrival.clone()).collect()
 }
 
-/// The messages that were applied, refused or not.
+/// The messages that took their number.
 fn applied(verdicts: &[Judged]) -> Vec<(Event, Option<Refusal>)> {
     let applied = verdicts.iter().filter_map(|(arrival, verdict)| match verdict {
         Verdict::Applied => Some((arrival.event(), None)),
@@ -161,8 +163,8 @@ fn applied(verdicts: &[Judged]) -> Vec<(Event, Option<Refusal>)> {
     applied.collect()
 }
 
-/// What was taken out of the buffer for a record that was not written.
-fn take_back(state: &mut ChannelState, verdicts: &[Judged]) {
+/// Puts back into the buffer what was taken out for a record that was not written.
+fn put_back(state: &mut ChannelState, verdicts: &[Judged]) {
     let (nothing, no_overrides) = (Record::default(), Overrides::none());
     verdicts.iter().for_each(|(arrival, _)| buffer_message(&mut state.buffer, arrival, &nothing, &no_overrides));
 }
@@ -189,7 +191,7 @@ struct Judgement {
     record: Record,
     verdicts: Vec<Judged>,
     blocked: Option<BrokerError>,
-    unkept: Option<(BrokerError, Vec<Sequence>)>,
+    without_dead_letter: Option<(BrokerError, Vec<Sequence>)>,
 }
 
 /// Applies messages as far as the dead letters of those that are refused can be stored, and stores them.
@@ -202,24 +204,25 @@ async fn judge(
     let (mut record, mut blocked) = (before.clone(), None);
     let mut verdicts = apply_batch(&mut record, &mut state.buffer, arrivals, None);
     if let Some((first, error)) = store_refused(broker, &verdicts, before.last_override).await? {
-        take_back(state, &verdicts);
+        put_back(state, &verdicts);
         record = before.clone();
         verdicts = apply_batch(&mut record, &mut state.buffer, arrivals, Some(first));
         blocked = Some(error);
     }
     let late: Vec<_> = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::SkippedLate).collect();
     let stored = store_late(broker, late.iter().map(|(arrival, _)| &arrival.stored).collect()).await;
-    let unkept = match stored {
+    let without_dead_letter = match stored {
         Err(error) if may_be_of_dead_letters_alone(&error) => {
             Some((error, late.iter().map(|(arrival, _)| arrival.sequence).collect()))
         }
         stored => stored.map(|()| None)?,
     };
     fail_point::reached("track.dead-letters-stored");
-    Ok(Judgement { record, verdicts, blocked, unkept })
+    Ok(Judgement { record, verdicts, blocked, without_dead_letter })
 }
 
-/// Whether records may be written though a dead letter could not be stored: if not, the write of the record says so.
+/// Whether the error may be of the dead letters' stream alone, so that the record can be written all the same. If all of the
+/// broker is away, writing the record fails too.
 fn may_be_of_dead_letters_alone(error: &BrokerError) -> bool {
     error.is_of_a_store() || matches!(error, BrokerError::Unavailable(_))
 }

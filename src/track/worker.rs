@@ -37,7 +37,7 @@ pub struct Worker<B> {
     /// Bounds how many channels are read at once in this process; without a permit of it a drain or a replay waits.
     readings: Arc<Semaphore>,
     answers: Answers,
-    /// When the broker was last told that what is kept for the drains is still being worked on.
+    /// When the broker was last told that what is kept is still being worked on.
     extended: Instant,
 }
 
@@ -67,21 +67,21 @@ impl<B: TrackBroker> Worker<B> {
                 () = shutdown.cancelled() => break,
                 batch = deliveries.next_batch() => batch,
                 () = std::future::ready(()), if has_more => Vec::new(),
-                // Released at once: what it is for takes it in its turn.
+                // Only a wake-up: the permit is released here, and the job takes one itself in its step.
                 Ok(_permit) = self.readings.acquire(), if has_queued => Vec::new(),
             };
-            let pause = self.turn(batch).await;
+            let pause = self.cycle(batch).await;
             // Time for the broker to come back; a shutdown does not wait for it.
             let _ = timeout(pause, shutdown.cancelled()).await;
         }
         if !self.recorded.is_empty() {
-            self.turn(Vec::new()).await;
+            self.cycle(Vec::new()).await;
         }
         let kept: Vec<_> = self.kept().chain(deliveries.close().await).collect();
         self.broker.give_back(&kept, Duration::ZERO).await;
     }
 
-    /// Whether something is to be reported or a channel goes on from the stream, so that a turn is worth it without any
+    /// Whether something is to be reported or a channel goes on from the stream, so that a cycle is worth it without any
     /// delivery.
     pub fn has_more_to_do(&self) -> bool {
         !self.recorded.is_empty()
@@ -90,17 +90,18 @@ impl<B: TrackBroker> Worker<B> {
             || self.memory.checkpoints.can_go_on(&self.readings)
     }
 
-    /// The deliveries that are kept over many turns.
+    /// The deliveries that are kept over many cycles.
     fn kept(&self) -> impl Iterator<Item = AckHandle> {
         self.drains.handles().chain(self.replays.handles()).chain(self.recorded.handles().cloned())
     }
 
     /// One batch, then one step of the drains and of the replays; while it lasts, everything that is kept does not come
     /// again. Tells for how long to leave the broker alone.
-    pub async fn turn(&mut self, batch: Vec<Delivery>) -> Duration {
+    pub async fn cycle(&mut self, batch: Vec<Delivery>) -> Duration {
         let kept: Vec<_> = batch.iter().map(|delivery| delivery.handle.clone()).chain(self.kept()).collect();
         let (broker, half) = (self.broker.clone(), self.ack_wait / 2);
-        // A delivery may be kept for many short turns; what comes with this one has its time before it.
+        // A delivery may be kept for many short cycles, so its time counts from the last extension. A batch before which
+        // nothing was under way has all of `ack_wait` left.
         let mut extended = if self.has_more_to_do() { self.extended } else { Instant::now() };
         let pause = {
             let work = self.work(batch);
@@ -120,7 +121,7 @@ impl<B: TrackBroker> Worker<B> {
     }
 
     async fn work(&mut self, batch: Vec<Delivery>) -> Duration {
-        // Between two batches of a queue there is a turn that only reports.
+        // Between two batches of a queue there is a cycle that only reports.
         let is_busy = !batch.is_empty() || !self.recorded.is_empty() || !self.drains.is_empty();
         let (groups, malformed) = sort(batch, &mut self.memory.cache);
         let before = std::mem::take(&mut self.recorded);
@@ -214,7 +215,7 @@ impl<B: TrackBroker> Worker<B> {
             _ if for_job.is_empty() => {}
             Why::NeedsReplay => {
                 let job = self.replays.of(channel);
-                for_job.into_iter().for_each(|(_, handle)| job.hold(Cause::Drainable, handle));
+                for_job.into_iter().for_each(|(_, handle)| job.hold(Cause::CorrectionsWait, handle));
             }
             Why::Drainable | Why::Blocked(_) => {
                 self.answers.ack.extend(self.drains.of(channel).keep(for_job, are_enough));
@@ -242,7 +243,7 @@ impl<B: TrackBroker> Worker<B> {
     }
 
     fn record(&mut self, mut group: Group, settled: Settled) {
-        self.counters.aside.forget(&group.state.channel);
+        self.counters.aside.remove(&group.state.channel);
         for sequence in &settled.unjudged {
             if let Some((arrival, handle)) = group.take(*sequence) {
                 self.replays.of(group.state.channel).hold(Cause::Unjudged(arrival), handle);
@@ -251,7 +252,7 @@ impl<B: TrackBroker> Worker<B> {
         if let Some(error) = &settled.blocked {
             log_held_up(group.state.channel, error);
         }
-        if let Some((error, messages)) = &settled.unkept {
+        if let Some((error, messages)) = &settled.without_dead_letter {
             log_held_up(group.state.channel, error);
             let handles: Vec<_> = messages.iter().filter_map(|at| Some(group.take(*at)?.1)).collect();
             self.answers.nak_paced(handles, error);

@@ -123,8 +123,8 @@ fn read_from(
             }
         };
         match turn {
-            Turn::StartOver => advances_of.clear(),
-            Turn::Advance(advances) => {
+            Taken::StartOver => advances_of.clear(),
+            Taken::Advance(advances) => {
                 advances_of.resize_with(advances.len().max(advances_of.len()), Vec::new);
                 advances_of.iter_mut().zip(advances).for_each(|(advances_of, advances)| advances_of.extend(advances));
             }
@@ -276,7 +276,7 @@ fn what_comes_after_the_reading_is_not_taken_for_lost() {
         only: true,
     };
     let mut replay = Replay::from_checkpoints(goal, Vec::new(), Room::of_a_reading(1_000), |()| 1);
-    assert!(matches!(replay.take(read, None), Turn::StartOver));
+    assert!(matches!(replay.take(read, None), Taken::StartOver));
     replay.take(read, None);
     replay.go_on();
     replay.take(later, None);

@@ -15,8 +15,8 @@ pub enum Cause {
     Override(Event),
     /// A message whose number was applied or skipped.
     Unjudged(Arc<Arrival<Stored>>),
-    /// The record is drainable, and corrections are among what is pending.
-    Drainable,
+    /// A record that only a replay can advance, because corrections are pending, or whose changes were not reported.
+    CorrectionsWait,
 }
 
 impl Cause {
@@ -24,7 +24,7 @@ impl Cause {
     pub(super) fn overriding(&self) -> Option<Event> {
         match self {
             Self::Override(overriding) => Some(*overriding),
-            Self::Unjudged(_) | Self::Drainable => None,
+            Self::Unjudged(_) | Self::CorrectionsWait => None,
         }
     }
 
@@ -39,7 +39,7 @@ impl Cause {
         match self {
             Self::Override(overriding) => known.record.has_followed(*overriding) || known.has_forgotten(*overriding),
             Self::Unjudged(arrival) => known.has_forgotten(arrival.event()),
-            Self::Drainable => !known.record.is_drainable(),
+            Self::CorrectionsWait => !known.record.is_drainable(),
         }
     }
 

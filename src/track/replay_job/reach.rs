@@ -37,7 +37,7 @@ impl Running {
         if folded.last_override < written.last_override && !is_short {
             return Ok(Lacks::End);
         }
-        let of = |is_whole| match self.reading.replay.is_resumed() {
+        let of = |is_whole| match self.reading.replay.goes_on_from_record() {
             true => shortfall(written, folded, &overrides, Base::Record),
             false => shortfall(written, folded, &overrides, Base::Log { is_whole }),
         };
@@ -67,15 +67,17 @@ impl Running {
 
     /// The overrides that change what lies before the record from which the fold has gone on: they cannot be followed.
     fn overrides_before_the_record(&self) -> impl Iterator<Item = Event> {
-        let (overrides, applied_through) =
-            (self.changes.overrides(), self.only_from.and_then(|since| since.applied_through));
-        self.reading.replay.overrides().touching(overrides, applied_through).collect::<Vec<_>>().into_iter()
+        let (last_override, applied_through) =
+            (self.changes.last_override_before(), self.only_from.and_then(|since| since.applied_through));
+        self.reading.replay.overrides().touching(last_override, applied_through).collect::<Vec<_>>().into_iter()
     }
 
     /// All overrides that cannot be followed: these, and those that change what was trimmed.
     pub(super) fn overrides_out_of_reach(&self) -> BTreeSet<Event> {
         let (overrides, trimmed) = (self.reading.replay.overrides(), self.trimmed_through());
-        self.overrides_before_the_record().chain(overrides.touching(self.changes.overrides(), trimmed)).collect()
+        self.overrides_before_the_record()
+            .chain(overrides.touching(self.changes.last_override_before(), trimmed))
+            .collect()
     }
 
     /// What the log lacks of what was trimmed, if it was.
@@ -93,24 +95,26 @@ impl Running {
     pub(super) fn changes_nothing(&self, folded: &Record, written: &Record) -> bool {
         let out_of_reach: BTreeSet<_> = self.overrides_before_the_record().collect();
         let is_followed = |overriding: &Event| !out_of_reach.contains(overriding);
-        let (overrides, last_override_at) = match self
+        let (last_override, last_override_at) = match self
             .reading
             .replay
             .overrides()
-            .after(self.changes.overrides())
+            .after(self.changes.last_override_before())
             .any(|overriding| is_followed(&overriding))
         {
             true => (folded.last_override, folded.last_override_at),
             false => (written.last_override, written.last_override_at),
         };
-        Record { last_override: overrides, last_override_at, ..folded.clone() } == *written
+        Record { last_override, last_override_at, ..folded.clone() } == *written
     }
 
     /// What the new record has unreported. Where the fold went on from a record, what it applied is listed, if there is
     /// room: then it need not be found out again.
     pub(super) fn unreported(&self, since: Since, mut unreported: Unreported) -> Unreported {
         let applied = self.changes.applied();
-        if self.reading.replay.is_resumed() && unreported.messages.len() + applied.len() <= bounds().applied_at_once {
+        if self.reading.replay.goes_on_from_record()
+            && unreported.messages.len() + applied.len() <= bounds().applied_at_once
+        {
             unreported.messages.extend(applied);
         }
         Unreported { since: Some(since), ..unreported }
@@ -119,7 +123,7 @@ impl Running {
     /// What became of the overrides themselves and of what they left without effect; of a correction that was applied,
     /// that is among the changes.
     pub(super) fn outcomes_of_overrides(&self, overrides: &Overrides) -> Vec<(Event, Outcome)> {
-        let since = self.changes.overrides();
+        let since = self.changes.last_override_before();
         let skips = overrides.skips_after(since).map(|event| (event, Outcome::Processed));
         let overtaken = overrides.overtaken_after(since).map(|event| (event, Outcome::Duplicate));
         let late = self.late.keys().map(|event| (*event, Outcome::Failed(SKIPPED_LATE.into())));

@@ -6,7 +6,7 @@ use super::*;
 use crate::domain::bounds::{self, Bounds};
 use crate::domain::outcome::Since;
 use crate::domain::{Channel, Checkpoint, Forgotten, MessageNumber, Record, Sequence, Unreported};
-use crate::replay::readings;
+use crate::replay::reading_permits;
 use crate::simulation::testing::{ModelBroker, payload};
 
 fn channel(number: u8) -> Channel {
@@ -14,7 +14,7 @@ fn channel(number: u8) -> Channel {
 }
 
 fn worker(broker: &ModelBroker) -> Worker<ModelBroker> {
-    Worker::new(broker.clone(), Duration::from_secs(5), Arc::new(Counters::default()), readings())
+    Worker::new(broker.clone(), Duration::from_secs(5), Arc::new(Counters::default()), reading_permits())
 }
 
 fn run<F: Future>(test: F) -> F::Output {
@@ -23,9 +23,9 @@ fn run<F: Future>(test: F) -> F::Output {
 
 /// Turns until nothing is left to do for this worker.
 async fn work_until_idle(worker: &mut Worker<ModelBroker>, batch: Vec<Delivery>) {
-    worker.turn(batch).await;
+    worker.cycle(batch).await;
     while worker.has_more_to_do() {
-        worker.turn(Vec::new()).await;
+        worker.cycle(Vec::new()).await;
     }
 }
 
@@ -73,7 +73,7 @@ fn what_waits_in_memory_is_not_read_back() {
         let mut worker = worker(&broker);
         for number in (1..=50).rev() {
             let sequence = broker.publish(channel(0), number);
-            worker.turn(broker.deliver([sequence])).await;
+            worker.cycle(broker.deliver([sequence])).await;
         }
         assert_eq!(broker.record(channel(0)), expected(50, channel(0)));
         assert_eq!(broker.state().pages_read, 0);
@@ -101,7 +101,7 @@ fn what_is_reported_while_the_next_batch_is_settled_is_not_unreported() {
         let sequences: Vec<_> = (1..=30).map(|number| broker.publish(channel(0), number)).collect();
         let mut worker = worker(&broker);
         for (batch, reported_before) in sequences.chunks(10).zip([0, 10, 20]) {
-            worker.turn(broker.deliver(batch.iter().copied())).await;
+            worker.cycle(broker.deliver(batch.iter().copied())).await;
             assert_eq!(broker.state().model.outcomes.len(), reported_before);
             assert_eq!(broker.acknowledged(), reported_before, "what is not reported is not acknowledged");
         }
@@ -123,10 +123,10 @@ fn a_channel_that_drains_lets_others_have_their_turn() {
 
         let (closes, other) = (broker.publish(channel(0), 1), broker.publish(channel(1), 1));
         let mut worker = worker(&broker);
-        worker.turn(broker.deliver([closes])).await;
-        worker.turn(broker.deliver([other])).await;
+        worker.cycle(broker.deliver([closes])).await;
+        worker.cycle(broker.deliver([other])).await;
         assert_eq!(broker.record(channel(1)), expected(1, channel(1)));
-        worker.turn(Vec::new()).await;
+        worker.cycle(Vec::new()).await;
         assert_eq!(broker.unacknowledged(), [closes], "held until everything behind it is applied");
     });
 }
@@ -140,11 +140,11 @@ fn what_a_long_drain_holds_is_kept_from_coming_again() {
 
         let closes = broker.publish(channel(0), 1);
         let mut worker = worker(&broker);
-        worker.turn(broker.deliver([closes])).await;
+        worker.cycle(broker.deliver([closes])).await;
         // Each turn is short; together they take several times as long as a message may be held.
         while worker.has_more_to_do() {
             tokio::time::advance(Duration::from_secs(1)).await;
-            worker.turn(Vec::new()).await;
+            worker.cycle(Vec::new()).await;
         }
         let extended = broker.state().extended.clone();
         assert!(extended.len() >= 5 && extended.iter().all(|sequence| *sequence == closes), "{extended:?}");
@@ -160,13 +160,13 @@ fn messages_that_arrive_while_a_channel_drains_are_not_held() {
 
         let closes = broker.publish(channel(0), 1);
         let mut worker = worker(&broker);
-        worker.turn(broker.deliver([closes])).await;
+        worker.cycle(broker.deliver([closes])).await;
         let later: Vec<_> = (51..=60).map(|number| broker.publish(channel(0), number)).collect();
-        worker.turn(broker.deliver(later)).await;
-        worker.turn(Vec::new()).await;
+        worker.cycle(broker.deliver(later)).await;
+        worker.cycle(Vec::new()).await;
         assert_eq!(broker.unacknowledged().len(), 1);
-        worker.turn(broker.deliver(broker.unacknowledged())).await;
-        worker.turn(Vec::new()).await;
+        worker.cycle(broker.deliver(broker.unacknowledged())).await;
+        worker.cycle(Vec::new()).await;
         assert_eq!(broker.unacknowledged().len(), 1, "a delivery that comes again is held, not acknowledged");
         work_until_idle(&mut worker, Vec::new()).await;
         assert_eq!((broker.record(channel(0)), broker.unacknowledged().len()), (expected(60, channel(0)), 0));
@@ -213,7 +213,7 @@ fn a_record_of_a_newer_program_is_left_alone() {
         broker.write(&channel(0), newer.clone(), &Unreported::default(), 0).await.unwrap();
         let (blocked, other) = (broker.publish(channel(0), 1), broker.publish(channel(1), 1));
         let mut worker = worker(&broker);
-        let pause = worker.turn(broker.deliver([blocked, other])).await;
+        let pause = worker.cycle(broker.deliver([blocked, other])).await;
         work_until_idle(&mut worker, Vec::new()).await;
         assert_eq!((broker.unacknowledged(), pause), (vec![blocked], Duration::ZERO));
         assert_eq!(broker.load_latest(&channel(0)).await.unwrap().record.unwrap(), newer);
@@ -502,9 +502,9 @@ fn an_override_that_comes_while_another_one_fails_has_its_turn() {
             let (broker, mut worker) = trimmed(&[1, 2, 3, 4, 6]).await;
             let before = broker.record(channel(0));
             let first = broker.skip(channel(0), 5);
-            worker.turn(broker.deliver([first])).await;
+            worker.cycle(broker.deliver([first])).await;
             for _ in 1..turns {
-                worker.turn(Vec::new()).await;
+                worker.cycle(Vec::new()).await;
             }
             let second = broker.skip(channel(0), 6);
             work_until_idle(&mut worker, broker.deliver([second])).await;
@@ -684,7 +684,7 @@ fn what_is_unreported_is_found_out_before_later_overrides() {
         assert!(!broker.dead_letters().contains_key(&second_launch), "{:?}", broker.dead_letters());
         // As if the tracker had ended before it wrote that everything is reported.
         let held = broker.load_latest(&of).await.unwrap();
-        let since = Some(Since { overrides: None, applied_through: MessageNumber::new(5) });
+        let since = Some(Since { last_override: None, applied_through: MessageNumber::new(5) });
         let unreported = Unreported { since, ..held.unreported };
         broker.write(&of, held.record.unwrap().to_vec(), &unreported, held.revision).await.unwrap();
 
@@ -792,10 +792,10 @@ fn what_a_lagging_replica_leaves_out_of_a_second_reading_is_not_forgotten() {
 
         let closes = broker.publish(of, 1);
         let mut one = worker(&broker);
-        one.turn(broker.deliver([closes])).await;
+        one.cycle(broker.deliver([closes])).await;
         // A checkpoint waits for the replica as long as it lags: not until there is nothing more to do.
         for _ in 0..200 {
-            one.turn(Vec::new()).await;
+            one.cycle(Vec::new()).await;
             if broker.record(of).last.is_some_and(|last| last.number.get() >= 20) {
                 broker.state().sight.newest_missing = 16;
             }
@@ -814,15 +814,15 @@ fn what_comes_again_before_it_is_reported_costs_no_page() {
         let (broker, of) = (ModelBroker::default(), channel(0));
         let mut one = worker(&broker);
         let messages = [1, 2, 3].map(|number| broker.publish(of, number));
-        one.turn(broker.deliver(messages)).await;
-        one.turn(broker.deliver(messages)).await;
+        one.cycle(broker.deliver(messages)).await;
+        one.cycle(broker.deliver(messages)).await;
         work_until_idle(&mut one, Vec::new()).await;
         assert_eq!(broker.unacknowledged(), Vec::<u64>::new());
         assert_eq!(broker.state().pages_read, 0);
         assert!(messages.iter().all(|event| broker.state().outcome(*event) == Some(&Outcome::Processed)));
 
         let copy = broker.publish(of, 3);
-        one.turn(broker.deliver([copy])).await;
+        one.cycle(broker.deliver([copy])).await;
         assert_eq!(broker.state().pages_read, 1, "what lies elsewhere may say something else");
     });
 }
