@@ -79,8 +79,21 @@ class Look:
         return self.page.locator(f'{view} td[data-column="{key}"]').all_inner_texts()
 
 
+def some_trouble(service):
+    """An explosion, a dead letter and a gap, so that there is one of each to be seen."""
+    exploded = Rocket(service, "Falcon-9", mission="ARTEMIS")
+    exploded.faster(2, 7_000)
+    exploded.say(3, "RocketExploded", reason="PRESSURE_VESSEL_FAILURE")
+    twice = Rocket(service, "Starship", mission="GEMINI")
+    twice.faster(2, 12_000)
+    twice.say(3, "RocketLaunched", type="Starship", launchSpeed=1, mission="GEMINI")
+    behind = Rocket(service, "Ariane-6", mission="JUNO")
+    behind.faster(2, 9_000)
+    behind.faster(4, 100)
+
+
 def the_fleet_moves(look):
-    look.open("#sort=-speed")
+    look.open("#sort=type")
     expect(look.rows()).not_to_have_count(0)
     look.page.evaluate("window.loadedOnce = true")
     before = look.column("number")
@@ -88,7 +101,7 @@ def the_fleet_moves(look):
     before = look.page.locator("#readouts").inner_text()
     eventually("readouts that change", lambda: look.page.locator("#readouts").inner_text() != before)
     assert look.page.locator("table").first.get_attribute("aria-label") == "Rockets"
-    look.page.wait_for_timeout(15_000)
+    look.page.wait_for_timeout(20_000)
     look.axe("fleet")
 
 
@@ -112,6 +125,8 @@ def it_sorts(look):
 
 def it_filters(look, rocket):
     look.open()
+    look.page.get_by_label("Status", exact=True).select_option("exploded")
+    eventually("exploded ones only", lambda: set(look.column("status")) == {"exploded"})
     look.page.get_by_label("Status", exact=True).select_option("active")
     eventually("active ones only", lambda: set(look.column("status")) == {"active"})
     look.page.get_by_label("Type", exact=True).select_option(rocket.name)
@@ -327,6 +342,7 @@ def the_theme_stays(look):
 
 
 def run(look):
+    some_trouble(look.service)
     the_fleet_moves(look)
     # Names that no run before has used.
     run_name = uuid.uuid4().hex[:6]
@@ -354,7 +370,7 @@ def main(url, program, screenshots, seed="444"):
     service = Service(url, program)
     host = urlsplit(url)
     wire = Wire((host.hostname, host.port))
-    launcher = service.launch("--seed", seed, "--message-delay", "60ms", "--lost", "0.003")
+    launcher = service.launch("--seed", seed, "--message-delay", "60ms", "--lost", "0.001")
     expect.set_options(timeout=30_000)
     try:
         with sync_playwright() as playwright:
