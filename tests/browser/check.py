@@ -123,6 +123,18 @@ def it_sorts(look):
     eventually("the same order after a reload", lambda: (them := look.column("type")) and them == sorted(them, reverse=True))
 
 
+def rows_stay_under_the_pointer(look):
+    look.open("#sort=-number")
+    look.rows().nth(2).hover()
+    before, numbers = look.column("id"), look.column("number")
+    expect(look.page.get_by_text("order held")).to_be_visible()
+    eventually("numbers that change", lambda: look.column("number") != numbers)
+    look.page.wait_for_timeout(3_000)
+    assert look.column("id") == before, "rows have moved under the pointer"
+    look.page.mouse.move(640, 20)
+    expect(look.page.get_by_text("order held")).to_be_hidden()
+
+
 def it_filters(look, rocket):
     look.open()
     look.page.get_by_label("Status", exact=True).select_option("exploded")
@@ -353,7 +365,7 @@ def run(look):
     rocket.until(4)
     other = Rocket(look.service, f"Other-{run_name}", mission="ELSEWHERE")
     steps = [
-        it_sorts, lambda look: it_filters(look, other), it_has_keys,
+        it_sorts, rows_stay_under_the_pointer, lambda look: it_filters(look, other), it_has_keys,
         lambda look: a_rocket_opens(look, rocket), lambda look: it_travels_in_time(look, rocket),
         lambda look: a_gap_is_skipped(look, rocket), lambda look: a_dead_letter_is_mended(look, rocket),
         lambda look: many_are_replayed(look, rocket), lambda look: the_server_is_lost_and_found(look, rocket),

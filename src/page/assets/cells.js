@@ -21,6 +21,7 @@ export function buildId(cell) {
 
 export function fillId(anchor, id, fields = {}) {
   mark(anchor, "href", link({ ...fields, rocket: id }));
+  mark(anchor, "title", visible(id));
   show(anchor.firstChild, shortId(id));
   show(anchor.lastChild, visible(id).slice(8));
 }

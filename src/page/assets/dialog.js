@@ -7,7 +7,8 @@ import { visible } from "./format.js";
 
 /**
  * Opens a dialog. `form` is `{ node, read() }`, where `read` gives the input or throws an Error with what is wrong with it;
- * `dryRun(input)` and `act(input)` ask the server and give its envelope; `onDone(data)` is called when it was done.
+ * `dryRun(input)` and `act(input)` ask the server and give its envelope; `onDone(data)` is called when it is stored, and once
+ * more when it is known what became of it.
  */
 export function ask({ title, about, form, dryRun, confirm, isDangerous, act, onDone }) {
   const effect = el("div", { class: "effect", role: "status" });
@@ -72,7 +73,6 @@ export function ask({ title, about, form, dryRun, confirm, isDangerous, act, onD
 export function open(content) {
   const dialog = el("dialog", { "aria-labelledby": "dialog-title" }, content);
   dialog.addEventListener("close", () => dialog.remove());
-  dialog.addEventListener("click", (event) => event.target === dialog && !dialog.dataset.busy && dialog.close());
   dialog.addEventListener("cancel", (event) => dialog.dataset.busy && event.preventDefault());
   document.body.append(dialog);
   dialog.showModal();
