@@ -3,8 +3,8 @@
 # Written for GNU make 3.81 too, which is what macOS has.
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test simulate mutants observe-test ci bench drill drill-cluster
-.PHONY: nats-server nats-server-floor prometheus .venv
+.PHONY: help run check test simulate mutants observe-test ci bench bench-page drill drill-cluster
+.PHONY: nats-server nats-server-floor prometheus .venv browser
 
 # The pinned broker, where it had to be fetched, stands before an older one of the machine.
 export PATH := $(CURDIR)/nats/.bin:$(PATH)
@@ -20,7 +20,7 @@ run: $(if $(ROCKETS_NATS__URL),,nats-server) ## Start everything: all roles in o
 	cargo run --locked --release -- up
 
 # A failure in one test binary says nothing about the next: one run shows all of them.
-test: nats-server nats-server-floor prometheus .venv ## Run all tests.
+test: nats-server nats-server-floor prometheus .venv browser ## Run all tests.
 	cargo test --locked $(features) --no-fail-fast
 
 # Under two minutes where it was built before: for every commit.
@@ -53,6 +53,10 @@ ci: ## Check format, lints and documentation, then run all tests.
 bench: nats-server ## Measure the whole way of a message.
 	cargo bench --locked --bench pipeline
 
+bench-page: nats-server .venv browser ## Measure the page with 100,000 rockets.
+	cargo build --locked --release
+	.venv/bin/python -B tests/browser/bench.py target/release/rockets
+
 drill: nats-server ## Do faults to real processes under load: make drill SEED=7 FAULTS=1000
 	DRILL_SEED=$(SEED) DRILL_FAULTS=$(FAULTS) cargo test --locked $(features) --test drill one_broker_and
 
@@ -70,3 +74,6 @@ prometheus: ## Get Prometheus and promtool for their tests, where Debian's packa
 
 .venv: ## Get the Python client for its one test.
 	@tests/e2e/get-nats-py
+
+browser: .venv ## Get chromium and what drives it, for the test of the page.
+	@tests/browser/get-browser

@@ -28,7 +28,7 @@ use crate::replay::reading_permits;
 use crate::track::TrackSettings;
 use crate::track::health::Signs;
 use crate::upkeep::{self, Upkeep};
-use crate::{admin, http, memory, query, track};
+use crate::{admin, http, memory, page, query, track};
 
 /// Something that a process can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, IntoStaticStr)]
@@ -211,6 +211,7 @@ impl Process {
         let following = Live::new(&live, self.closing.clone());
         self.routes.push(query::routes::routes(&live, &broker, &events, &following));
         self.routes.push(query::history::routes::routes(&broker, partitions, reading_permits()));
+        self.routes.push(page::routes());
         let (check, rest) = (query::routes::check(&live, &broker, objects), self.rest.clone());
         let observing = query::observe::run(broker.clone(), live.clone(), following.clone(), metrics, rest.clone());
         let pulsing = following.run(broker.clone(), self.rest.clone());

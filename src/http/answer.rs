@@ -12,7 +12,7 @@ use warp::http::header::{ALLOW, CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER};
 use warp::http::{Response, StatusCode};
 
 use super::events::{Body, Events};
-use super::{RequestId, Tag};
+use super::{File, RequestId, Tag};
 use crate::metrics::http::NO_ROUTE;
 
 /// How long a sender that got a 503 is asked to wait.
@@ -43,6 +43,8 @@ enum Content {
     Events(Events),
     /// What stands for itself, without the envelope: a type and a text.
     Plain(&'static str, String),
+    /// A file as it is, without the envelope.
+    File(File),
 }
 
 /// The envelope of every answer.
@@ -106,6 +108,11 @@ impl Answer {
     /// 200 with events that go on for ever.
     pub fn events(events: Events) -> Self {
         Self::new(StatusCode::OK, Content::Events(events))
+    }
+
+    /// 200 with a file.
+    pub fn file(file: File) -> Self {
+        Self::new(StatusCode::OK, Content::File(file))
     }
 
     /// 400: the request is wrong in itself; the text names the field.
@@ -183,7 +190,9 @@ impl Answer {
     pub fn problem(&self) -> Option<&str> {
         match &self.content {
             Content::Error(problem) | Content::ErrorWith(problem, _) => Some(problem),
-            Content::Data(_) | Content::NotModified | Content::Events(_) | Content::Plain(..) => None,
+            Content::Data(_) | Content::NotModified | Content::Events(_) | Content::Plain(..) | Content::File(_) => {
+                None
+            }
         }
     }
 
@@ -214,6 +223,10 @@ impl Answer {
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
                 *response.body_mut() = Either::Left(Full::new(text.into()));
             }
+            Content::File(file) => {
+                file.put_headers(headers);
+                *response.body_mut() = Either::Left(Full::new(file.into_body()));
+            }
             _ => {
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 *response.body_mut() = Either::Left(Full::new(self.in_envelope(request_id)));
@@ -227,7 +240,7 @@ impl Answer {
             Content::Data(data) => (Some(&**data), None),
             Content::Error(problem) => (None, Some(problem.as_str())),
             Content::ErrorWith(problem, data) => (Some(&**data), Some(problem.as_str())),
-            Content::NotModified | Content::Events(_) | Content::Plain(..) => (None, None),
+            Content::NotModified | Content::Events(_) | Content::Plain(..) | Content::File(_) => (None, None),
         };
         let (request_id, trimmed_through) = (request_id.as_str(), self.trimmed_through);
         let (next_cursor, revision) = (self.next_cursor.as_deref(), self.revision.as_deref());

@@ -4,13 +4,15 @@
 //! A [`mod@route`] ends in an [`Answer`]. [`mod@serve`] puts each answer into the envelope with the request's
 //! id, also where no route was found or a handler panicked, so that this is done in one place. [`asker`] is whether anybody
 //! still waits for an answer that takes long. [`events`] is an answer without an end, [`stall`] what becomes of one who
-//! does not read an answer, and [`tag`] how a client asks whether an answer is still true.
+//! does not read an answer, and [`tag`] how a client asks whether an answer is still true. A [`mod@file`] of the program is
+//! answered as it is, without the envelope.
 
 pub mod answer;
 pub mod asker;
 pub mod body;
 pub mod cursor;
 pub mod events;
+pub mod file;
 pub mod health;
 pub mod metrics;
 pub mod params;
@@ -21,6 +23,7 @@ mod stall;
 pub mod tag;
 
 pub use answer::Answer;
+pub use file::File;
 pub use request_id::RequestId;
 pub use route::{Request, Routes};
 pub use serve::serve;

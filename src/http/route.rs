@@ -145,6 +145,8 @@ mod tests {
         for (pattern, path, expected) in [
             ("rockets", "/rockets", Some("")),
             ("rockets", "/rockets/", Some("")),
+            ("", "/", Some("")),
+            ("", "/rockets", None),
             ("rockets", "/rockets//", None),
             ("rockets", "//rockets", None),
             ("rockets", "/rocket", None),

@@ -1,11 +1,11 @@
-//! The name of what an answer says, by which a client can ask whether it is still so: a weak `ETag`. Weak, because no two
-//! answers are the same bytes: each has its request's id.
+//! The name of what an answer says, by which a client can ask whether it is still so: an `ETag`. A weak one, because no two
+//! answers are the same bytes: each has its request's id. Only a file is the same bytes each time.
 
 use headers::{ETag, HeaderMapExt as _, IfNoneMatch};
 use warp::http::HeaderMap;
 use warp::http::header::HeaderValue;
 
-/// A weak tag.
+/// A tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tag(String);
 
@@ -13,6 +13,11 @@ impl Tag {
     /// What this names, of visible ASCII characters without quotes.
     pub fn new(name: &str) -> Self {
         Self(format!("W/\"{name}\""))
+    }
+
+    /// The same where the name stands for the very bytes.
+    pub fn of_bytes(name: &str) -> Self {
+        Self(format!("\"{name}\""))
     }
 
     /// Whether a request says that the client has it already. A header that cannot be read says nothing.
@@ -49,5 +54,6 @@ mod tests {
             assert_eq!(tag.is_had_by(&headers), expected, "{value}");
         }
         assert!(!tag.is_had_by(&HeaderMap::new()));
+        assert_eq!(Tag::of_bytes("18c1").to_header(), "\"18c1\"");
     }
 }

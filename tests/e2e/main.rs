@@ -10,6 +10,7 @@ mod acknowledgements;
 mod alike;
 mod askers;
 mod backup;
+mod browser;
 mod checkpoints;
 mod cli;
 #[allow(dead_code, reason = "shared with the drill, which uses all of it")]
