@@ -17,9 +17,10 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::Operations;
 use crate::broker::{Broker, ConnectionSettings, Monitor, Objects};
 use crate::config::Config;
-use crate::http::Routes;
 use crate::http::health::{self, Check, Checks};
 use crate::http::route::any;
+use crate::http::serve::Site;
+use crate::http::{Cors, Routes};
 use crate::ingest::Ingest;
 use crate::metrics::{IngestMetrics, Metrics, QueryMetrics, TrackMetrics};
 use crate::query::feed::{self, LiveView};
@@ -66,8 +67,9 @@ pub async fn run(
     let checks = Checks { roles: process.checks, shutdown: shutdown.clone() };
     let of_process = [health::routes(&checks), http::metrics::routes(&Arc::new(metrics))];
     let routes = any(process.routes.into_iter().chain(of_process));
+    let site = Site { routes, metrics: http_metrics, cors: Cors::new(&config.http.cors_origins) };
     tracing::info!(addr = %listener.local_addr()?, roles = ?roles, "serving HTTP");
-    let serving = http::serve(listener, routes, http_metrics, process.closing.clone());
+    let serving = http::serve(listener, site, process.closing.clone());
     let failed = tokio::select! {
         ((), ()) = async { tokio::join!(serving, close(&shutdown, config.http.drain_delay, &process.closing)) } => None,
         Some(ended) = process.tasks.join_next() => Some(ended),

@@ -10,6 +10,7 @@
 pub mod answer;
 pub mod asker;
 pub mod body;
+pub mod cors;
 pub mod cursor;
 pub mod events;
 pub mod file;
@@ -23,6 +24,7 @@ mod stall;
 pub mod tag;
 
 pub use answer::Answer;
+pub use cors::Cors;
 pub use file::File;
 pub use request_id::RequestId;
 pub use route::{Request, Routes};
