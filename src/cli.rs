@@ -1,5 +1,6 @@
 //! The command line: what can be said, and where it leads. What an operator's tools do is in the modules below.
 
+mod about;
 mod backup;
 mod common;
 mod dlq;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -90,6 +92,14 @@ enum Command {
     Restore(backup::RestoreOptions),
     /// Send the messages of many rockets, as the field's sender does, and verify the result
     Launch(launch::Options),
+    /// Print the script that completes this program in a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Print the man page
+    Man,
 }
 
 /// Every setting as a flag, before the variables and the file.
@@ -105,6 +115,9 @@ struct Settings {
     /// How long serving goes on after SIGTERM, while /readyz says 503 [default: 0s]
     #[arg(long, value_name = "TIME")]
     http_drain_delay: Option<String>,
+    /// Origins whose pages browsers may let call, several with commas [default: none]
+    #[arg(long, value_name = "ORIGINS")]
+    http_cors_origins: Option<String>,
     /// Where the broker is, several with commas [default: none for `up`, else nats://127.0.0.1:4222]
     #[arg(long, value_name = "URL")]
     nats_url: Option<String>,
@@ -154,6 +167,7 @@ impl Settings {
         let flags = [
             ("http.addr", self.http_addr),
             ("http.drain_delay", self.http_drain_delay),
+            ("http.cors_origins", self.http_cors_origins),
             ("nats.url", self.nats_url),
             ("nats.creds", self.nats_creds),
             ("broker.port", self.broker_port),
@@ -189,6 +203,8 @@ pub fn main() -> ExitCode {
 async fn run(command: Command) -> ExitCode {
     let (settings, role) = match command {
         Command::Launch(options) => return run_launch(options).await,
+        Command::Completions { shell } => return about::completions(shell),
+        Command::Man => return about::man(),
         Command::Skip(options) => return skip::run(options).await,
         Command::Dlq(command) => return dlq::run(command).await,
         Command::History(options) => return history::run(options).await,

@@ -10,8 +10,21 @@ use tokio::time::timeout;
 use super::harness::broker::server_program;
 use super::harness::{Broker, Program, eventually, free_port, service};
 
-const SUBCOMMANDS: [&str; 11] =
-    ["up", "ingest", "track", "query", "init", "launch", "gaps", "skip", "dlq", "history", "rebuild"];
+const SUBCOMMANDS: [&str; 13] = [
+    "up",
+    "ingest",
+    "track",
+    "query",
+    "init",
+    "launch",
+    "gaps",
+    "skip",
+    "dlq",
+    "history",
+    "rebuild",
+    "completions",
+    "man",
+];
 /// Those that stand on a broker which somebody else has set up.
 const ROLES: [&str; 3] = ["ingest", "track", "query"];
 
@@ -361,5 +374,40 @@ async fn sigterm_ends_every_role_well() {
         let mut program = Program::of(arguments).broker(&broker).start();
         program.ready().await;
         assert_eq!(program.term().await.code(), Some(0), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn shells_complete_it_and_man_shows_it() {
+    for shell in ["bash", "zsh", "fish"] {
+        let ended = rockets(&["completions", shell]).ends().await;
+        assert_eq!((ended.code, ended.errors.as_str()), (Some(0), ""), "{shell}");
+        assert!(SUBCOMMANDS.iter().all(|subcommand| ended.output.contains(subcommand)), "{shell}");
+    }
+    assert_eq!(rockets(&["completions", "cmd"]).ends().await.code, Some(2));
+    let ended = rockets(&["man"]).ends().await;
+    assert_eq!((ended.code, ended.errors.as_str()), (Some(0), ""));
+    for said in [".TH rockets", "ROCKETS UP", "ROCKETS DLQ REPLAY", "\\-\\-dry\\-run", "\\-\\-http\\-addr"] {
+        assert!(ended.output.contains(said), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn pages_of_listed_origins_may_call() {
+    let broker = Broker::start().await;
+    let mut program = Program::of(&["up", "--http-cors-origins", "https://a.example"]).broker(&broker).start();
+    let client = program.ready().await;
+    let asked = |method, origin: &str| client.request(method, "/rockets").header("origin", origin.to_owned());
+    let of = |answer: &super::harness::client::Answer, name: &str| {
+        answer.headers.get(name).map(|value| value.to_str().unwrap().to_owned())
+    };
+    for (origin, expected) in [("https://a.example", Some("https://a.example".to_owned())), ("https://b.example", None)]
+    {
+        let answer = client.answer(asked(reqwest::Method::GET, origin)).await;
+        assert_eq!((answer.status, of(&answer, "access-control-allow-origin")), (200, expected.clone()), "{origin}");
+        let preflight = asked(reqwest::Method::OPTIONS, origin).header("access-control-request-method", "DELETE");
+        let answer = client.answer(preflight).await;
+        let status = if expected.is_some() { 204 } else { 405 };
+        assert_eq!((answer.status, of(&answer, "access-control-allow-origin")), (status, expected), "{origin}");
     }
 }
