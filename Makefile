@@ -1,8 +1,10 @@
-# Every command here does its own set-up, into this checkout only: nats/.bin, .venv and target, all ignored by git.
+# Every command here does its own set-up, into this checkout only: nats/.bin, tests/.bin, .venv and target, all ignored by
+# git.
 # Written for GNU make 3.81 too, which is what macOS has.
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test simulate mutants ci bench bench-page drill drill-cluster nats-server nats-server-floor .venv browser
+.PHONY: help run check test simulate mutants observe-test ci bench bench-page drill drill-cluster
+.PHONY: nats-server nats-server-floor prometheus .venv browser
 
 # The pinned broker, where it had to be fetched, stands before an older one of the machine.
 export PATH := $(CURDIR)/nats/.bin:$(PATH)
@@ -18,7 +20,7 @@ run: $(if $(ROCKETS_NATS__URL),,nats-server) ## Start everything: all roles in o
 	cargo run --locked --release -- up
 
 # A failure in one test binary says nothing about the next: one run shows all of them.
-test: nats-server nats-server-floor .venv browser ## Run all tests.
+test: nats-server nats-server-floor prometheus .venv browser ## Run all tests.
 	cargo test --locked $(features) --no-fail-fast
 
 # Under two minutes where it was built before: for every commit.
@@ -33,6 +35,11 @@ simulate: ## Run the tracker through simulated schedules in which everything goe
 
 mutants: ## Prove that the simulation finds mistakes: all of tests/mutants, or those that MUTANTS names.
 	@tests/mutants/run $(MUTANTS)
+
+# A part of `make test`, for who works on these: the names are those of the test files.
+observe-test: nats-server prometheus ## Test metrics, alerts and dashboard, with promtool and a real Prometheus.
+	cargo test --locked $(features) --lib metrics::
+	cargo test --locked $(features) --test e2e -- metrics:: observe::
 
 # The second clippy sees what users run, which is without the features; it compiles only this crate again.
 # The last step comes without make's own lines, so that the output ends in those of the test runner.
@@ -61,6 +68,9 @@ nats-server: ## Get the broker, unless a fit one is there.
 
 nats-server-floor: ## Get the oldest broker that the service takes, for the drill that upgrades it.
 	@tests/drill/get-nats-server-floor
+
+prometheus: ## Get Prometheus and promtool for their tests, where Debian's package is to be had.
+	@tests/e2e/get-prometheus
 
 .venv: ## Get the Python client for its one test.
 	@tests/e2e/get-nats-py

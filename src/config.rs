@@ -89,6 +89,8 @@ pub struct Http {
     pub addr: SocketAddr,
     /// How long serving goes on after SIGTERM, while `/readyz` says that the process is not ready.
     pub drain_delay: Duration,
+    /// Origins whose pages browsers may let call.
+    pub cors_origins: Vec<String>,
 }
 
 /// Reaching a broker.
@@ -214,6 +216,9 @@ fn check(layers: &Figment) -> Result<Config, Wrong> {
             drain_delay: read
                 .parsed("http.drain_delay", "a time from 0s to 5m such as 5s", drain_delay)
                 .unwrap_or_default(),
+            cors_origins: read
+                .parsed("http.cors_origins", "origins such as https://a.example, several with commas", origins)
+                .unwrap_or_default(),
         },
         nats: Nats {
             urls: read.parsed("nats.url", "nats://host:port, several with commas", urls).unwrap_or_default(),
@@ -279,6 +284,7 @@ fn text_of(value: &Value) -> Option<String> {
             signed.or_else(|| number.to_u128().map(|number| number.to_string()))
         }
         Value::Bool(_, is) => Some(is.to_string()),
+        Value::Array(_, values) => Some(values.iter().map(text_of).collect::<Option<Vec<_>>>()?.join(",")),
         _ => None,
     }
 }
@@ -340,6 +346,20 @@ fn creds(text: &str) -> Option<Option<PathBuf>> {
 fn urls(text: &str) -> Option<Vec<String>> {
     let urls: Vec<_> = text.split(',').map(str::trim).filter(|url| !url.is_empty()).map(str::to_owned).collect();
     urls.iter().all(|url| crate::broker::address::is_address(url)).then_some(urls)
+}
+
+/// Origins as browsers write them: a scheme, a host in lower case, a port that is not the scheme's own.
+fn origins(text: &str) -> Option<Vec<String>> {
+    let origins: Vec<_> = text.split(',').map(str::trim).filter(|origin| !origin.is_empty()).collect();
+    origins.into_iter().map(|origin| is_origin(origin).then(|| origin.to_owned())).collect()
+}
+
+fn is_origin(text: &str) -> bool {
+    let Ok(uri) = text.parse::<warp::http::Uri>() else { return false };
+    let (Some(scheme), Some(host)) = (uri.scheme_str(), uri.authority()) else { return false };
+    let is_own_port = matches!((scheme, host.port_u16()), ("http", Some(80)) | ("https", Some(443)));
+    let is_written_so = text == format!("{scheme}://{host}") && !text.contains(['@', '*']);
+    matches!(scheme, "http" | "https") && is_written_so && !is_own_port && text == text.to_ascii_lowercase()
 }
 
 fn sync(text: &str) -> Option<Sync> {
@@ -407,6 +427,7 @@ mod tests {
         let config = with("").unwrap();
         assert_eq!(config.http.addr, ([0, 0, 0, 0], 8088).into());
         assert_eq!(config.http.drain_delay, Duration::ZERO);
+        assert_eq!(config.http.cors_origins, [""; 0]);
         assert_eq!(config.nats, Nats { urls: vec![], creds: None });
         assert_eq!((config.broker.port, config.broker.sync), (4222, Sync::Always));
         assert_eq!(config.broker.data_dir, PathBuf::from("./data"));
@@ -448,6 +469,11 @@ mod tests {
             "track.ack_wait = '11m'",
             "track.ack_wait = 5",
             "http.drain_delay = '301s'",
+            "http.cors_origins = '*'",
+            "http.cors_origins = 'a.example'",
+            "http.cors_origins = ['https://a.example', 'https://b.example/']",
+            "http.cors_origins = 'https://A.example'",
+            "http.cors_origins = 'https://a.example:443'",
             "http.drain_delay = 5",
             "broker.sync = 'never'",
             "broker.sync = '0s'",

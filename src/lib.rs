@@ -19,8 +19,8 @@
 //!   correction.
 //! - [`mod@page`] is what people look at: files, served beside the read side.
 //! - [`launch`] is the load generator: a user like any other, which shares nothing with the rest.
-//! - [`cli`] and [`config`] are what an operator touches; [`logging`] is what an operator reads, [`memory`] what a
-//!   process may keep of messages.
+//! - [`cli`] and [`config`] are what an operator touches; [`logging`] is what an operator reads, [`metrics`] what Prometheus
+//!   reads, [`memory`] what a process may keep of messages.
 //!
 //! `tests/tidy.rs` keeps these directions true.
 
@@ -36,6 +36,7 @@ mod ingest;
 mod launch;
 mod logging;
 mod memory;
+mod metrics;
 mod page;
 mod query;
 mod rebuild;

@@ -17,10 +17,12 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::Operations;
 use crate::broker::{Broker, ConnectionSettings, Monitor, Objects};
 use crate::config::Config;
-use crate::http::Routes;
 use crate::http::health::{self, Check, Checks};
 use crate::http::route::any;
+use crate::http::serve::Site;
+use crate::http::{Cors, Routes};
 use crate::ingest::Ingest;
+use crate::metrics::{IngestMetrics, Metrics, QueryMetrics, TrackMetrics};
 use crate::query::feed::{self, LiveView};
 use crate::query::{Events, Live};
 use crate::replay::reading_permits;
@@ -54,15 +56,20 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     memory::set(config.memory.messages, config.stream.partitions);
-    let starting = Process::start_all(roles, config, connection, monitor);
+    let names: Vec<&str> = roles.iter().map(|role| role.into()).collect();
+    let mut metrics = Metrics::new(&names.join(","));
+    let http_metrics = metrics.http();
+    let starting = Process::start_all(roles, config, connection, monitor, &mut metrics);
     let Some(started) = shutdown.run_until_cancelled(starting).await else {
         return Ok(());
     };
     let mut process = started?;
     let checks = Checks { roles: process.checks, shutdown: shutdown.clone() };
-    let routes = any(process.routes.into_iter().chain([health::routes(&checks)]));
+    let of_process = [health::routes(&checks), http::metrics::routes(&Arc::new(metrics))];
+    let routes = any(process.routes.into_iter().chain(of_process));
+    let site = Site { routes, metrics: http_metrics, cors: Cors::new(&config.http.cors_origins) };
     tracing::info!(addr = %listener.local_addr()?, roles = ?roles, "serving HTTP");
-    let serving = http::serve(listener, routes, process.closing.clone());
+    let serving = http::serve(listener, site, process.closing.clone());
     let failed = tokio::select! {
         ((), ()) = async { tokio::join!(serving, close(&shutdown, config.http.drain_delay, &process.closing)) } => None,
         Some(ended) = process.tasks.join_next() => Some(ended),
@@ -89,6 +96,12 @@ async fn close(shutdown: &CancellationToken, delay: Duration, closing: &Cancella
     closing.cancel();
 }
 
+/// A task that ends well whenever it ends.
+async fn until_the_end(task: impl Future<Output = ()>) -> anyhow::Result<()> {
+    task.await;
+    Ok(())
+}
+
 /// What the roles of one process have brought together.
 #[derive(Default)]
 struct Process {
@@ -109,16 +122,14 @@ impl Process {
         config: &Config,
         connection: &ConnectionSettings,
         (mut monitor, objects): Monitored,
+        metrics: &mut Metrics,
     ) -> anyhow::Result<Self> {
         let mut process = Self::default();
         for role in roles {
-            process.start(*role, config, connection, (&mut monitor, &objects)).await?;
+            process.start(*role, config, connection, (&mut monitor, &objects), metrics).await?;
         }
         let (broker, rest) = (Broker::connect(connection, "health").await?, process.rest.clone());
-        process.tasks.spawn(async move {
-            monitor.run(broker, rest).await;
-            Ok(())
-        });
+        process.tasks.spawn(until_the_end(monitor.run(broker, rest)));
         if roles.iter().any(|role| matches!(role, Role::Ingest | Role::Query)) {
             process.start_operations(config, connection).await?;
         }
@@ -140,19 +151,25 @@ impl Process {
         config: &Config,
         connection: &ConnectionSettings,
         monitored: (&mut Monitor, &Objects),
+        metrics: &mut Metrics,
     ) -> anyhow::Result<()> {
         let broker = Broker::connect(connection, role.into()).await?;
         let check = match role {
-            Role::Ingest => self.start_ingest(broker, monitored),
-            Role::Track => self.start_track(broker, config, monitored),
-            Role::Query => self.start_query(broker, config.stream.partitions, monitored.1).await?,
+            Role::Ingest => self.start_ingest(broker, monitored, metrics.ingest()),
+            Role::Track => self.start_track(broker, config, monitored, metrics.track(config.stream.partitions)),
+            Role::Query => self.start_query(broker, config.stream.partitions, monitored.1, metrics.query()).await?,
         };
         self.checks.insert(role.into(), check);
         Ok(())
     }
 
-    fn start_ingest(&mut self, broker: Broker, (monitor, objects): (&mut Monitor, &Objects)) -> Check {
-        let ingest = Ingest::new(broker);
+    fn start_ingest(
+        &mut self,
+        broker: Broker,
+        (monitor, objects): (&mut Monitor, &Objects),
+        metrics: IngestMetrics,
+    ) -> Check {
+        let ingest = Ingest::new(broker, metrics);
         self.routes.push(ingest.routes());
         monitor.watch_publisher(ingest.publisher());
         let check = ingest.check(objects);
@@ -160,13 +177,22 @@ impl Process {
         check
     }
 
-    fn start_track(&mut self, broker: Broker, config: &Config, (monitor, objects): (&mut Monitor, &Objects)) -> Check {
+    fn start_track(
+        &mut self,
+        broker: Broker,
+        config: &Config,
+        (monitor, objects): (&mut Monitor, &Objects),
+        metrics: TrackMetrics,
+    ) -> Check {
         let (partitions, ack_wait) = (config.stream.partitions, config.track.ack_wait);
         let settings = TrackSettings { partitions, ack_wait, outcomes: true };
-        let signs = Signs::default();
+        let signs = Signs { metrics, ..Signs::default() };
         monitor.watch_track_stores(&signs.stores);
         let (check, rest) = (track::health::check(&broker, objects, &signs), self.rest.clone());
         let (leads, led) = watch::channel(Arc::from([]));
+        let observing =
+            track::observe::run(broker.clone(), led.clone(), signs.metrics.partitions.clone(), self.rest.clone());
+        self.tasks.spawn(until_the_end(observing));
         let upkeep = Upkeep { broker: broker.clone(), partitions, retention: config.retention, gaps: config.gaps, led };
         if upkeep.has_to_do() {
             self.tasks.spawn(upkeep::run(upkeep, self.rest.clone()));
@@ -175,7 +201,13 @@ impl Process {
         check
     }
 
-    async fn start_query(&mut self, broker: Broker, partitions: u16, objects: &Objects) -> anyhow::Result<Check> {
+    async fn start_query(
+        &mut self,
+        broker: Broker,
+        partitions: u16,
+        objects: &Objects,
+        metrics: QueryMetrics,
+    ) -> anyhow::Result<Check> {
         let live = Arc::new(LiveView::default());
         let events = Events::new(&broker, &live, self.closing.clone()).await?;
         let following = Live::new(&live, self.closing.clone());
@@ -183,11 +215,11 @@ impl Process {
         self.routes.push(query::history::routes::routes(&broker, partitions, reading_permits()));
         self.routes.push(page::routes());
         let (check, rest) = (query::routes::check(&live, &broker, objects), self.rest.clone());
+        let observing = query::observe::run(broker.clone(), live.clone(), following.clone(), metrics, rest.clone());
         let pulsing = following.run(broker.clone(), self.rest.clone());
-        self.tasks.spawn(async move {
-            tokio::join!(feed::run(broker, live, rest), pulsing);
-            Ok(())
-        });
+        self.tasks.spawn(until_the_end(observing));
+        self.tasks.spawn(until_the_end(pulsing));
+        self.tasks.spawn(until_the_end(feed::run(broker, live, rest)));
         Ok(check)
     }
 }

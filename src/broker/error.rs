@@ -54,8 +54,7 @@ impl BrokerError {
     pub fn from_server(error: &jetstream::Error) -> Self {
         let text = error.to_string();
         match error.error_code().0 {
-            // Three replicas answer a stale revision with the second code, which carries no revision.
-            10071 | 10164 => Self::Conflict,
+            code if Self::CONFLICT_CODES.contains(&code) => Self::Conflict,
             10158 => Self::InFlight,
             // No message found; a sequence that was deleted before.
             10037 | 10043 | 10057 => Self::NotThere,
@@ -65,6 +64,22 @@ impl BrokerError {
             // Stream or consumer not found, another stream than expected, TTL or atomic batches not allowed.
             10059 | 10014 | 10060 | 10166 | 10174 => Self::Misconfigured(text),
             _ => Self::Unavailable(text),
+        }
+    }
+
+    /// The codes of [`Self::Conflict`]. Three replicas answer a stale revision with the second one, which carries no revision.
+    pub const CONFLICT_CODES: [u64; 2] = [10071, 10164];
+
+    /// The code of what the client returned, where somebody else wrote first.
+    pub fn conflict_code(error: &PublishError) -> Option<u64> {
+        let [wrong_last_sequence, _] = Self::CONFLICT_CODES;
+        match error.kind() {
+            PublishErrorKind::WrongLastSequence => Some(wrong_last_sequence),
+            PublishErrorKind::Other => {
+                let code = Self::answer_among_causes(error)?.error_code().0;
+                Self::CONFLICT_CODES.contains(&code).then_some(code)
+            }
+            _ => None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use async_nats::jetstream::AckKind;
+use strum::VariantNames as _;
 use time::OffsetDateTime;
 use tokio::time::sleep;
 
@@ -20,6 +21,7 @@ use super::store::{Store, Versioned};
 use super::storing::Storing;
 use super::{AckHandle, Broker, BrokerError, Stored};
 use crate::domain::{Aside, Channel, Checkpoint, Event, OutcomeRecord, Sequence, Unreported};
+use crate::metrics::track::StoreMetrics;
 
 /// Bytes that some outcomes need, about: how many messages they become is not known here.
 const OUTCOMES_BYTES: usize = 1_024;
@@ -152,6 +154,7 @@ pub struct NatsPartition {
     dead_letters: DeadLetters,
     outcomes: Option<OutcomeWriter>,
     stores: TrackStores,
+    metrics: StoreMetrics,
 }
 
 /// What became of a tracker's attempts to store something. All partitions of a process share it.
@@ -169,13 +172,19 @@ impl NatsPartition {
     /// One partition on this connection. Without a writer nothing is reported of what became of messages.
     pub async fn new(broker: &Broker, partition: u16, outcomes: Option<OutcomeWriter>) -> Result<Self, BrokerError> {
         let (store, dead_letters) = (Store::new(broker).await?, DeadLetters::new(broker, partition));
-        let stores = TrackStores::default();
-        Ok(Self { broker: broker.clone(), partition, store, dead_letters, outcomes, stores })
+        let (stores, metrics) = (TrackStores::default(), StoreMetrics::default());
+        Ok(Self { broker: broker.clone(), partition, store, dead_letters, outcomes, stores, metrics })
     }
 
     /// The same, noting here what becomes of what is stored.
     pub fn noting(self, stores: TrackStores) -> Self {
         Self { stores, ..self }
+    }
+
+    /// The same, counting it here.
+    pub fn counting(self, metrics: StoreMetrics) -> Self {
+        metrics.know(&BrokerError::CONFLICT_CODES, Reason::VARIANTS);
+        Self { store: self.store.counting(metrics.clone()), metrics, ..self }
     }
 }
 
@@ -263,7 +272,10 @@ impl TrackBroker for NatsPartition {
         self.stores
             .dead_letters
             .note(dead_letter.stored.payload.len() + DEAD_LETTER_HEADER_BYTES, &stored_dead_letters);
-        stored_dead_letters
+        if stored_dead_letters? {
+            self.metrics.dead_letter(dead_letter.reason.into());
+        }
+        Ok(())
     }
 
     async fn refused_dead_letters(&self, channel: &Channel, from: u64) -> Result<DeadLetterPage, BrokerError> {

@@ -17,6 +17,7 @@ use super::topology::{
 use super::{Broker, BrokerError};
 use crate::domain::record::Unreadable;
 use crate::domain::{Aside, Channel, Forgotten, Record, Unreported};
+use crate::metrics::track::StoreMetrics;
 
 /// Writes under way at once on one connection; further ones wait for their turn.
 const WRITES_IN_FLIGHT_MAX: usize = 4_096;
@@ -49,13 +50,20 @@ pub struct Versioned {
 pub struct Store {
     stream: Stream<()>,
     context: jetstream::Context,
+    metrics: StoreMetrics,
 }
 
 impl Store {
     /// The bucket on this connection.
     pub async fn new(broker: &Broker) -> Result<Self, BrokerError> {
         let stream = broker.jetstream().get_stream_no_info(BUCKET_STREAM).await.map_err(BrokerError::unavailable)?;
-        Ok(Self { stream, context: broker.publishing(WRITES_IN_FLIGHT_MAX) })
+        let metrics = StoreMetrics::default();
+        Ok(Self { stream, context: broker.publishing(WRITES_IN_FLIGHT_MAX), metrics })
+    }
+
+    /// The same, counting here what was not written.
+    pub fn counting(self, metrics: StoreMetrics) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Reads a record from whichever replica answers first: it may be an older one, and a write will notice.
@@ -115,8 +123,10 @@ impl Store {
     ) -> Result<u64, BrokerError> {
         let message = message.expected_last_subject_sequence(expected);
         let write = async {
-            let ack = self.context.send_publish(record_subject(channel), message).await?.await?;
-            Ok::<_, BrokerError>(ack.sequence)
+            let ack = self.context.send_publish(record_subject(channel), message).await?.await;
+            let conflict = ack.as_ref().err().and_then(BrokerError::conflict_code);
+            conflict.into_iter().for_each(|code| self.metrics.conflict(code));
+            Ok::<_, BrokerError>(ack?.sequence)
         };
         match tokio::time::timeout(2 * PUBLISH_TIMEOUT, write).await {
             Ok(result) => result,

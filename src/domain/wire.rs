@@ -36,6 +36,32 @@ pub enum NotAMessage {
 }
 
 impl NotAMessage {
+    /// The paths that [`Self::path`] may give.
+    pub const PATHS: [&str; 14] = [
+        "body",
+        "metadata",
+        "metadata.channel",
+        "metadata.messageNumber",
+        "metadata.messageTime",
+        "metadata.messageType",
+        "message",
+        "message.type",
+        "message.launchSpeed",
+        "message.mission",
+        "message.by",
+        "message.newMission",
+        "message.reason",
+        "other",
+    ];
+
+    /// The path of the field that is wrong.
+    pub fn path(&self) -> &'static str {
+        match self {
+            Self::Field { field, .. } => Self::PATHS.into_iter().find(|path| path == field).unwrap_or("other"),
+            Self::UnknownType => "metadata.messageType",
+        }
+    }
+
     fn field(field: &'static str, problem: impl fmt::Display) -> Self {
         Self::Field { field, problem: problem.to_string() }
     }

@@ -13,6 +13,7 @@ use warp::http::{Response, StatusCode};
 
 use super::events::{Body, Events};
 use super::{File, RequestId, Tag};
+use crate::metrics::http::NO_ROUTE;
 
 /// How long a sender that got a 503 is asked to wait.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
@@ -26,6 +27,8 @@ pub struct Answer {
     trimmed_through: Option<u64>,
     revision: Option<String>,
     tag: Option<Tag>,
+    /// The pattern of the route that answers.
+    route: &'static str,
     header: Option<(warp::http::HeaderName, HeaderValue)>,
 }
 
@@ -38,6 +41,8 @@ enum Content {
     /// Nothing: whoever asked has it.
     NotModified,
     Events(Events),
+    /// What stands for itself, without the envelope: a type and a text.
+    Plain(&'static str, String),
     /// A file as it is, without the envelope.
     File(File),
 }
@@ -68,6 +73,11 @@ impl Answer {
                 Self::internal_error()
             }
         }
+    }
+
+    /// 200 with a text of this type, without the envelope.
+    pub fn plain(content_type: &'static str, text: String) -> Self {
+        Self::new(StatusCode::OK, Content::Plain(content_type, text))
     }
 
     /// 200 with a page of a list, and the cursor of the next one if there is one.
@@ -161,6 +171,16 @@ impl Answer {
         Self { content, ..self }
     }
 
+    /// The same as the answer of the route with this pattern.
+    pub(super) fn of_route(self, route: &'static str) -> Self {
+        Self { route, ..self }
+    }
+
+    /// The pattern of the route that answers.
+    pub(super) fn route(&self) -> &'static str {
+        self.route
+    }
+
     /// The answer's status.
     pub fn status(&self) -> StatusCode {
         self.status
@@ -170,7 +190,9 @@ impl Answer {
     pub fn problem(&self) -> Option<&str> {
         match &self.content {
             Content::Error(problem) | Content::ErrorWith(problem, _) => Some(problem),
-            Content::Data(_) | Content::NotModified | Content::Events(_) | Content::File(_) => None,
+            Content::Data(_) | Content::NotModified | Content::Events(_) | Content::Plain(..) | Content::File(_) => {
+                None
+            }
         }
     }
 
@@ -180,7 +202,7 @@ impl Answer {
 
     fn new(status: StatusCode, content: Content) -> Self {
         let (next_cursor, trimmed_through, revision, tag, header) = (None, None, None, None, None);
-        Self { status, content, next_cursor, trimmed_through, revision, tag, header }
+        Self { status, content, next_cursor, trimmed_through, revision, tag, route: NO_ROUTE, header }
     }
 
     /// The whole answer: in its envelope, but for events and for what is not said again.
@@ -196,6 +218,10 @@ impl Answer {
             Content::Events(events) => {
                 Events::put_headers(headers);
                 *response.body_mut() = events.into_body();
+            }
+            Content::Plain(content_type, text) => {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+                *response.body_mut() = Either::Left(Full::new(text.into()));
             }
             Content::File(file) => {
                 file.put_headers(headers);
@@ -214,7 +240,7 @@ impl Answer {
             Content::Data(data) => (Some(&**data), None),
             Content::Error(problem) => (None, Some(problem.as_str())),
             Content::ErrorWith(problem, data) => (Some(&**data), Some(problem.as_str())),
-            Content::NotModified | Content::Events(_) | Content::File(_) => (None, None),
+            Content::NotModified | Content::Events(_) | Content::Plain(..) | Content::File(_) => (None, None),
         };
         let (request_id, trimmed_through) = (request_id.as_str(), self.trimmed_through);
         let (next_cursor, revision) = (self.next_cursor.as_deref(), self.revision.as_deref());

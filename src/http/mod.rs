@@ -1,5 +1,5 @@
 //! HTTP as such: serving connections, the envelope of every answer, request ids, bodies, the parameters and cursors of
-//! lists, health. Knows neither the broker nor rockets; the roles bring their routes.
+//! lists, health, metrics. Knows neither the broker nor rockets; the roles bring their routes.
 //!
 //! A [`mod@route`] ends in an [`Answer`]. [`mod@serve`] puts each answer into the envelope with the request's
 //! id, also where no route was found or a handler panicked, so that this is done in one place. [`asker`] is whether anybody
@@ -10,10 +10,12 @@
 pub mod answer;
 pub mod asker;
 pub mod body;
+pub mod cors;
 pub mod cursor;
 pub mod events;
 pub mod file;
 pub mod health;
+pub mod metrics;
 pub mod params;
 pub mod request_id;
 pub mod route;
@@ -22,6 +24,7 @@ mod stall;
 pub mod tag;
 
 pub use answer::Answer;
+pub use cors::Cors;
 pub use file::File;
 pub use request_id::RequestId;
 pub use route::{Request, Routes};

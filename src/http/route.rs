@@ -18,7 +18,13 @@ use super::asker::Asker;
 use super::{Answer, RequestId, body};
 
 /// Some routes of one role.
-pub type Routes = BoxedFilter<(Answer,)>;
+#[derive(Clone)]
+pub struct Routes {
+    /// Answers a request, or says that none of them has its path.
+    pub filter: BoxedFilter<(Answer,)>,
+    /// Their patterns.
+    pub patterns: Vec<&'static str>,
+}
 
 /// What a handler is given of a request.
 pub struct Request {
@@ -68,19 +74,23 @@ where
         let is_allowed = methods.split(", ").any(|method| request.method == method);
         let handled = is_allowed.then(|| handler(state.clone(), request));
         async move {
-            match handled {
+            let answer = match handled {
                 Some(handled) => handled.await.unwrap_or_else(|answer| answer),
                 None => Answer::method_not_allowed(methods),
-            }
+            };
+            answer.of_route(path)
         }
     });
-    answered.boxed()
+    Routes { filter: answered.boxed(), patterns: vec![path] }
 }
 
 /// Several routes as one; the first that has the path answers.
 pub fn any(routes: impl IntoIterator<Item = Routes>) -> Routes {
-    let both = routes.into_iter().reduce(|first, second| first.or(second).unify().boxed());
-    both.unwrap_or_else(|| warp::any().and_then(|| ready(Err(warp::reject::not_found()))).boxed())
+    let nothing = || warp::any().and_then(|| ready(Err(warp::reject::not_found()))).boxed();
+    let (filters, patterns): (Vec<_>, Vec<_>) =
+        routes.into_iter().map(|Routes { filter, patterns }| (filter, patterns)).unzip();
+    let filter = filters.into_iter().reduce(|first, second| first.or(second).unify().boxed());
+    Routes { filter: filter.unwrap_or_else(nothing), patterns: patterns.concat() }
 }
 
 fn request(pattern: &'static str) -> impl Filter<Extract = (Request,), Error = Rejection> + Clone {

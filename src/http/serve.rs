@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use hyper::body::Incoming;
@@ -24,11 +24,13 @@ use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 use tracing::Instrument as _;
 use warp::Filter as _;
+use warp::filters::BoxedFilter;
 
 use super::asker::{Asker, Connection};
 use super::events::Body;
 use super::stall::WriteDeadline;
-use super::{Answer, RequestId, Routes};
+use super::{Answer, Cors, RequestId, Routes};
+use crate::metrics::HttpMetrics;
 
 /// Connections at once. Further ones wait to be accepted: a sender may open one for each message, and is never refused.
 const CONNECTIONS_MAX: usize = 4_096;
@@ -50,8 +52,20 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long requests in hand may take when serving ends; what is then still open is cut off.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(8);
 
+/// What is served.
+pub struct Site {
+    /// The routes.
+    pub routes: Routes,
+    /// What counts the requests.
+    pub metrics: HttpMetrics,
+    /// Which pages of other origins may call.
+    pub cors: Cors,
+}
+
 /// Answers requests until the shutdown, then those that are in hand.
-pub async fn serve(listener: TcpListener, routes: Routes, shutdown: CancellationToken) {
+pub async fn serve(listener: TcpListener, site: Site, shutdown: CancellationToken) {
+    site.routes.patterns.iter().for_each(|pattern| site.metrics.know(pattern));
+    let site = Arc::new(site);
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let (graceful, mut connections) = (GracefulShutdown::new(), JoinSet::new());
     loop {
@@ -63,8 +77,8 @@ pub async fn serve(listener: TcpListener, routes: Routes, shutdown: Cancellation
         let (stream, slot) = accepted;
         let stream = Connection::new(stream);
         let service = service_fn({
-            let (routes, asker) = (routes.clone(), stream.asker());
-            move |request| answer(routes.clone(), asker.clone(), request)
+            let (site, asker) = (site.clone(), stream.asker());
+            move |request| answer(site.clone(), asker.clone(), request)
         });
         let stream = WriteDeadline::new(stream, STALL_MAX);
         let connection = http1::Builder::new()
@@ -116,19 +130,30 @@ fn prepare(stream: &TcpStream) {
 }
 
 /// Answers one request in the envelope, whatever becomes of it.
-async fn answer(routes: Routes, asker: Asker, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn answer(site: Arc<Site>, asker: Asker, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    let begun = Instant::now();
     request.extensions_mut().insert(asker);
     let request_id = RequestId::of(request.headers());
+    let origin = site.cors.origin_of(&request);
+    let preflight = site.cors.preflight(&request, &request_id);
     let span = tracing::debug_span!("request", %request_id, method = %request.method(), path = request.uri().path());
-    let answer = AssertUnwindSafe(routed(routes, request, request_id.clone())).catch_unwind().instrument(span).await;
-    let answer = answer.unwrap_or_else(|_| {
-        tracing::error!(%request_id, "a handler panicked");
-        Answer::internal_error()
-    });
-    Ok(answer.into_response(&request_id))
+    let mut response = match preflight {
+        Some(response) => response,
+        None => {
+            let routed = routed(site.routes.filter.clone(), request, request_id.clone());
+            let answer = AssertUnwindSafe(routed).catch_unwind().instrument(span).await.unwrap_or_else(|_| {
+                tracing::error!(%request_id, "a handler panicked");
+                Answer::internal_error()
+            });
+            site.metrics.answered(answer.route(), answer.status().as_u16(), begun.elapsed());
+            answer.into_response(&request_id)
+        }
+    };
+    site.cors.allow(origin, response.headers_mut());
+    Ok(response)
 }
 
-async fn routed(routes: Routes, mut request: Request<Incoming>, request_id: RequestId) -> Answer {
+async fn routed(routes: BoxedFilter<(Answer,)>, mut request: Request<Incoming>, request_id: RequestId) -> Answer {
     // CONNECT names no path, and warp's filters take one for granted.
     if request.uri().path_and_query().is_none() {
         return Answer::not_found("path");

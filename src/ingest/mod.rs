@@ -6,6 +6,7 @@
 //! tracker finds out.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -14,12 +15,14 @@ use crate::broker::objects::{Object, Problem};
 use crate::broker::publisher::Identity;
 use crate::broker::storing::Storing;
 use crate::broker::{Broker, BrokerError, Objects, Outgoing, Publisher, Receipt};
+use crate::domain::wire::NotAMessage;
 use crate::domain::{Message, wire};
 use crate::fail_point;
 use crate::http::health::{Check, Condition, NO_BROKER};
 use crate::http::route::{Request, Routes, route};
 use crate::http::{Answer, RequestId};
 use crate::logging::limited;
+use crate::metrics::IngestMetrics;
 
 /// Largest body of a message, in bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -29,6 +32,7 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 pub struct Ingest {
     broker: Broker,
     publisher: Publisher,
+    metrics: IngestMetrics,
 }
 
 #[derive(Serialize)]
@@ -39,8 +43,9 @@ struct Ingested {
 
 impl Ingest {
     /// An ingress that publishes on this connection.
-    pub fn new(broker: Broker) -> Self {
-        Self { publisher: Publisher::new(broker.clone()), broker }
+    pub fn new(broker: Broker, metrics: IngestMetrics) -> Self {
+        metrics.know_fields(&NotAMessage::PATHS);
+        Self { publisher: Publisher::new(broker.clone()), broker, metrics }
     }
 
     /// `/messages`.
@@ -69,8 +74,8 @@ impl Ingest {
 
     async fn answer(self, mut request: Request) -> Result<Answer, Answer> {
         let stored = async {
-            let payload = request.body(BODY_BYTES_MAX).await?;
-            let message = wire::read(&payload).map_err(|error| Answer::bad_request(error.to_string()))?;
+            let payload = request.body(BODY_BYTES_MAX).await.inspect_err(|_| self.metrics.reject("body"))?;
+            let message = wire::read(&payload).map_err(|error| self.rejected(&error))?;
             self.store(&message, payload, &request.id).await
         };
         stored.await.inspect_err(|answer| log_rejected(answer, &request.id))
@@ -80,7 +85,10 @@ impl Ingest {
         let (channel, number) = (message.channel, message.number);
         let identity = Identity::Message(number);
         let outgoing = Outgoing { channel, identity, request_id: request_id.to_string(), payload };
-        match self.publisher.publish(outgoing).await {
+        let begun = Instant::now();
+        let published = self.publisher.publish(outgoing).await;
+        self.count(&published, begun.elapsed());
+        match published {
             Ok(Receipt { sequence, duplicate }) => {
                 fail_point::reached("ingest.stored");
                 let status = if duplicate { "duplicate" } else { "ingested" };
@@ -92,6 +100,23 @@ impl Ingest {
                 Err(Answer::unavailable("the message cannot be stored now, send it again"))
             }
         }
+    }
+}
+
+impl Ingest {
+    fn rejected(&self, error: &NotAMessage) -> Answer {
+        self.metrics.reject(error.path());
+        Answer::bad_request(error.to_string())
+    }
+
+    fn count(&self, published: &Result<Receipt, BrokerError>, took: Duration) {
+        self.metrics.publishing.observe(took);
+        let counter = match published {
+            Ok(Receipt { duplicate: false, .. }) => &self.metrics.ingested,
+            Ok(Receipt { duplicate: true, .. }) => &self.metrics.duplicate,
+            Err(_) => &self.metrics.unavailable,
+        };
+        counter.inc();
     }
 }
 

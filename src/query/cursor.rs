@@ -76,9 +76,9 @@ mod tests {
     use proptest::prelude::*;
     use strum::VariantArray;
 
+    use super::super::filter::Filter;
     use super::super::fixtures::Sample;
     use super::super::public::PublicStatus;
-    use super::super::selection::Filter;
     use super::super::view::Order;
     use super::*;
     use crate::http::cursor;
@@ -100,7 +100,12 @@ mod tests {
         let text = |text: &str| Some(text.to_owned());
         let filters = [
             Filter::default(),
-            Filter { status: Some(PublicStatus::Active), rocket_type: text("Ä\u{1}\"\\/"), mission: text("") },
+            Filter {
+                status: Some(PublicStatus::Active),
+                rocket_type: text("Ä\u{1}\"\\/"),
+                mission: text(""),
+                ..Filter::default()
+            },
         ];
         let entry = Sample::new(1).entry();
         let orders = |by| [Order::Asc, Order::Desc].map(|order| (by, order));
@@ -116,7 +121,7 @@ mod tests {
     #[test]
     fn the_widest_cursor_is_within_its_bound() {
         let widest = "\u{1}".repeat(STRING_CHARS_MAX);
-        let filter = Filter { rocket_type: Some(widest.clone()), mission: Some(widest.clone()), status: None };
+        let filter = Filter { rocket_type: Some(widest.clone()), mission: Some(widest.clone()), ..Filter::default() };
         let selection = Selection { sort_by: SortBy::Type, order: Order::Desc, filter };
         let place = Place { value: Value::Text(widest.into()), id: Sample::new(1).entry().channel };
         let text = write(&selection, &place);

@@ -4,12 +4,12 @@
 //! be what the cursor says. How the rockets are then found is the business of [`mod@super::page`].
 
 use super::cursor::Cursor;
+use super::filter::Filter;
 use super::params::{BadParameter, Params};
-use super::public::PublicStatus;
-use super::selection::{Filter, Place, Selection, SortBy};
+use super::selection::{Place, Selection, SortBy};
 use super::view::Order;
 
-const KNOWN: [&str; 7] = ["sortBy", "order", "status", "type", "mission", "limit", "cursor"];
+const KNOWN: [&str; 4] = ["sortBy", "order", "limit", "cursor"];
 
 /// A request for a list of rockets, or for a page of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct ListRequest {
 impl ListRequest {
     /// Reads a query string, without its question mark.
     pub fn parse(query: &str) -> Result<Self, BadParameter> {
-        let params = Params::parse(query, &KNOWN)?;
+        let params = Params::parse(query, &[&KNOWN[..], &Filter::PARAMETERS].concat())?;
         let named = NamedSelection::of(&params)?;
         let limit = params.limit()?;
         let Some(cursor) = params.cursor::<Cursor>()? else {
@@ -38,13 +38,6 @@ impl ListRequest {
     }
 }
 
-/// The filter that the parameters `status`, `type` and `mission` make.
-pub fn filter_of(params: &Params) -> Result<Filter, BadParameter> {
-    let text = |name| params.text(name).map(str::to_owned);
-    let status = params.one_of::<PublicStatus>("status")?;
-    Ok(Filter { status, rocket_type: text("type"), mission: text("mission") })
-}
-
 /// As much of a selection as the client names.
 struct NamedSelection {
     sort_by: Option<SortBy>,
@@ -55,7 +48,7 @@ struct NamedSelection {
 impl NamedSelection {
     fn of(params: &Params) -> Result<Self, BadParameter> {
         let (sort_by, order) = (params.one_of("sortBy")?, params.one_of("order")?);
-        Ok(Self { sort_by, order, filter: filter_of(params)? })
+        Ok(Self { sort_by, order, filter: Filter::of(params)? })
     }
 
     fn or_default(self) -> Selection {
@@ -67,12 +60,9 @@ impl NamedSelection {
     }
 
     fn agrees_with(&self, selection: &Selection) -> bool {
-        let filter = &selection.filter;
         self.sort_by.is_none_or(|sort_by| sort_by == selection.sort_by)
             && self.order.is_none_or(|order| order == selection.order)
-            && (self.filter.status.is_none() || self.filter.status == filter.status)
-            && (self.filter.rocket_type.is_none() || self.filter.rocket_type == filter.rocket_type)
-            && (self.filter.mission.is_none() || self.filter.mission == filter.mission)
+            && self.filter.agrees_with(&selection.filter)
     }
 }
 
@@ -81,6 +71,7 @@ mod tests {
     use strum::{VariantArray, VariantNames};
 
     use super::super::fixtures::Sample;
+    use super::super::public::PublicStatus;
     use super::*;
     use crate::http::cursor;
 
@@ -111,6 +102,7 @@ mod tests {
             status: Some(PublicStatus::Exploded),
             rocket_type: Some("Falcon-9".into()),
             mission: Some("MY MISSION".into()),
+            ..Filter::default()
         };
         let selection = Selection { sort_by: SortBy::LastUpdated, order: Order::Desc, filter };
         assert_eq!(all, ListRequest { selection, limit: Some(7), after: None });
@@ -123,8 +115,8 @@ mod tests {
     fn each_wrong_parameter_is_named_with_what_it_may_be() {
         let sort_by =
             "sortBy: must be one of channel, type, mission, speed, status, launchTime, lastUpdated, lastMessageTime";
-        let not_known =
-            "is not a parameter of this route, which has sortBy, order, status, type, mission, limit, cursor";
+        let not_known = "is not a parameter of this route, which has sortBy, order, limit, cursor, status, type, mission, \
+             minSpeed, maxSpeed, launchedAfter, launchedBefore";
         for (query, expected) in [
             ("sortBy=", sort_by),
             ("sortBy=id", sort_by),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::feed::{Freshness, LiveView};
 use super::params::BadParameter;
+use super::stats::Stats;
 use super::view::Position;
 use super::{Entry, Events, ListRequest, Live, PublicRocket, gaps, page};
 use crate::broker::objects::{Object, Problem};
@@ -19,6 +20,7 @@ pub fn routes(live: &Arc<LiveView>, broker: &Broker, events: &Events, following:
         following.routes(),
         get("rockets/:", &(live.clone(), events.clone()), rocket),
         get("rockets", live, list),
+        get("stats", &Stats::new(live, broker), Stats::answer),
         get("events/:", events, Events::answer),
         get("gaps", &(live.clone(), broker.clone()), gaps::answer),
     ])

@@ -9,6 +9,7 @@ use std::cmp::Ordering;
 use serde::{Deserialize, Serialize};
 use strum::{EnumString, VariantArray, VariantNames};
 
+use super::filter::Filter;
 use super::public::PublicStatus;
 use super::view::{Entry, Order};
 use crate::domain::time::Instant;
@@ -48,30 +49,6 @@ pub struct Selection {
     /// Which rockets there are.
     #[serde(flatten)]
     pub filter: Filter,
-}
-
-/// What all rockets of a list have in common; nothing where there is none.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Filter {
-    /// Their status.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<PublicStatus>,
-    /// Their type, exactly.
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    pub rocket_type: Option<String>,
-    /// Their mission, exactly.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mission: Option<String>,
-}
-
-impl Filter {
-    /// Whether a rocket is in the list.
-    pub fn matches(&self, entry: &Entry) -> bool {
-        let rocket = &entry.rocket;
-        self.status.is_none_or(|status| status == PublicStatus::from(&rocket.status))
-            && self.rocket_type.as_ref().is_none_or(|rocket_type| *rocket_type == rocket.rocket_type)
-            && self.mission.as_ref().is_none_or(|mission| *mission == rocket.mission)
-    }
 }
 
 /// The value that a list is sorted by, of one rocket. Values of one list are always of the same kind.
@@ -144,25 +121,6 @@ mod tests {
                 let places = [&low, &high].map(|entry| selection.place_of(entry));
                 assert_eq!(selection.compare(&places[0], &places[1]), expected, "{sort_by:?} {order:?}");
             }
-        }
-    }
-
-    #[test]
-    fn a_filter_wants_every_part_of_it() {
-        let rocket = Sample::new(1).entry();
-        let text = |text: &str| Some(text.to_owned());
-        let rows = [
-            (None, None, None, true),
-            (Some(PublicStatus::Active), text("Falcon-9"), text("ARTEMIS"), true),
-            (Some(PublicStatus::Exploded), None, None, false),
-            (None, text("falcon-9"), None, false),
-            (None, text("Falcon"), None, false),
-            (None, None, text("ARTEMIS "), false),
-            (None, None, text(""), false),
-        ];
-        for (status, rocket_type, mission, expected) in rows {
-            let filter = Filter { status, rocket_type, mission };
-            assert_eq!(filter.matches(&rocket), expected, "{filter:?}");
         }
     }
 }

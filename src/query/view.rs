@@ -143,7 +143,8 @@ impl Entry {
         Some(Self { channel, rocket, last, pending: record.pending.count(), json: Once::default() })
     }
 
-    /// Whether there is no list that has one of them and not the other: what a list can be filtered by is the same.
+    /// Whether there is no list that has one of them and not the other: what a list can be filtered by is the same,
+    /// but for the speed.
     fn is_listed_like(&self, other: &Self) -> bool {
         let (rocket, other) = (&self.rocket, &other.rocket);
         mem::discriminant(&rocket.status) == mem::discriminant(&other.status)

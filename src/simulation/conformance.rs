@@ -26,6 +26,7 @@ use crate::broker::{
 };
 use crate::domain::outcome::Since;
 use crate::domain::{Event, MessageNumber, Outcome, OutcomeRecord, Refusal, Sequence, StoredAt, Unreported};
+use crate::metrics::Metrics;
 use crate::simulation::testing::ModelBroker;
 
 /// Operations of one script.
@@ -332,4 +333,26 @@ async fn what_is_not_acknowledged_comes_again_and_nothing_else() {
     while !sequences(&next(&mut deliveries, 1).await).contains(&13) {}
     let more = tokio::time::timeout(2 * ACK_WAIT, deliveries.next_batch()).await.map(|batch| sequences(&batch));
     assert!(more.as_ref().map_or(true, |more| *more == [13]), "nothing but what is held comes: {more:?}");
+}
+
+/// What is counted for Prometheus goes by what a real broker answers.
+#[tokio::test]
+async fn a_conflict_is_counted_by_its_code_and_a_dead_letter_once() {
+    let server = NatsServer::start();
+    let mut both = Both::new(&server, 4).await;
+    let mut metrics = Metrics::new("track");
+    let real = both.real.clone().counting(metrics.track(1).stores);
+    both.publish().await;
+    let stored = both.model.deliver([1])[0].stored.clone();
+    let dead_letter =
+        DeadLetter { stored: &stored, reason: Reason::Refused, error: "why".into(), after_overrides: None };
+    for expected in [Ok(1), Err(BrokerError::Conflict)] {
+        let written = real.write(&channel_of(0), b"{}".to_vec(), &Unreported::default(), 0).await;
+        assert_eq!(written, expected);
+        real.store_dead_letter(&dead_letter).await.unwrap();
+    }
+    let text = metrics.text();
+    for line in ["state_conflicts_total{code=\"10071\"} 1", "dead_letters_total{reason=\"refused\"} 1"] {
+        assert!(text.contains(&format!("\nrockets_{line}\n")), "{line} is not in\n{text}");
+    }
 }

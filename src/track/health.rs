@@ -7,17 +7,20 @@ use super::aside::SetAside;
 use crate::broker::objects::{Object, Problem};
 use crate::broker::{Broker, Objects, TrackStores};
 use crate::http::health::{Check, Condition, NO_BROKER};
+use crate::metrics::TrackMetrics;
 
 /// A tracker that has stored no record for so long, and has tried, cannot do its work.
 const NOTHING_STORED_MAX: Duration = Duration::from_secs(10);
 
-/// What a tracker tells its check; clones share it.
+/// What a tracker tells of itself, its check and Prometheus; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Signs {
     /// What became of what it has stored.
     pub stores: TrackStores,
     /// The channels that take a newer program.
     pub aside: SetAside,
+    /// What it counts.
+    pub metrics: TrackMetrics,
 }
 
 /// Whether messages can be applied.

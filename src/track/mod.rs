@@ -15,7 +15,7 @@
 //! [`disposition`] is the table that acks, keeps or naks a delivery. [`conflict`] finds copies that say something else.
 //! [`once`] stores a dead letter once for all. [`aside`] keeps channels that take a newer program. [`mod@checkpoint`]
 //! stores from where a channel can be read later. [`channel_state`] and [`cache`] are what is in memory: hints, which may
-//! be lost at any moment. [`health`] says whether all of this can be done.
+//! be lost at any moment. [`health`] says whether all of this can be done, [`mod@observe`] counts it.
 //!
 //! With several trackers, [`assignment`] gives each its rank in each partition ([`mod@ranking`]); the broker serves the
 //! lowest rank first.
@@ -35,6 +35,7 @@ mod disposition;
 mod drain;
 pub mod health;
 mod job;
+pub mod observe;
 mod once;
 mod outcome_diff;
 mod ranking;
@@ -42,6 +43,7 @@ mod replay_job;
 mod settle;
 pub(crate) mod worker;
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -53,6 +55,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::outcomes::OutcomeWriter;
 use crate::broker::{Broker, Deliveries, NatsPartition};
+use crate::metrics::TrackMetrics;
+use crate::metrics::track::Outcomes;
 use aside::SetAside;
 use assignment::Assignment;
 use health::Signs;
@@ -69,21 +73,11 @@ pub struct TrackSettings {
     pub outcomes: bool,
 }
 
-/// How many messages came to which end in this process.
-#[derive(Debug, Default)]
+/// What is counted in this process.
+#[derive(Default)]
 pub struct Counters {
-    /// Took their place and changed the rocket.
-    pub applied: AtomicU64,
-    /// Took their place and changed nothing: dead letters.
-    pub refused: AtomicU64,
-    /// Could not be read as a message: dead letters.
-    pub malformed: AtomicU64,
-    /// Pending behind a gap.
-    pub pending: AtomicU64,
-    /// Arrived after their number had been skipped: dead letters.
-    pub late: AtomicU64,
-    /// Had a number that was taken.
-    pub duplicate: AtomicU64,
+    /// What Prometheus reads of it.
+    pub metrics: TrackMetrics,
     /// Writes that came too late and were done again.
     pub conflicts: AtomicU64,
     /// Channels that take a newer program.
@@ -93,6 +87,18 @@ pub struct Counters {
 impl Counters {
     fn count(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// How many messages came to which end.
+impl fmt::Debug for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Outcomes { applied, refused, malformed, pending, late, duplicate } = &self.metrics.outcomes;
+        let mut counters = f.debug_struct("Counters");
+        counters.field("applied", &applied.get()).field("refused", &refused.get());
+        counters.field("malformed", &malformed.get()).field("pending", &pending.get());
+        counters.field("late", &late.get()).field("duplicate", &duplicate.get());
+        counters.field("conflicts", &self.conflicts).field("aside", &self.aside).finish()
     }
 }
 
@@ -106,13 +112,15 @@ pub async fn run(
     leads: watch::Sender<Arc<[u16]>>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let counters = Arc::new(Counters { aside: signs.aside.clone(), ..Counters::default() });
+    let (metrics, aside) = (signs.metrics.clone(), signs.aside.clone());
+    let counters = Arc::new(Counters { metrics, aside, ..Counters::default() });
     let outcomes = settings.outcomes.then(|| OutcomeWriter::new(&broker));
     let assignment = Assignment::join(&broker, settings.partitions, leads).await?;
     let (mut partitions, stop) = (JoinSet::new(), CancellationToken::new());
     for partition in 0..settings.partitions {
         let deliveries = Deliveries::new(broker.clone(), partition, assignment.ranks());
         let nats = NatsPartition::new(&broker, partition, outcomes.clone()).await?.noting(signs.stores.clone());
+        let nats = nats.counting(signs.metrics.stores.clone());
         let worker = Worker::new(nats, settings.ack_wait, counters.clone(), readings.clone());
         partitions.spawn(worker.run(deliveries, stop.clone()));
     }

@@ -60,7 +60,7 @@ pub async fn dead_letter_malformed(
     broker.store_dead_letter(&dead_letter).await.inspect_err(|error| {
         limited!(warn, event_id, %error, "a dead letter could not be stored, its message comes again");
     })?;
-    Counters::count(&counters.malformed);
+    counters.metrics.outcomes.malformed.inc();
     let channel = &stored.channel_token;
     limited!(warn, request_id, ?channel, event_id, ?error, "not a message, kept as a dead letter");
     Ok(())

@@ -17,6 +17,7 @@ use futures_util::future::join_all;
 
 use super::Counters;
 use super::channel_state::{ChannelState, Known};
+use super::observe::count;
 use super::once::store_late;
 use crate::broker::{BrokerError, DeadLetter, Reason, Stored, TrackBroker};
 use crate::domain::outcome::SKIPPED_LATE;
@@ -31,7 +32,7 @@ use crate::logging::limited;
 const CONFLICTS_IN_A_ROW_MAX: usize = 16;
 
 /// A message and what became of it.
-type Judged = (Arc<Arrival<Stored>>, Verdict);
+pub type Judged = (Arc<Arrival<Stored>>, Verdict);
 
 /// What is still to be done about messages whose effect is stored.
 #[derive(Debug, Default)]
@@ -90,7 +91,8 @@ pub async fn settle(
         };
         match written {
             Ok(()) => {
-                verdicts.iter().for_each(|(arrival, verdict)| log(arrival, *verdict, counters));
+                verdicts.iter().for_each(|(arrival, verdict)| log(arrival, *verdict));
+                count(&counters.metrics, broker.now(), &before, &verdicts);
                 let first_seen =
                     arrivals.iter().filter(|arrival| changed && is_unknown(&before, arrival.message.number));
                 let first_seen = first_seen.map(|arrival| arrival.sequence).collect();
@@ -128,7 +130,7 @@ fn without_forgotten<'a>(known: &Known, arrivals: &'a [Arc<Arrival<Stored>>]) ->
 }
 
 /// Whether a record certainly knows of no message with a number.
-fn is_unknown(record: &Record, number: MessageNumber) -> bool {
+pub fn is_unknown(record: &Record, number: MessageNumber) -> bool {
     let listed = record.pending.contains(number);
     let may_overflow = record.pending.overflow().is_some();
     !record.is_through(number) && !listed && !may_overflow
@@ -248,18 +250,10 @@ async fn store_refused(
     }
 }
 
-/// Logs and counts what became of a message, once it is stored.
-fn log(arrival: &Arrival<Stored>, verdict: Verdict, counters: &Counters) {
+/// Logs what became of a message, once it is stored.
+fn log(arrival: &Arrival<Stored>, verdict: Verdict) {
     let (message, request_id) = (&arrival.message, arrival.stored.request_id.as_deref());
     let (channel, number, event_id) = (message.channel, message.number.get(), arrival.sequence.0);
-    let counter = match verdict {
-        Verdict::Applied => &counters.applied,
-        Verdict::Refused(_) => &counters.refused,
-        Verdict::Duplicate | Verdict::Unjudged => &counters.duplicate,
-        Verdict::SkippedLate => &counters.late,
-        Verdict::Pending => &counters.pending,
-    };
-    Counters::count(counter);
     match verdict {
         Verdict::Refused(refusal) => {
             limited!(warn, request_id, %channel, number, event_id, %refusal, "message refused");

@@ -18,6 +18,7 @@ use super::conflict::find_conflicts;
 use super::disposition::{Answers, Disposition, Kept, disposition, log_failure, log_held_up, partition_pause};
 use super::drain::Drain;
 use super::job::Jobs;
+use super::observe::count_batch;
 use super::replay_job::{Cause, ReplayJob};
 use super::settle::Settled;
 use crate::broker::{AckHandle, BrokerError, Deliveries, Delivery, TrackBroker};
@@ -70,6 +71,7 @@ impl<B: TrackBroker> Worker<B> {
                 // Only a wake-up: the permit is released here, and the job takes one itself in its step.
                 Ok(_permit) = self.readings.acquire(), if has_queued => Vec::new(),
             };
+            count_batch(&self.counters.metrics, &batch);
             let pause = self.cycle(batch).await;
             // Time for the broker to come back; a shutdown does not wait for it.
             let _ = timeout(pause, shutdown.cancelled()).await;

@@ -310,7 +310,7 @@ async fn a_wrong_query_is_a_400_that_names_the_valid_values() {
         ("type=a&type=b", "type: is given twice".into()),
         (
             "sort=speed",
-            "sort: is not a parameter of this route, which has sortBy, order, status, type, mission, limit, cursor"
+            "sort: is not a parameter of this route, which has sortBy, order, limit, cursor, status, type, mission, minSpeed, maxSpeed, launchedAfter, launchedBefore"
                 .into(),
         ),
     ];

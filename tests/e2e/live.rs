@@ -176,7 +176,7 @@ async fn what_has_not_changed_is_not_sent_again() {
 async fn a_wrong_question_is_told_so() {
     let mut service = TestService::start().await;
     let addr = address(&mut service).await;
-    let known = "is not a parameter of this list, which has channel, status, type, mission, since";
+    let known = "is not a parameter of this route, which has channel, since, status, type, mission";
     for (query, expected) in [
         ("limit=1", format!("limit: {known}")),
         ("since=7", "since: must be the `revision` of a list, or the id of an event of this stream".into()),

@@ -6,11 +6,15 @@
 //! room, narrower when one does not hold its window. The filter is the server's to apply, so that a window in which
 //! nothing matches costs one question, and the first and the last dead letter that match bound them all.
 
+use std::collections::BTreeMap;
+
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
+use futures_util::future::try_join_all;
+use strum::VariantNames;
 
 use crate::broker::connection::{PUBLISH_TIMEOUT, within};
 use crate::broker::dead_letters::reader::{DeadLetterPage, StoredDeadLetter, dead_letter};
-use crate::broker::log_reader::direct::{PAGE_BYTES_MAX, Query, ask, ask_until};
+use crate::broker::log_reader::direct::{PAGE_BYTES_MAX, Query, ask, ask_until, count};
 use crate::broker::topology::{DEAD_LETTER_STREAM, dead_letter_filter, dead_letter_token};
 use crate::broker::{Broker, BrokerError, Reason};
 
@@ -27,6 +31,15 @@ const PAGE_READ_BYTES_MAX: usize = 8 * PAGE_BYTES_MAX;
 pub struct DeadLetterFilter {
     reason: Option<Reason>,
     channel_token: Option<String>,
+}
+
+/// How many dead letters there are of each reason.
+pub async fn count_by_reason(broker: &Broker) -> Result<BTreeMap<&'static str, u64>, BrokerError> {
+    let of = |reason: &'static str| async move {
+        let subjects = dead_letter_filter(Some(reason), None);
+        count(broker, DEAD_LETTER_STREAM, &subjects).await.map(|count| (reason, count))
+    };
+    Ok(try_join_all(<Reason as VariantNames>::VARIANTS.iter().copied().map(of)).await?.into_iter().collect())
 }
 
 /// Some dead letters, newest first, and before which one the next page begins, if there is one.

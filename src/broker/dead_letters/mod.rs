@@ -93,8 +93,8 @@ impl DeadLetters {
         Self { context: broker.publishing(DEAD_LETTERS_IN_FLIGHT_MAX), partition }
     }
 
-    /// Stores a dead letter once, however often it is reported.
-    pub(in crate::broker) async fn store_dead_letter(&self, dead_letter: &DeadLetter<'_>) -> Result<(), BrokerError> {
+    /// Stores a dead letter once, however often it is reported, and says whether it was stored now.
+    pub(in crate::broker) async fn store_dead_letter(&self, dead_letter: &DeadLetter<'_>) -> Result<bool, BrokerError> {
         let subject =
             dead_letter_subject(self.partition, dead_letter.reason.as_ref(), &dead_letter.stored.channel_token);
         let message = PublishMessage::build()
@@ -105,7 +105,7 @@ impl DeadLetters {
         let store_dead_letter =
             async { Ok::<_, BrokerError>(self.context.send_publish(subject, message).await?.await?) };
         match tokio::time::timeout(2 * crate::broker::connection::PUBLISH_TIMEOUT, store_dead_letter).await {
-            Ok(result) => result.map(drop),
+            Ok(result) => result.map(|ack| !ack.duplicate),
             Err(_) => Err(BrokerError::timed_out("storing a dead letter")),
         }
     }

@@ -44,6 +44,8 @@ pub(in crate::broker) struct RawMessage {
 /// Some messages, in the order of the stream.
 pub(in crate::broker) struct Page {
     pub(in crate::broker) found: Vec<RawMessage>,
+    /// How many messages come after it.
+    pub(in crate::broker) pending: u64,
     /// Where the next page begins, if this one did not reach the end.
     pub(in crate::broker) next: Option<u64>,
 }
@@ -87,6 +89,12 @@ async fn get_one(broker: &Broker, stream: &str, query: &serde_json::Value) -> Re
 /// Asks, and waits for all answers.
 pub(in crate::broker) async fn ask(broker: &Broker, query: Query<'_>) -> Result<Page, BrokerError> {
     ask_until(broker, query, u64::MAX).await
+}
+
+/// How many messages a stream has of some subjects.
+pub(in crate::broker) async fn count(broker: &Broker, stream: &str, subjects: &str) -> Result<u64, BrokerError> {
+    let page = ask(broker, Query { stream, subjects, from: 1, messages_max: 1 }).await?;
+    Ok(page.found.len() as u64 + page.pending)
 }
 
 /// The same for the places before this one: what is behind it is not waited for.
@@ -144,7 +152,7 @@ fn check_chain(found: &[RawMessage], answer: &Message) -> Result<(), BrokerError
 
 fn page(found: Vec<RawMessage>, pending: u64) -> Page {
     let after_last = found.last().map(|last| last.sequence + 1);
-    Page { found, next: after_last.filter(|_| pending > 0) }
+    Page { found, pending, next: after_last.filter(|_| pending > 0) }
 }
 
 fn read(message: Message) -> Result<RawMessage, BrokerError> {

@@ -50,6 +50,11 @@ impl Live {
         get("rockets/live", self, Self::answer)
     }
 
+    /// How many readers there are.
+    pub fn readers(&self) -> u64 {
+        self.places.count() as u64
+    }
+
     /// Makes the pulse while there are readers, until the shutdown.
     pub async fn run(self, broker: Broker, shutdown: CancellationToken) {
         let pulsing = pulse::run(&broker, &self.view, &self.places, &self.pulses);
@@ -62,7 +67,7 @@ impl Live {
             return Err(loading());
         }
         let place = self.places.take().ok_or_else(|| Answer::unavailable("too many follow the rockets, ask again"))?;
-        let reader = Reader::new(self.view, asked, self.pulses.follow()).await;
-        Ok(Answer::events(Events::new(reader.into_stream(self.closing, place))))
+        let reader = Reader::new(self.view, asked, self.pulses.follow(), place).await;
+        Ok(Answer::events(Events::new(reader.into_stream(self.closing))))
     }
 }

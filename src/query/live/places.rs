@@ -48,6 +48,13 @@ impl Places {
     }
 }
 
+impl Place {
+    /// How many readers there are, this one among them.
+    pub fn readers(&self) -> usize {
+        self.0.count()
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.0.send_modify(|count| *count -= 1);

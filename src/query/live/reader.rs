@@ -27,6 +27,9 @@ use super::request::{LiveRequest, Since};
 
 /// Time between two looks at a view that goes on changing. What changes after a quiet time is sent at once.
 const PACE: Duration = Duration::from_millis(50);
+/// The same of all readers together: each look is a write on a connection, and many readers must not take the processor from
+/// those who send messages. From 250 readers on each of them looks less often.
+const PACE_OF_ALL: Duration = Duration::from_micros(200);
 /// A piece ends with the event that makes it as large as this, in bytes.
 const PIECE_BYTES: usize = 64 * 1024;
 /// How long a revision is waited for that the view does not have: another process may be ahead by some milliseconds.
@@ -53,11 +56,17 @@ pub struct Reader {
     next_look: Instant,
     changes: watch::Receiver<u64>,
     pulses: watch::Receiver<Option<Arc<str>>>,
+    place: Place,
 }
 
 impl Reader {
     /// A reader that is where it says to be; at the beginning, where nobody can tell where that is.
-    pub async fn new(live: Arc<LiveView>, asked: LiveRequest, pulses: watch::Receiver<Option<Arc<str>>>) -> Self {
+    pub async fn new(
+        live: Arc<LiveView>,
+        asked: LiveRequest,
+        pulses: watch::Receiver<Option<Arc<str>>>,
+        place: Place,
+    ) -> Self {
         if let Since::Position(since) = &asked.since
             && since.epoch == live.view.position().epoch
         {
@@ -76,10 +85,10 @@ impl Reader {
             next_look: Instant::now(),
             changes,
             pulses,
+            place,
         };
         match &reader.asked.since {
-            // Whoever has nothing needs not be told what is gone.
-            Since::Nothing | Since::Position(Position { revision: 0, .. }) => {}
+            Since::Nothing => {}
             Since::Position(since) if since.epoch == position.epoch && since.revision <= position.revision => {
                 (reader.known, reader.position) = (None, since.clone());
             }
@@ -89,13 +98,13 @@ impl Reader {
     }
 
     /// What it is sent, in pieces, until the process closes. Its place is free when that is dropped.
-    pub fn into_stream(self, closing: CancellationToken, place: Place) -> impl Stream<Item = Bytes> {
-        stream::unfold((self, closing, place, Some(opening())), |(mut reader, closing, place, first)| async move {
+    pub fn into_stream(self, closing: CancellationToken) -> impl Stream<Item = Bytes> {
+        stream::unfold((self, closing, Some(opening())), |(mut reader, closing, first)| async move {
             let piece = match first {
                 Some(opening) => opening,
                 None => closing.run_until_cancelled(reader.next()).await?,
             };
-            Some((piece, (reader, closing, place, None)))
+            Some((piece, (reader, closing, None)))
         })
     }
 
@@ -162,18 +171,29 @@ impl Reader {
     fn put(&self, frames: &mut Frames, change: &Change) {
         match change.entry.as_deref().filter(|entry| self.asked.filter.matches(entry)) {
             Some(entry) => frames.rocket(&self.position, entry),
-            None if self.known.is_none_or(|known| change.alike_since > known) => frames.gone(&self.position, change),
+            None if self.may_be_held(change) => frames.gone(&self.position, change),
             None => {}
         }
     }
 
+    /// Whether the reader may have a rocket that is not in its list now: because it was in there since all of it was known.
+    fn may_be_held(&self, change: &Change) -> bool {
+        let since = if self.asked.filter.depends_on_speed() { change.revision } else { change.alike_since };
+        self.known.is_none_or(|known| since > known)
+    }
+
     fn has_it_all(&mut self, frames: &mut Frames) {
         self.known = Some(self.position.revision);
-        self.next_look = Instant::now() + PACE;
+        self.next_look = Instant::now() + pace(self.place.readers());
         if !std::mem::replace(&mut self.is_synced, true) {
             frames.synced(&self.position);
         }
     }
+}
+
+/// Time between two looks of one of so many readers.
+fn pace(readers: usize) -> Duration {
+    PACE.max(PACE_OF_ALL * u32::try_from(readers).unwrap_or(u32::MAX))
 }
 
 /// Waits until the view has moved on and may be looked at again.

@@ -2,13 +2,12 @@
 
 use warp::http::HeaderMap;
 
-use super::super::list::filter_of;
+use super::super::filter::Filter;
 use super::super::params::{BadParameter, Params};
-use super::super::selection::Filter;
 use super::super::view::Position;
 use crate::domain::Channel;
 
-const KNOWN: [&str; 5] = ["channel", "status", "type", "mission", "since"];
+const KNOWN: [&str; 2] = ["channel", "since"];
 
 /// By what a browser says which event it had last.
 const LAST_EVENT_ID: &str = "last-event-id";
@@ -39,11 +38,11 @@ impl LiveRequest {
     /// Reads a query string, without its question mark, and the header, which counts for more: a browser that connects again
     /// asks for the same address as before.
     pub fn parse(query: &str, headers: &HeaderMap) -> Result<Self, BadParameter> {
-        let params = Params::parse(query, &KNOWN)?;
+        let params = Params::parse(query, &[&KNOWN[..], &Filter::PARAMETERS].concat())?;
         let channel = params
             .text("channel")
             .map(|text| Channel::parse(text).ok_or_else(|| BadParameter::new("channel", Channel::MUST_BE)));
-        let (channel, filter, named) = (channel.transpose()?, filter_of(&params)?, since_of(&params)?);
+        let (channel, filter, named) = (channel.transpose()?, Filter::of(&params)?, since_of(&params)?);
         let since = match headers.get(LAST_EVENT_ID).map(|id| id.to_str().unwrap_or("?")) {
             None | Some("") => named.map_or(Since::Nothing, Since::Position),
             Some(id) => Position::parse(id).map_or(Since::Unknown, Since::Position),
@@ -76,7 +75,8 @@ mod tests {
         let nothing = LiveRequest { channel: None, filter: Filter::default(), since: Since::Nothing };
         assert_eq!(parse("", None), Ok(nothing));
         let text = |text: &str| Some(text.to_owned());
-        let filter = Filter { status: Some(PublicStatus::Active), rocket_type: text("A 1"), mission: text("") };
+        let (status, rocket_type, mission) = (Some(PublicStatus::Active), text("A 1"), text(""));
+        let filter = Filter { status, rocket_type, mission, ..Filter::default() };
         let since = Since::Position(Position { epoch: "18c1".into(), revision: 7 });
         let all = LiveRequest { channel: Some(channel(1)), filter, since };
         let query = format!("channel={}&status=active&type=A+1&mission=&since=18c1.7", channel(1));

@@ -143,6 +143,9 @@ mod tests {
         let offer = |id, waiting: &[(u64, u64)], revision| {
             view.apply(Some(channel(id)), Some(record(id, id != 2, waiting)), revision);
             assert_eq!(view.read().gaps.order.len(), view.read().gaps.of.len());
+            let pending = view.gaps(None, usize::MAX).iter().map(|gap| gap.pending).sum();
+            let counted = (view.read().gaps.of.len() as u64, pending);
+            assert_eq!(view.read().gaps.counts(), counted);
         };
         offer(1, &[(3, 30)], 1);
         offer(2, &[(3, 10)], 2);

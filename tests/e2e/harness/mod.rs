@@ -11,6 +11,7 @@ pub mod follower;
 pub mod load;
 pub mod messages;
 pub mod program;
+pub mod prometheus;
 pub mod service;
 pub mod stream;
 pub mod trackers;

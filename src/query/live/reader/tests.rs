@@ -71,7 +71,7 @@ fn explodes(live: &LiveView, id: u32) {
 
 async fn reader(live: &Arc<LiveView>, query: &str) -> Reader {
     let asked = LiveRequest::parse(query, &HeaderMap::new()).unwrap();
-    Reader::new(live.clone(), asked, Pulses::default().follow()).await
+    Reader::new(live.clone(), asked, Pulses::default().follow(), Places::default().take().unwrap()).await
 }
 
 /// Everything that a reader is sent before it is quiet.
@@ -144,7 +144,7 @@ async fn who_comes_back_goes_on_from_there() {
         ("0.6", &["synced @6"][..]),
         ("0.5", &["gone 2 @6", "synced @6"]),
         ("0.2", &["rocket 3 @3", "rocket 4 @5", "gone 2 @6", "synced @6"]),
-        ("0.0", &reset[1..]),
+        ("0.0", &["rocket 1 @1", "rocket 3 @3", "rocket 4 @5", "gone 2 @6", "synced @6"]),
         ("0x1.6", &reset),
         ("1f.6", &reset),
         ("0.7", &reset),
@@ -211,12 +211,18 @@ async fn the_first_change_comes_at_once_and_further_ones_at_a_pace() {
     assert_eq!(reader.position.revision, 1_000);
 }
 
+#[test]
+fn many_readers_look_less_often() {
+    let looks = [1, 250, 1_000, 2_000].map(|readers| pace(readers).as_millis());
+    assert_eq!(looks, [50, 50, 200, 400]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_pulse_comes_to_those_who_wait_and_to_those_who_are_behind() {
     let (live, pulses) = (live(), watch::Sender::new(None));
     (0..1_000).for_each(|id| flies(&live, id));
     let asked = LiveRequest::parse("", &HeaderMap::new()).unwrap();
-    let mut reader = Reader::new(live.clone(), asked, pulses.subscribe()).await;
+    let mut reader = Reader::new(live.clone(), asked, pulses.subscribe(), Places::default().take().unwrap()).await;
     let names = |piece: &[u8]| {
         let names = events(piece).into_iter().map(|event| (event.name, event.id.revision));
         names.filter(|(name, _)| name != "rocket").collect::<Vec<_>>()
@@ -238,7 +244,9 @@ async fn a_pulse_comes_to_those_who_wait_and_to_those_who_are_behind() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_begins_at_once_and_ends_with_the_process() {
     let (live, places, closing) = (live(), Places::default(), CancellationToken::new());
-    let stream = reader(&live, "").await.into_stream(closing.clone(), places.take().unwrap());
+    let asked = LiveRequest::parse("", &HeaderMap::new()).unwrap();
+    let reader = Reader::new(live, asked, Pulses::default().follow(), places.take().unwrap()).await;
+    let stream = reader.into_stream(closing.clone());
     let mut stream = Box::pin(stream);
     assert_eq!(stream.next().await.unwrap(), opening());
     assert_eq!(short(&events(&stream.next().await.unwrap())), ["synced @0"]);
