@@ -98,7 +98,7 @@ enum Command {
         #[arg(value_enum)]
         shell: Shell,
     },
-    /// Print the man page
+    /// Print the man page: everything that --help says, in one
     Man,
 }
 
