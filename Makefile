@@ -3,7 +3,7 @@
 # Written for GNU make 3.81 too, which is what macOS has.
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test simulate mutants observe-test ci bench bench-page drill drill-cluster
+.PHONY: help run demo check test simulate mutants observe-test ci bench bench-page drill drill-cluster
 .PHONY: nats-server nats-server-floor prometheus .venv browser
 
 # The pinned broker, where it had to be fetched, stands before an older one of the machine.
@@ -18,6 +18,10 @@ help: ## Show this list.
 # Who names a broker of their own needs none from here.
 run: $(if $(ROCKETS_NATS__URL),,nats-server) ## Start everything: all roles in one process, and a broker unless ROCKETS_NATS__URL names one.
 	cargo run --locked --release -- up
+
+demo: nats-server ## Start everything with 20 rockets that fly slowly, to be looked at: gaps, an explosion, a dead letter.
+	cargo build --locked --release
+	deploy/demo target/release/rockets
 
 # A failure in one test binary says nothing about the next: one run shows all of them.
 test: nats-server nats-server-floor prometheus .venv browser ## Run all tests.

@@ -64,11 +64,17 @@ pub struct SkipEffect {
 impl fmt::Display for SkipEffect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { channel, first, up_to, skipped, applied, applied_through, .. } = self;
-        write!(
-            f,
-            "Of the numbers {first} to {up_to} of rocket {channel}, {skipped} that have not arrived are skipped "
-        )?;
-        write!(f, "for good, {applied} messages that wait are applied, and its sequence comes to {applied_through}")?;
+        match (first == up_to, skipped) {
+            (true, _) => write!(f, "Number {first} of rocket {channel} is skipped for good.")?,
+            (false, 1) => write!(f, "One number from {first} to {up_to} of rocket {channel} is skipped for good.")?,
+            _ => write!(f, "{skipped} numbers from {first} to {up_to} of rocket {channel} are skipped for good.")?,
+        }
+        match applied {
+            0 => f.write_str(" Nothing is applied")?,
+            1 => f.write_str(" One message that waits is applied")?,
+            _ => write!(f, " {applied} messages that wait are applied")?,
+        }
+        write!(f, ", and the rocket comes to number {applied_through}")?;
         if let Some(waiting_for) = self.waiting_for {
             write!(f, ", where it waits for {waiting_for}")?;
         }
@@ -265,8 +271,17 @@ mod tests {
     fn the_effect_is_told_in_numbers() {
         let pending = [5..=6, 9..=9, 11..=14, 20..=20].into_iter().collect();
         let waiting = Arrivals { pending, ..arrivals(true, 3, 20) };
+        let said = |up_to| waiting.effect(channel(), number(up_to), waiting.plan(number(up_to)).unwrap());
+        assert_eq!(
+            said(4).to_string(),
+            format!(
+                "Number 4 of rocket {} is skipped for good. 2 messages that wait are applied, and the rocket comes to \
+                 number 6, where it waits for 7.",
+                channel()
+            )
+        );
         let effect = |up_to| {
-            let effect = waiting.effect(channel(), number(up_to), waiting.plan(number(up_to)).unwrap());
+            let effect = said(up_to);
             (effect.first, effect.skipped, effect.applied, effect.applied_through, effect.waiting_for)
         };
         assert_eq!(effect(4), (4, 1, 2, 6, Some(7)));

@@ -35,8 +35,11 @@ const NAMES_MAX: usize = 100;
 pub struct Stats {
     live: Arc<LiveView>,
     broker: Broker,
-    last: Arc<Mutex<Option<(Instant, Box<RawValue>)>>>,
+    last: Arc<Mutex<Option<Counted>>>,
 }
+
+/// When something was counted, and what was.
+type Counted = (Instant, Box<RawValue>);
 
 /// The counts, as clients see them.
 #[derive(Debug, Serialize)]

@@ -23,6 +23,7 @@ mod contract_rockets;
 mod contract_service;
 mod corrections;
 mod dead_letters;
+mod demo;
 mod documents;
 mod dry_run;
 mod events;
