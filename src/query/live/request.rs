@@ -105,7 +105,11 @@ mod tests {
             ("since=", since),
             ("since=7", since),
             ("status=lost", "status: must be one of active, exploded"),
-            ("limit=1", "limit: is not a parameter of this list, which has channel, status, type, mission, since"),
+            (
+                "limit=1",
+                "limit: is not a parameter of this route, which has channel, since, status, type, mission, minSpeed, \
+                 maxSpeed, launchedAfter, launchedBefore",
+            ),
             ("channel=1", &format!("channel: {}", Channel::MUST_BE)),
             ("type=a&type=a", "type: is given twice"),
         ] {
