@@ -77,7 +77,7 @@ struct State {
 #[derive(Debug)]
 struct Slot {
     revision: u64,
-    /// Since which revision it is in the same lists as now; 0 as long as it has been in no others.
+    /// Since which revision it is in the same lists as now; 0, which no change has, as long as it has been in no others.
     alike_since: u64,
     entry: Option<Arc<Entry>>,
 }
@@ -111,7 +111,7 @@ impl View {
         drop(outdated);
     }
 
-    /// The highest revision that was offered; 0 before the first.
+    /// The highest revision that was offered; 0, which no change has, before the first.
     pub fn last_revision(&self) -> u64 {
         self.read().last_revision
     }
@@ -150,6 +150,7 @@ impl Entry {
         mem::discriminant(&rocket.status) == mem::discriminant(&other.status)
             && rocket.mission == other.mission
             && rocket.rocket_type == other.rocket_type
+            && rocket.launch_time.instant() == other.launch_time.instant()
     }
 }
 

@@ -93,7 +93,7 @@ pub struct Change {
     pub channel: Channel,
     /// When it changed.
     pub revision: u64,
-    /// Since which revision it is in the same lists as now; 0 as long as it has been in no others.
+    /// Since which revision it is in the same lists as now; 0, which no change has, as long as it has been in no others.
     pub alike_since: u64,
     /// The rocket; none where there is none, or none any more.
     pub entry: Option<Arc<Entry>>,

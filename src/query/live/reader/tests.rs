@@ -325,7 +325,14 @@ enum Step {
     },
 }
 
-const QUERIES: [&str; 4] = ["", "status=active", "mission=ART", "type=Falcon-9&status=exploded"];
+const QUERIES: [&str; 6] = [
+    "",
+    "status=active",
+    "mission=ART",
+    "type=Falcon-9&status=exploded",
+    "minSpeed=300&maxSpeed=700",
+    "launchedAfter=2022-02-02T18:39:05.7Z",
+];
 const ROCKETS: u32 = 400;
 
 fn step() -> impl Strategy<Value = Step> {
@@ -343,7 +350,11 @@ fn changed(live: &LiveView, step: &Step) {
     let Step::Change { first, count, stride, to, launched } = step else { return };
     for id in (*first..first + count).step_by(*stride as usize).map(|id| id % ROCKETS) {
         let record = to.map(|(mission, exploded, speed)| match launched {
-            true => Sample { mission, exploded, speed, rocket_type: id as usize % 2, ..Sample::new(id) }.record(),
+            true => {
+                // A correction of the launch changes its time.
+                let (rocket_type, times) = (id as usize % 2, [if speed % 3 == 0 { 2 } else { 0 }, 0, 0]);
+                Sample { mission, exploded, speed, rocket_type, times, ..Sample::new(id) }.record()
+            }
             false => Record::default(),
         });
         live.view.apply(Some(channel(id)), record, live.view.last_revision() + 1);
