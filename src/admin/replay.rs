@@ -19,8 +19,8 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// What a replay is to do.
 enum Plan {
-    /// It was done before, as this event. What is left of the dead letter goes.
-    Done(Sequence),
+    /// It was done before, as this event. Whoever did it may have been interrupted before the dead letter went.
+    Done { event: Sequence, dead_letter_is_left: bool },
     /// The message is stored.
     Store(Box<Replay>),
 }
@@ -58,9 +58,11 @@ impl Operations {
     ) -> Result<Accepted, AdminError> {
         let Replay { message, payload, attempts, corrects } = match self.plan_replay(id, corrected).await? {
             Plan::Store(replay) => *replay,
-            Plan::Done(first) => {
-                remove_dead_letter(&self.broker, id).await?;
-                return Ok(Accepted::new(first.0, true));
+            Plan::Done { event, dead_letter_is_left } => {
+                if dead_letter_is_left {
+                    remove_dead_letter(&self.broker, id).await?;
+                }
+                return Ok(Accepted::new(event.0, true));
             }
         };
         let identity = Identity::Replay { dead_letter: id, attempts, corrects };
@@ -76,11 +78,11 @@ impl Operations {
 
     async fn plan_replay(&self, id: u64, corrected: Option<(Message, Bytes)>) -> Result<Plan, AdminError> {
         let Some(dead_letter) = read_dead_letter(&self.broker, id).await? else {
-            return Ok(Plan::Done(self.notes.find(id, None).await?.ok_or(NO_DEAD_LETTER)?.event));
+            let event = self.notes.find(id, None).await?.ok_or(NO_DEAD_LETTER)?.event;
+            return Ok(Plan::Done { event, dead_letter_is_left: false });
         };
-        // Somebody was interrupted after the note.
         if let Some(first) = self.notes.find(id, Some(dead_letter.dead_at)).await? {
-            return Ok(Plan::Done(first.event));
+            return Ok(Plan::Done { event: first.event, dead_letter_is_left: true });
         }
         let (message, payload) = to_replay(&dead_letter, corrected)?;
         let corrects = self.takes_a_place(&dead_letter, &message).await?.then_some(message.number);
@@ -112,7 +114,7 @@ impl Operations {
 impl Plan {
     fn effect(&self) -> ReplayEffect {
         match self {
-            Self::Done(event) => {
+            Self::Done { event, .. } => {
                 let replayed_as = Some(event.0);
                 ReplayEffect { channel: None, message_number: None, correction: false, replayed_as }
             }

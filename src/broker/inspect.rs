@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use super::connection::{PUBLISH_TIMEOUT, within};
 use super::log_reader::direct::{Query, ask};
 use super::log_reader::leader::log_of_followed_leader;
+use super::objects::provision::stream_info;
 use super::topology::{
     DEAD_LETTER_STREAM, FORMAT, METADATA_FORMAT, METADATA_PARTITIONS, METADATA_RESTORING, STREAM, durable_name,
     stored_subject, stored_subjects,
@@ -67,14 +68,11 @@ pub struct Counts {
     pub dead_letters: u64,
 }
 
-/// Asks for both numbers.
+/// Asks for both numbers, which cost the same however large they are; the dead letters of each reason would not.
 pub async fn counts(broker: &Broker) -> Result<Counts, BrokerError> {
-    let state = async |stream| {
-        let stream = broker.jetstream().get_stream(stream).await;
-        stream.map(|stream| stream.cached_info().state.clone()).map_err(|error| BrokerError::from_causes(&error))
-    };
-    let (log, dead_letters) = tokio::try_join!(state(STREAM), state(DEAD_LETTER_STREAM))?;
-    Ok(Counts { stored: log.last_sequence, dead_letters: dead_letters.messages })
+    let info = async |stream| stream_info(broker, stream).await?.ok_or(BrokerError::NotThere);
+    let (log, dead_letters) = tokio::try_join!(info(STREAM), info(DEAD_LETTER_STREAM))?;
+    Ok(Counts { stored: log.state.last_sequence, dead_letters: dead_letters.state.messages })
 }
 
 /// Whether nothing was ever removed from the stream: it begins with the first message, and has no holes.

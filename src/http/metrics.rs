@@ -1,4 +1,4 @@
-//! `GET /metrics`: what this process counts, for Prometheus. The one answer that is not in the envelope.
+//! `GET /metrics`: what this process counts, for Prometheus, as text and not in the envelope.
 
 use std::future::ready;
 use std::sync::Arc;

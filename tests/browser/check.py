@@ -19,7 +19,7 @@ from service import Rocket, Service, eventually
 
 CHROMIUM = "/usr/bin/chromium"
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
-DESK = {"width": 1280, "height": 800}
+DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 # More than a double holds, and text that would be an element if it were taken as one.
 LARGE = 9_007_199_254_740_993
@@ -33,7 +33,7 @@ class Look:
         self.wire, self.service, self.screenshots = wire, service, screenshots
         self.noticed = []
         self.is_cut = False
-        self.context = browser.new_context(viewport=DESK, color_scheme="light", reduced_motion="reduce")
+        self.context = browser.new_context(viewport=DESKTOP, color_scheme="light", reduced_motion="reduce")
         self.page = self.context.new_page()
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.noticed.append(f"page error: {error}"))
@@ -108,7 +108,8 @@ def the_fleet_moves(look):
     before = look.page.locator("#readouts").inner_text()
     eventually("readouts that change", lambda: look.page.locator("#readouts").inner_text() != before)
     assert look.page.locator("table").first.get_attribute("aria-label") == "Rockets"
-    look.page.wait_for_timeout(20_000)
+    # Rates are known from the second pulse on; by then the picture has some seconds to show.
+    eventually("rates that are known", lambda: "–" not in look.page.locator("#readouts").inner_text())
     look.axe("fleet")
 
 
@@ -136,6 +137,7 @@ def rows_stay_under_the_pointer(look):
     before, numbers = look.column("id"), look.column("number")
     expect(look.page.get_by_text("order held")).to_be_visible()
     eventually("numbers that change", lambda: look.column("number") != numbers)
+    # Three times as long as until they would be sorted again.
     look.page.wait_for_timeout(3_000)
     assert look.column("id") == before, "rows have moved under the pointer"
     look.page.mouse.move(640, 20)
@@ -350,7 +352,7 @@ def it_fits_a_phone(look, rocket):
 
 def the_theme_stays(look):
     page = look.page
-    page.set_viewport_size(DESK)
+    page.set_viewport_size(DESKTOP)
     look.open()
     page.get_by_role("radio", name="Dark").check(force=True)
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor")

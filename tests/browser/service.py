@@ -72,4 +72,4 @@ def eventually(what, look, patience=30):
         if found := look():
             return found
         time.sleep(0.05)
-    raise AssertionError(f"waited in vain for {what}")
+    raise AssertionError(f"not in time: {what}")

@@ -74,9 +74,10 @@ impl DeadLetter<'_> {
     pub(crate) fn id(&self) -> String {
         let Stored { sequence, time, .. } = self.stored;
         let (message, overrides) = (format!("{sequence}-{}", time.unix_timestamp_nanos()), self.after_overrides);
-        match self.reason {
-            Reason::Skipped | Reason::Conflict => format!("{message}-{}", self.reason.as_ref()),
-            _ => overrides.map_or(message.clone(), |overrides| format!("{message}-{overrides}")),
+        match (self.reason, overrides) {
+            (Reason::Skipped | Reason::Conflict, _) => format!("{message}-{}", self.reason.as_ref()),
+            (_, Some(overrides)) => format!("{message}-{overrides}"),
+            (_, None) => message,
         }
     }
 }
