@@ -76,7 +76,7 @@ nats-server-floor: ## Get the oldest broker that the service takes, for the dril
 prometheus: ## Get Prometheus and promtool for their tests, where Debian's package is to be had.
 	@tests/e2e/get-prometheus
 
-.venv: ## Get the Python client for its one test.
+.venv: ## Get the Python clients for their tests: nats-py, schemathesis.
 	@tests/e2e/get-nats-py
 
 browser: .venv ## Get chromium and what drives it, for the test of the page.

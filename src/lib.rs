@@ -17,7 +17,7 @@
 //! - [`retention`] takes out of the log what was applied and is old.
 //! - [`replay`] folds one channel, from its beginning in the log or a checkpoint on, for its history, a rebuild, a skip and a
 //!   correction.
-//! - [`mod@page`] is what people look at: files, served beside the read side.
+//! - [`mod@page`] is what people look at: files, served beside the read side. [`mod@openapi`] describes the API.
 //! - [`launch`] is the load generator: a user like any other, which shares nothing with the rest.
 //! - [`cli`] and [`config`] are what an operator touches; [`logging`] is what an operator reads, [`metrics`] what Prometheus
 //!   reads, [`memory`] what a process may keep of messages.
@@ -37,6 +37,7 @@ mod launch;
 mod logging;
 mod memory;
 mod metrics;
+mod openapi;
 mod page;
 mod query;
 mod rebuild;

@@ -29,7 +29,7 @@ use crate::replay::reading_permits;
 use crate::track::TrackSettings;
 use crate::track::health::Signs;
 use crate::upkeep::{self, Upkeep};
-use crate::{admin, http, memory, page, query, track};
+use crate::{admin, http, memory, openapi, page, query, track};
 
 /// Something that a process can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, IntoStaticStr)]
@@ -65,7 +65,7 @@ pub async fn run(
     };
     let mut process = started?;
     let checks = Checks { roles: process.checks, shutdown: shutdown.clone() };
-    let of_process = [health::routes(&checks), http::metrics::routes(&Arc::new(metrics))];
+    let of_process = [health::routes(&checks), http::metrics::routes(&Arc::new(metrics)), openapi::routes()];
     let routes = any(process.routes.into_iter().chain(of_process));
     let site = Site { routes, metrics: http_metrics, cors: Cors::new(&config.http.cors_origins) };
     tracing::info!(addr = %listener.local_addr()?, roles = ?roles, "serving HTTP");

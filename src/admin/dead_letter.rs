@@ -5,17 +5,19 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use utoipa::ToSchema;
 
 use crate::broker::dead_letters::reader::StoredDeadLetter;
 use crate::domain::MessageNumber;
 use crate::domain::wire;
 
 /// A dead letter as lists have it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = DeadLetter)]
 pub struct DeadLetterRow {
     /// What it is shown, replayed and dropped by.
     pub id: u64,
-    /// `malformed`, `refused` or `skipped`.
+    /// `malformed`, `refused`, `skipped` or `conflict`.
     pub reason: String,
     /// The same in words.
     pub error_message: String,
@@ -28,15 +30,19 @@ pub struct DeadLetterRow {
     /// The message's sequence.
     pub event_id: Option<u64>,
     /// When the message was stored.
+    #[schema(format = DateTime)]
     pub received_at: Option<String>,
     /// When it became a dead letter.
+    #[schema(format = DateTime)]
     pub dead_at: String,
     /// How many times the message has been tried, from 1.
+    #[schema(minimum = 1)]
     pub attempts: u32,
 }
 
 /// A dead letter with its bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = DeadLetterWithPayload)]
 pub struct DeadLetterDetail {
     /// What lists have of it.
     #[serde(flatten)]
@@ -45,6 +51,7 @@ pub struct DeadLetterDetail {
     pub payload: String,
     /// `base64` where they are not.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, pattern = "^base64$")]
     pub encoding: Option<&'static str>,
 }
 

@@ -25,6 +25,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
+use utoipa::ToSchema;
 
 use crate::broker::dead_letters::reader::{read_dead_letter, remove_dead_letter};
 use crate::broker::dead_letters::replays::ReplayNotes;
@@ -68,14 +69,16 @@ pub enum AdminError {
 }
 
 /// What was said has been stored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Accepted {
     /// `ingested`, or `duplicate` if it had been said before.
+    #[schema(pattern = "^(ingested|duplicate)$")]
     pub status: &'static str,
     /// Where it lies in the stream; of a repeat, where the first one does.
     pub event_id: u64,
     /// What else is to be known.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub warning: Option<&'static str>,
 }
 

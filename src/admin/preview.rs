@@ -6,13 +6,15 @@
 use std::fmt;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{AdminError, Operations};
 use crate::domain::Channel;
 
 /// What something would do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Preview<T> {
+    #[schema(pattern = "^dry_run$")]
     status: &'static str,
     /// In one sentence.
     pub effect: String,
@@ -29,18 +31,23 @@ impl<T: fmt::Display> Preview<T> {
 }
 
 /// What dropping a dead letter would do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct DropEffect {
+    /// Its id.
     dead_letter: u64,
+    /// Why it is one.
     reason: String,
+    /// Whose message it is.
     channel: String,
+    /// Its number, where its bytes have one.
     message_number: Option<u64>,
 }
 
 /// What replaying a dead letter would do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ReplayEffect {
     /// Whose message it is.
+    #[schema(value_type = Option<Uuid>)]
     pub channel: Option<Channel>,
     /// Its number.
     pub message_number: Option<u64>,
@@ -48,6 +55,7 @@ pub struct ReplayEffect {
     pub correction: bool,
     /// The event that it was replayed as before.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub replayed_as: Option<u64>,
 }
 

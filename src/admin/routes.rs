@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 use warp::http::Method;
 
 use super::list::ListRequest;
@@ -17,8 +18,10 @@ use crate::logging::limited;
 /// How long a skip may take with its body and everything.
 const SKIP_MAX: Duration = Duration::from_secs(30);
 
-#[derive(Serialize)]
-struct Dropped {
+/// A dead letter is gone.
+#[derive(Serialize, ToSchema)]
+pub struct Dropped {
+    #[schema(pattern = "^dropped$")]
     status: &'static str,
 }
 

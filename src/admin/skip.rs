@@ -9,6 +9,7 @@ use rangemap::RangeInclusiveSet;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use utoipa::ToSchema;
 
 use super::preview::Preview;
 use super::{Accepted, AdminError, Operations};
@@ -47,17 +48,28 @@ struct Arrivals {
 }
 
 /// What a skip would do: the numbers that go, and what is applied then.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SkipEffect {
+    /// Whose numbers they are.
+    #[schema(value_type = Uuid)]
     channel: Channel,
+    /// The first number that is missing.
     first: u64,
+    /// The last number that is skipped, unless it has arrived.
     up_to: u64,
+    /// How many numbers go.
     skipped: u64,
+    /// How many messages that wait are applied.
     applied: u64,
+    /// The last number that is applied or skipped then.
     applied_through: u64,
+    /// The number that is missing then, if one is.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     waiting_for: Option<u64>,
+    /// What else is to be known.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     warning: Option<&'static str>,
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body_util::{Either, Full};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use warp::http::header::{ALLOW, CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER};
+use warp::http::header::{ALLOW, CONTENT_TYPE, ETAG, HeaderValue, LOCATION, RETRY_AFTER};
 use warp::http::{Response, StatusCode};
 
 use super::events::{Body, Events};
@@ -38,8 +38,8 @@ enum Content {
     Error(String),
     /// An error, and what is to be known beside it.
     ErrorWith(String, Box<RawValue>),
-    /// Nothing: whoever asked has it.
-    NotModified,
+    /// Nothing: whoever asked has it, or asks elsewhere.
+    Nothing,
     Events(Events),
     /// What stands for itself, without the envelope: a type and a text.
     Plain(&'static str, String),
@@ -102,7 +102,13 @@ impl Answer {
 
     /// 304: the client has already what this names.
     pub fn not_modified(tag: Tag) -> Self {
-        Self::new(StatusCode::NOT_MODIFIED, Content::NotModified).tagged(tag)
+        Self::new(StatusCode::NOT_MODIFIED, Content::Nothing).tagged(tag)
+    }
+
+    /// 308: it is at this address.
+    pub fn moved(to: &'static str) -> Self {
+        let answer = Self::new(StatusCode::PERMANENT_REDIRECT, Content::Nothing);
+        Self { header: Some((LOCATION, HeaderValue::from_static(to))), ..answer }
     }
 
     /// 200 with events that go on for ever.
@@ -190,9 +196,7 @@ impl Answer {
     pub fn problem(&self) -> Option<&str> {
         match &self.content {
             Content::Error(problem) | Content::ErrorWith(problem, _) => Some(problem),
-            Content::Data(_) | Content::NotModified | Content::Events(_) | Content::Plain(..) | Content::File(_) => {
-                None
-            }
+            Content::Data(_) | Content::Nothing | Content::Events(_) | Content::Plain(..) | Content::File(_) => None,
         }
     }
 
@@ -214,7 +218,7 @@ impl Answer {
         headers.extend(self.tag.as_ref().map(|tag| (ETAG, tag.to_header())));
         headers.extend(self.header.clone());
         match self.content {
-            Content::NotModified => {}
+            Content::Nothing => {}
             Content::Events(events) => {
                 Events::put_headers(headers);
                 *response.body_mut() = events.into_body();
@@ -240,7 +244,7 @@ impl Answer {
             Content::Data(data) => (Some(&**data), None),
             Content::Error(problem) => (None, Some(problem.as_str())),
             Content::ErrorWith(problem, data) => (Some(&**data), Some(problem.as_str())),
-            Content::NotModified | Content::Events(_) | Content::Plain(..) | Content::File(_) => (None, None),
+            Content::Nothing | Content::Events(_) | Content::Plain(..) | Content::File(_) => (None, None),
         };
         let (request_id, trimmed_through) = (request_id.as_str(), self.trimmed_through);
         let (next_cursor, revision) = (self.next_cursor.as_deref(), self.revision.as_deref());

@@ -1,5 +1,7 @@
-//! A file that is part of the program, answered as it is and not in the envelope: with a strong tag of its bytes, so that a
-//! browser that has it is told so, and with what a browser may do with it.
+//! A file that is part of the program, answered as it is and not in the envelope: with a tag of its bytes, so that a browser
+//! that has it is told so, and with what a browser may do with it.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -16,18 +18,37 @@ const TAG_BYTES: usize = 16;
 /// A file.
 #[derive(Clone, Debug)]
 pub struct File {
-    bytes: &'static [u8],
+    bytes: Bytes,
     content_type: &'static str,
     policy: &'static str,
     tag: Tag,
 }
 
+/// Some files that belong together, by their names.
+#[derive(Clone, Debug)]
+pub struct Files(Arc<[(&'static str, File)]>);
+
+impl Files {
+    /// The one of this name, or that the client has it, or that there is none.
+    pub fn answer(&self, name: &str, request: &HeaderMap) -> Answer {
+        let found = self.0.iter().find(|(known, _)| *known == name);
+        found.map_or_else(|| Answer::not_found("path"), |(_, file)| file.answer(request))
+    }
+}
+
+impl FromIterator<(&'static str, File)> for Files {
+    fn from_iter<I: IntoIterator<Item = (&'static str, File)>>(files: I) -> Self {
+        Self(files.into_iter().collect())
+    }
+}
+
 impl File {
-    /// A file of this type, under this Content-Security-Policy.
-    pub fn new(bytes: &'static [u8], content_type: &'static str, policy: &'static str) -> Self {
-        let digest = Sha256::digest(bytes);
-        let name: String = digest.iter().take(TAG_BYTES).map(|byte| format!("{byte:02x}")).collect();
-        Self { bytes, content_type, policy, tag: Tag::of_bytes(&name) }
+    /// A file of this name, under this Content-Security-Policy.
+    pub fn new(name: &str, bytes: impl Into<Bytes>, policy: &'static str) -> Self {
+        let bytes = bytes.into();
+        let digest = Sha256::digest(&bytes);
+        let tag: String = digest.iter().take(TAG_BYTES).map(|byte| format!("{byte:02x}")).collect();
+        Self { bytes, content_type: content_type(name), policy, tag: Tag::new(&tag) }
     }
 
     /// The file, or that the client has it.
@@ -39,7 +60,7 @@ impl File {
     }
 
     pub(super) fn into_body(self) -> Bytes {
-        Bytes::from_static(self.bytes)
+        self.bytes
     }
 
     pub(super) fn put_headers(&self, headers: &mut HeaderMap) {
@@ -55,6 +76,18 @@ impl File {
     }
 }
 
+fn content_type(name: &str) -> &'static str {
+    match name.rsplit_once('.') {
+        Some((_, "html")) => "text/html; charset=utf-8",
+        Some((_, "css")) => "text/css; charset=utf-8",
+        Some((_, "js")) => "text/javascript; charset=utf-8",
+        Some((_, "json")) => "application/json",
+        Some((_, "svg")) => "image/svg+xml",
+        Some((_, "png")) => "image/png",
+        _ => "application/octet-stream",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use warp::http::header::IF_NONE_MATCH;
@@ -63,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_client_that_has_these_bytes_is_told_so() {
-        let files = [b"a", b"b"].map(|bytes| File::new(bytes, "text/plain", "default-src 'none'"));
+        let files = ["a", "b"].map(|text| File::new("a.css", text, "default-src 'none'"));
         let had = HeaderMap::from_iter([(IF_NONE_MATCH, files[0].tag.to_header())]);
         let status = |file: &File, request: &HeaderMap| file.answer(request).status().as_u16();
         assert_eq!(files.each_ref().map(|file| status(file, &had)), [304, 200]);

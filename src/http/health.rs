@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
 use super::Answer;
 use super::route::{Routes, any, get};
@@ -38,10 +39,14 @@ pub struct Checks {
     pub shutdown: CancellationToken,
 }
 
-#[derive(Serialize)]
-struct Health {
+/// Whether the process does its work.
+#[derive(Serialize, ToSchema)]
+pub struct Health {
+    #[schema(pattern = "^(OK|unavailable)$")]
     status: &'static str,
+    #[schema(pattern = "^rockets-backend$")]
     service: &'static str,
+    /// What is wrong, a sentence each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     problems: Vec<String>,
 }
@@ -49,10 +54,14 @@ struct Health {
 const SERVICE: &str = "rockets-backend";
 const OK: Health = Health { status: "OK", service: SERVICE, problems: Vec::new() };
 
-#[derive(Debug, PartialEq, Serialize)]
-struct Readiness {
+/// Whether the process is ready for more work.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+pub struct Readiness {
+    #[schema(pattern = "^(ready|degraded|unready)$")]
     status: &'static str,
+    /// Each role of the process: `ready`, or what is wrong.
     roles: BTreeMap<&'static str, String>,
+    /// What is wrong, a sentence each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     problems: Vec<String>,
 }

@@ -25,7 +25,7 @@ pub mod tag;
 
 pub use answer::Answer;
 pub use cors::Cors;
-pub use file::File;
+pub use file::{File, Files};
 pub use request_id::RequestId;
 pub use route::{Request, Routes};
 pub use serve::serve;

@@ -32,6 +32,8 @@ pub struct Request {
     pub method: Method,
     /// What stands in the path in the place of the pattern's `:`, decoded; empty where it has none.
     pub parameter: String,
+    /// Whether the path ends in a slash, which means something to nothing but relative addresses.
+    pub is_folder: bool,
     /// The query string without its question mark; empty where there is none.
     pub query: String,
     /// The headers.
@@ -94,16 +96,18 @@ pub fn any(routes: impl IntoIterator<Item = Routes>) -> Routes {
 }
 
 fn request(pattern: &'static str) -> impl Filter<Extract = (Request,), Error = Rejection> + Clone {
-    let parameter = warp::path::full().and_then(move |path: FullPath| {
+    let path = warp::path::full().and_then(move |path: FullPath| {
         let parameter = parameter(pattern, path.as_str()).map(decoded);
-        ready(parameter.ok_or_else(warp::reject::not_found))
+        let is_folder = path.as_str().ends_with('/');
+        ready(parameter.map(|parameter| (parameter, is_folder)).ok_or_else(warp::reject::not_found))
     });
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     let head = warp::method().and(query).and(warp::header::headers_cloned());
     let rest = head.and(warp::ext::get()).and(warp::ext::get()).and(warp::body::stream());
-    parameter.and(rest).map(|parameter, method, query, headers, id, asker, chunks| Request {
+    path.and(rest).map(|(parameter, is_folder), method, query, headers, id, asker, chunks| Request {
         method,
         parameter,
+        is_folder,
         query,
         headers,
         id,

@@ -12,15 +12,18 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioTimer;
 use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tower::service_fn;
+use tower_http::compression::Compression;
+use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
 use tower_service::Service as _;
 use tracing::Instrument as _;
 use warp::Filter as _;
@@ -47,6 +50,9 @@ const STALL_MAX: Duration = Duration::from_secs(30);
 /// there, and one that is slow makes room again soon.
 #[cfg(target_os = "linux")]
 const UNSENT_BYTES_MAX: u32 = 128 * 1024;
+/// From how many bytes on an answer is packed, with what its client has named in `Accept-Encoding`. Events never are: they would
+/// wait for each other.
+const PACKED_FROM_BYTES: u16 = 1_024;
 /// Pause after a failed accept: the process may have run out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long requests in hand may take when serving ends; what is then still open is cut off.
@@ -80,6 +86,8 @@ pub async fn serve(listener: TcpListener, site: Site, shutdown: CancellationToke
             let (site, asker) = (site.clone(), stream.asker());
             move |request| answer(site.clone(), asker.clone(), request)
         });
+        let service =
+            Compression::new(service).compress_when(SizeAbove::new(PACKED_FROM_BYTES).and(NotForContentType::SSE));
         let stream = WriteDeadline::new(stream, STALL_MAX);
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -87,7 +95,7 @@ pub async fn serve(listener: TcpListener, site: Site, shutdown: CancellationToke
             // A sender may say that it has nothing more to send (`nc -N`) and still wait for the answer.
             .half_close(true)
             .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
-            .serve_connection(stream, service);
+            .serve_connection(stream, TowerToHyperService::new(service));
         let connection = graceful.watch(connection);
         connections.spawn(async move {
             // A connection that ends badly is its client's affair.

@@ -1,5 +1,5 @@
 //! The name of what an answer says, by which a client can ask whether it is still so: an `ETag`. A weak one, because no two
-//! answers are the same bytes: each has its request's id. Only a file is the same bytes each time.
+//! answers are the same bytes: each has its request's id, and what is packed is other bytes again.
 
 use headers::{ETag, HeaderMapExt as _, IfNoneMatch};
 use warp::http::HeaderMap;
@@ -13,11 +13,6 @@ impl Tag {
     /// What this names, of visible ASCII characters without quotes.
     pub fn new(name: &str) -> Self {
         Self(format!("W/\"{name}\""))
-    }
-
-    /// The same where the name stands for the very bytes.
-    pub fn of_bytes(name: &str) -> Self {
-        Self(format!("\"{name}\""))
     }
 
     /// Whether a request says that the client has it already. A header that cannot be read says nothing.
@@ -54,6 +49,5 @@ mod tests {
             assert_eq!(tag.is_had_by(&headers), expected, "{value}");
         }
         assert!(!tag.is_had_by(&HeaderMap::new()));
-        assert_eq!(Tag::of_bytes("18c1").to_header(), "\"18c1\"");
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::broker::objects::{Object, Problem};
 use crate::broker::publisher::Identity;
@@ -35,9 +36,13 @@ pub struct Ingest {
     metrics: IngestMetrics,
 }
 
-#[derive(Serialize)]
-struct Ingested {
+/// A message is stored.
+#[derive(Serialize, ToSchema)]
+pub struct Ingested {
+    /// `duplicate` if the same message had been stored before.
+    #[schema(pattern = "^(ingested|duplicate)$")]
     status: &'static str,
+    /// Its place in the log; of a duplicate, that of the first one.
     event_id: u64,
 }
 

@@ -4,10 +4,8 @@
 //! speak to the same public routes as everybody, and to no other host; a browser is told to allow nothing else. What this
 //! module deliberately does not do: make anything. There are no templates, and nothing that a rocket says is ever part of a file.
 
-use std::sync::Arc;
-
 use crate::http::route::{Request, Routes, any, get};
-use crate::http::{Answer, File};
+use crate::http::{Answer, File, Files};
 
 /// Scripts, styles and requests only from and to where the page is from, and no text that becomes a script.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -30,33 +28,16 @@ static ASSETS: [(&str, &[u8]); 29] = assets![
 
 /// `/`, and its files below `/page/`.
 pub fn routes() -> Routes {
-    let files: Files =
-        ASSETS.iter().map(|(name, bytes)| (*name, File::new(bytes, content_type(name), POLICY))).collect();
+    let files: Files = ASSETS.iter().map(|(name, bytes)| (*name, File::new(name, *bytes, POLICY))).collect();
     any([get("", &files, document), get("page/:", &files, file)])
 }
 
-type Files = Arc<[(&'static str, File)]>;
-
 async fn document(files: Files, request: Request) -> Result<Answer, Answer> {
-    Ok(find(&files, DOCUMENT, &request))
+    Ok(files.answer(DOCUMENT, &request.headers))
 }
 
 async fn file(files: Files, request: Request) -> Result<Answer, Answer> {
-    Ok(find(&files, &request.parameter, &request))
-}
-
-fn find(files: &Files, name: &str, request: &Request) -> Answer {
-    let found = files.iter().find(|(known, _)| *known == name);
-    found.map_or_else(|| Answer::not_found("path"), |(_, file)| file.answer(&request.headers))
-}
-
-fn content_type(name: &str) -> &'static str {
-    match name.rsplit_once('.') {
-        Some((_, "html")) => "text/html; charset=utf-8",
-        Some((_, "css")) => "text/css; charset=utf-8",
-        Some((_, "js")) => "text/javascript; charset=utf-8",
-        _ => "image/svg+xml",
-    }
+    Ok(files.answer(&request.parameter, &request.headers))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
 use super::feed::{Freshness, LiveView};
 use super::params::{BadParameter, Params};
@@ -78,18 +79,33 @@ enum Found {
     Nothing,
 }
 
-/// An event, as clients see it.
-#[derive(Serialize)]
-struct PublicEvent {
+/// What became of a message that was stored. What cannot be read of it is null.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Event)]
+pub struct PublicEvent {
+    /// Its place in the log.
     id: u64,
+    /// Its rocket.
+    #[schema(format = Uuid)]
     channel: Option<String>,
+    /// Its number; of a skip, the last number that is skipped.
     message_number: Option<u64>,
+    /// Its type; `MessagesSkipped` of a skip.
     message_type: Option<&'static str>,
+    /// `pending` also while it waits behind a gap; `failed` where it was refused; `duplicate` where its number was applied before.
+    #[schema(pattern = "^(pending|processing|processed|failed|duplicate)$")]
     status: &'static str,
+    /// When it was stored.
+    #[schema(format = DateTime)]
     received_at: Option<String>,
+    /// When it was applied, refused or found to be a duplicate.
+    #[schema(format = DateTime)]
     processed_at: Option<String>,
+    /// Why it failed, or what it is a duplicate of.
     error_message: Option<String>,
+    /// The missing number, while it waits behind a gap.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     waiting_for: Option<u64>,
 }
 

@@ -17,6 +17,7 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
 use super::View;
 use crate::broker::watch::{BucketState, Change, Feed, bucket_state};
@@ -42,7 +43,7 @@ const OLDER_MAX: Duration = Duration::from_secs(30);
 const LOAD_STALL_MAX: Duration = Duration::from_secs(10);
 
 /// How much the view is worth at this moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Freshness {
     /// Nothing has been loaded yet.

@@ -9,6 +9,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 use time::format_description::well_known::Rfc3339;
 use tokio::time::timeout;
+use utoipa::ToSchema;
 
 use super::feed::{Freshness, LiveView};
 use super::params::{BadParameter, Params};
@@ -27,16 +28,19 @@ const ASKED_AT_ONCE: usize = 32;
 /// How long the broker may take for all rows of a page.
 const ROWS_DEADLINE: Duration = Duration::from_secs(4);
 
-/// A channel that waits, as clients see it.
-#[derive(Clone, Debug, Serialize)]
+/// A channel that waits for a number.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Gap)]
 pub struct PublicGap {
     /// The channel.
+    #[schema(format = Uuid)]
     pub channel: String,
     /// The number that is missing.
     pub waiting_for: u64,
     /// How many later numbers wait.
     pub pending_messages: u64,
     /// When the first of their messages was stored; none if it is not there any more.
+    #[schema(format = DateTime)]
     pub since: Option<String>,
 }
 

@@ -15,7 +15,7 @@ mod window;
 use std::ops::ControlFlow;
 
 pub use request::{HistoryRequest, LIMIT_DEFAULT, Moment, PageRequest};
-pub use row::Row;
+pub use row::{PublicRow, Row};
 
 use super::view::{Entry, Order};
 use crate::broker::topology::partition_of;

@@ -36,5 +36,6 @@ pub use events::Events;
 pub use list::ListRequest;
 pub use live::Live;
 pub use page::page;
-pub use public::PublicRocket;
+pub use public::{PublicRocket, PublicStatus};
+pub use selection::SortBy;
 pub use view::{Entry, View};

@@ -5,25 +5,46 @@
 
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString, VariantArray, VariantNames};
+use utoipa::ToSchema;
 
 use super::view::Entry;
 use crate::domain::{Channel, Status};
 
-/// The public JSON of a rocket.
-#[derive(Debug, Serialize)]
+/// A rocket as its messages have made it.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Rocket)]
 pub struct PublicRocket<'a> {
+    /// Its channel.
+    #[schema(value_type = Uuid)]
     id: Channel,
+    /// What it is.
+    #[schema(examples("Falcon-9"))]
     r#type: &'a str,
+    /// Its speed now, in the unit in which it sends it.
+    #[schema(minimum = 0)]
     current_speed: i64,
+    /// What it flies for.
+    #[schema(examples("ARTEMIS"))]
     mission: &'a str,
     status: PublicStatus,
+    /// Why it exploded; there only if it has.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     explosion_reason: Option<&'a str>,
+    /// The message time of its launch, as it was sent.
+    #[schema(format = DateTime)]
     launch_time: &'a str,
+    /// The message time of the last message that changed it, as it was sent.
+    #[schema(format = DateTime)]
     last_updated: &'a str,
+    /// The last number that was applied, refused ones included.
+    #[schema(minimum = 1)]
     last_message_number: u64,
+    /// The message time of that number, as it was sent.
+    #[schema(format = DateTime)]
     last_message_time: &'a str,
+    /// How many later numbers wait behind a gap.
     pending_messages: u64,
 }
 
@@ -42,7 +63,9 @@ pub struct PublicRocket<'a> {
     EnumString,
     VariantArray,
     VariantNames,
+    ToSchema,
 )]
+#[schema(as = RocketStatus)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum PublicStatus {

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
+use utoipa::ToSchema;
 
 use super::feed::{Freshness, LiveView};
 use super::params::Params;
@@ -41,17 +42,27 @@ pub struct Stats {
 /// When something was counted, and what was.
 type Counted = (Instant, Box<RawValue>);
 
-/// The counts, as clients see them.
-#[derive(Debug, Serialize)]
-struct PublicStats {
+/// How many there are of each kind.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Stats)]
+pub struct PublicStats {
+    /// All rockets.
     rockets: u64,
+    /// Rockets by their status.
     by_status: BTreeMap<&'static str, u64>,
+    /// Rockets by their type, the 100 most frequent ones.
     by_type: BTreeMap<String, u64>,
+    /// Rockets by their mission, the 100 most frequent ones.
     by_mission: BTreeMap<String, u64>,
+    /// Messages that wait behind gaps.
     pending_messages: u64,
+    /// Channels that wait for a number.
     gaps: u64,
+    /// Dead letters by their reason.
     dead_letters: BTreeMap<&'static str, u64>,
+    /// Messages that are in the log.
     messages_stored: u64,
+    /// Numbers that have been applied, refused or skipped.
     messages_applied: u64,
 }
 

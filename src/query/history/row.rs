@@ -1,6 +1,7 @@
 //! A row of a history: one number of a rocket's sequence, what was applied, and the rocket after it.
 
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use super::super::public::PublicRocket;
 use super::super::view::{Entry, Once};
@@ -95,16 +96,27 @@ pub fn rows_of(
     }
 }
 
-/// The public JSON of a row.
-#[derive(Serialize)]
-struct PublicRow<'a> {
+/// One number of a rocket's history.
+#[derive(Serialize, ToSchema)]
+#[schema(as = HistoryRow)]
+pub struct PublicRow<'a> {
+    /// The number.
+    #[schema(minimum = 1)]
     message_number: u64,
+    /// The type of its message; `MessagesSkipped` where it was skipped.
     message_type: &'a str,
+    /// The event of its message, or of the skip.
     event_id: u64,
+    /// The message's time, as it was sent.
+    #[schema(format = DateTime)]
     message_time: &'a str,
+    #[schema(pattern = "^(processed|failed|skipped)$")]
     status: &'a str,
+    /// Why it failed, or for which reason it was skipped.
     error_message: Option<String>,
+    /// The event in whose place it stands, if it is a correction.
     corrects: Option<u64>,
+    /// The rocket after it; null before a launch.
     rocket: Option<PublicRocket<'a>>,
 }
 

@@ -2,6 +2,7 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::super::view::changes::Change;
 use super::super::view::{Entry, Position};
@@ -13,6 +14,28 @@ const RETRY_MS: u64 = 2_000;
 /// What comes at once, so that whoever is on the way passes the headers on.
 pub fn opening() -> Bytes {
     format!("retry: {RETRY_MS}\n: rockets, as they change\n\n").into()
+}
+
+/// A rocket that is not among those that were asked for any more.
+#[derive(Serialize, ToSchema)]
+pub struct Gone {
+    /// Its id.
+    #[schema(value_type = Uuid)]
+    id: Channel,
+}
+
+/// Everything that was there has been sent.
+#[derive(Serialize, ToSchema)]
+pub struct Synced {
+    /// Up to where.
+    revision: String,
+}
+
+/// What was sent before counts no more.
+#[derive(Serialize, ToSchema)]
+pub struct Reset<'a> {
+    /// Why.
+    reason: &'a str,
 }
 
 /// Some events, one after the other.
@@ -27,28 +50,16 @@ impl Frames {
 
     /// A rocket that is not among those that were asked for any more.
     pub fn gone(&mut self, at: &Position, change: &Change) {
-        #[derive(Serialize)]
-        struct Gone {
-            id: Channel,
-        }
         self.put_json("gone", at, &Gone { id: change.channel });
     }
 
     /// Everything that was there up to a position has been sent.
     pub fn synced(&mut self, at: &Position) {
-        #[derive(Serialize)]
-        struct Synced {
-            revision: String,
-        }
         self.put_json("synced", at, &Synced { revision: at.to_string() });
     }
 
     /// What was sent before counts no more; everything is sent again.
     pub fn reset(&mut self, at: &Position, reason: &str) {
-        #[derive(Serialize)]
-        struct Reset<'a> {
-            reason: &'a str,
-        }
         self.put_json("reset", at, &Reset { reason });
     }
 

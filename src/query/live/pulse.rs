@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use utoipa::ToSchema;
 
 use super::super::feed::{Freshness, LiveView};
 use super::super::view::Position;
@@ -75,26 +76,42 @@ struct Sample {
     counts: Option<Counts>,
 }
 
-/// A pulse, as readers see it.
-#[derive(Debug, Serialize)]
-struct Pulse {
+/// What all readers of the stream are told every five seconds.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Pulse {
+    /// The server's time.
+    #[schema(format = DateTime)]
     time: Option<String>,
+    /// Up to where the view has come.
     revision: String,
+    /// Whether rockets may be older than the bucket has them.
     stale: bool,
+    #[schema(inline)]
     freshness: Freshness,
+    /// All rockets.
     rockets: u64,
+    /// Rockets by their status.
+    #[schema(inline)]
     by_status: ByStatus,
+    /// Channels that wait for a number.
     gaps: u64,
+    /// Messages that wait behind gaps.
     pending_messages: u64,
+    /// Messages a second that were stored since the last pulse; null where the broker could not be asked.
     ingested_per_second: Option<f64>,
+    /// Messages a second that were applied since the last pulse.
     applied_per_second: Option<f64>,
+    /// All dead letters; null where the broker could not be asked.
     dead_letters: Option<u64>,
+    /// Who else follows.
     readers: usize,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ByStatus {
+    /// Those that fly.
     active: u64,
+    /// Those that are gone.
     exploded: u64,
 }
 
