@@ -307,6 +307,36 @@ async fn colours_come_only_where_they_are_wanted() {
 }
 
 #[tokio::test]
+async fn a_bar_is_drawn_only_where_nothing_is_piped() {
+    let service = TestService::start().await;
+    let url = service.ingest.url("/messages");
+    let launch = || Program::of(&["launch", &url, "--max-messages", "20"]).env("TERM", "xterm").rust_log("error");
+    for (mut terminal, expected) in [(Terminal::start(launch()), true), (Terminal::start_piped(launch()), false)] {
+        assert_eq!(terminal.ends().await, Some(0));
+        assert_eq!(terminal.shown().contains("20 messages, "), expected, "{:?}", terminal.shown());
+    }
+}
+
+#[tokio::test]
+async fn top_tells_what_the_other_routes_tell() {
+    let (mut service, _, flight) = service().await;
+    let stats = service.query.get("/stats").await.body["data"].clone();
+    let gaps = service.query.list("/gaps").await;
+    let top = ended(service.broker(), "top --once --json").await.rows().remove(0);
+    for field in ["rockets", "by_status", "gaps", "pending_messages"] {
+        assert_eq!(top[field], stats[field], "{field}: {top}");
+    }
+    assert_eq!((&top["dead_letters"], &top["oldest_gaps"]), (&stats["dead_letters"]["refused"], &gaps.into()));
+    assert_eq!((&top["lag"], &top["ingested_per_second"]), (&0.into(), &0.0.into()), "{top}");
+    let waiting = top["partitions"].as_array().unwrap().iter().filter(|row| row["waiting"] == 1);
+    assert_eq!(waiting.map(|row| row["partition"].clone()).collect::<Vec<_>>(), [Value::from(flight.partition())]);
+    let text = ended(service.broker(), "top --once").await;
+    for said in ["  gaps          1\n", "  dead letters  1\n", &flight.channel, "more trackers needed? no"] {
+        assert!(text.says(0).contains(said), "{said}\n{}", text.output);
+    }
+}
+
+#[tokio::test]
 async fn whoever_has_seen_enough_is_no_error() {
     let (mut service, ..) = service().await;
     let url = service.ingest.url("/messages");

@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::process::Child;
+use std::os::fd::OwnedFd;
+use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 
 use rustix::fs::{Mode, OFlags, open};
@@ -25,6 +26,15 @@ pub struct Terminal {
 impl Terminal {
     /// Starts a program there.
     pub fn start(program: Start) -> Self {
+        Self::start_with(program, Stdio::from)
+    }
+
+    /// Starts one whose output goes elsewhere.
+    pub fn start_piped(program: Start) -> Self {
+        Self::start_with(program, |_| Stdio::null())
+    }
+
+    fn start_with(program: Start, output: impl FnOnce(OwnedFd) -> Stdio) -> Self {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&ours).unwrap();
         unlockpt(&ours).unwrap();
@@ -33,7 +43,7 @@ impl Terminal {
         tcsetwinsize(&its, Winsize { ws_row: 12, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
         let (mut command, folder) = program.into_command();
         let end = || its.try_clone().unwrap();
-        let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+        let child = command.stdin(end()).stdout(output(end())).stderr(end()).spawn().unwrap();
         let (keyboard, shown) = (File::from(ours), Arc::default());
         read_all(keyboard.try_clone().unwrap(), &shown);
         Self { child, keyboard, shown, _folder: folder }
