@@ -3,18 +3,24 @@
 mod about;
 mod backup;
 mod common;
+mod consent;
 mod dlq;
 mod forget;
 mod gaps;
 mod health;
 mod history;
+mod list;
+mod listing;
 mod partitions;
 mod rebuild;
 mod skip;
+mod top;
 mod trim;
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
@@ -34,10 +40,20 @@ use crate::{fail_point, launch, logging, up};
 
 /// Exit code for wrong usage or configuration, as clap has it.
 const WRONG_USAGE: u8 = 2;
+/// Exit code of what somebody ended with Ctrl-C, as shells have it. A service ends well then.
+const INTERRUPTED: u8 = 130;
+/// Whether somebody has pressed Ctrl-C where that is waited for.
+static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// What the help says at its end.
+const ENDS: &str = "Exit codes: 0 all is well; 1 it failed, found a difference, or was not confirmed; 2 wrong usage or settings; \
+                    130 a tool was ended with Ctrl-C.\n\
+                    Data goes to standard output, everything else to standard error. What is listed, --json lists as JSON \
+                    lines. NO_COLOR, CLICOLOR_FORCE and TERM=dumb are obeyed.";
 
 /// Takes the messages of many rockets, out of order and more than once, and always knows each rocket's true state
 #[derive(Debug, Parser)]
-#[command(name = "rockets", version, propagate_version = true)]
+#[command(name = "rockets", version, propagate_version = true, after_help = ENDS)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -67,6 +83,10 @@ enum Command {
         #[command(flatten)]
         settings: Settings,
     },
+    /// Show how all of it goes, on one screen: throughput, lag, gaps, dead letters
+    Top(top::Options),
+    /// List rockets
+    List(list::Options),
     /// Show who works on what, what is waiting to be applied, and whether more trackers would help
     Partitions(partitions::Options),
     /// Ask a running role whether it is ready
@@ -216,6 +236,8 @@ async fn run(command: Command) -> ExitCode {
         Command::Init { lower_replicas, settings } => {
             return with_config(settings, async |config| init(config, Means::Change { lower_replicas }).await).await;
         }
+        Command::Top(options) => return top::run(options).await,
+        Command::List(options) => return list::run(options).await,
         Command::Partitions(options) => return partitions::run(options).await,
         Command::Health(options) => return health::run(options).await,
         Command::Gaps(options) => return gaps::run(options).await,
@@ -239,7 +261,11 @@ async fn with_config(settings: Settings, command: impl AsyncFnOnce(Config) -> an
         Err(code) => return code,
     };
     logging::start(config.log.format);
-    command(config).await.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
+    match command(config).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_closed(&error) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
 }
 
 /// The settings, or how the process ends without them.
@@ -255,15 +281,16 @@ async fn run_launch(options: launch::Options) -> ExitCode {
     };
     match launch::run(options, shutdown.cancelled_owned()).await {
         Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(false) => failure(),
+        // Whoever reads the output has seen enough of it. What was not verified is not well for that.
+        Err(error) if is_closed(&error) => failure(),
         Err(error) => failed(&error),
     }
 }
 
 async fn init(config: Config, means: Means) -> anyhow::Result<()> {
-    use std::io::Write as _;
     let broker = Broker::connect(&config.broker_of_a_role(), "init").await?;
-    let mut output = std::io::stdout();
+    let mut output = io::stdout();
     for step in provision(&broker, &config.topology(), means).await? {
         writeln!(output, "{step}")?;
     }
@@ -312,7 +339,7 @@ fn shutdown_signal() -> anyhow::Result<CancellationToken> {
     tokio::spawn(async move {
         tokio::select! {
             _ = term.recv() => {}
-            _ = int.recv() => {}
+            _ = int.recv() => IS_INTERRUPTED.store(true, Ordering::Relaxed),
         }
         tracing::info!("shutting down");
         cancelled.cancel();
@@ -334,10 +361,26 @@ fn wrong_usage(problem: &str) -> ExitCode {
 
 fn failed(error: &anyhow::Error) -> ExitCode {
     tell(&format!("error: {error:#}"));
-    ExitCode::FAILURE
+    failure()
 }
 
-#[expect(clippy::print_stderr, reason = "what ends the program is said to its user, log or no log")]
+/// How what has failed ends.
+fn failure() -> ExitCode {
+    if IS_INTERRUPTED.load(Ordering::Relaxed) { ExitCode::from(INTERRUPTED) } else { ExitCode::FAILURE }
+}
+
+/// How what goes on until it is told to end has ended.
+fn stopped() -> ExitCode {
+    if IS_INTERRUPTED.load(Ordering::Relaxed) { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS }
+}
+
+/// Whether nobody reads the output any more: `rockets gaps | head`.
+fn is_closed(error: &anyhow::Error) -> bool {
+    let of = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<io::Error>().map(io::Error::kind);
+    error.chain().any(|cause| of(cause) == Some(io::ErrorKind::BrokenPipe))
+}
+
+/// Says something to the user, log or no log. Where nobody listens any more nothing can be done about it.
 fn tell(text: &str) {
-    eprintln!("{text}");
+    let _ = writeln!(io::stderr(), "{text}");
 }

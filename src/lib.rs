@@ -19,6 +19,7 @@
 //!   correction.
 //! - [`mod@page`] is what people look at: files, served beside the read side. [`mod@openapi`] describes the API.
 //! - [`launch`] is the load generator: a user like any other, which shares nothing with the rest.
+//! - [`terminal`] is what somebody sees there, [`text`] makes what comes from outside safe to be seen.
 //! - [`cli`] and [`config`] are what an operator touches; [`logging`] is what an operator reads, [`metrics`] what Prometheus
 //!   reads, [`memory`] what a process may keep of messages.
 //!
@@ -46,6 +47,7 @@ mod retention;
 mod roles;
 #[cfg(test)]
 mod simulation;
+mod terminal;
 mod text;
 mod track;
 mod up;
@@ -60,6 +62,7 @@ pub mod internals {
     pub use crate::broker::membership::roll_call;
     pub use crate::broker::topology;
     pub use crate::broker::{Broker, ConnectionSettings};
+    pub use crate::cli::Cli;
     pub use crate::domain::{Channel, MessageNumber, Record, wire};
     pub use crate::replay::reading_permits;
     pub use crate::track::health::Signs;

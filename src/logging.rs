@@ -10,6 +10,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::terminal::has_colours;
+
 /// How the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -31,13 +33,12 @@ pub fn start_of_tool(format: Option<Format>) {
 }
 
 fn start_with(format: Option<Format>, default: &str) {
-    let terminal = std::io::stderr().is_terminal();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let text = if terminal { Format::Text } else { Format::Json };
+    let text = if std::io::stderr().is_terminal() { Format::Text } else { Format::Json };
     // Tests start it more than once in a process; the first one counts.
     let _ = match format.unwrap_or(text) {
-        Format::Text => builder.with_ansi(terminal).finish().try_init(),
+        Format::Text => builder.with_ansi(has_colours(&std::io::stderr())).finish().try_init(),
         Format::Json => builder.json().flatten_event(true).finish().try_init(),
     };
 }

@@ -13,10 +13,12 @@ pub fn printable(text: &str) -> String {
     shown
 }
 
-/// Control characters, and those that turn the direction of writing or end lines without being control characters.
+/// Control characters, and those that turn the direction of writing, end lines or are not seen at all without being control
+/// characters.
 fn is_unsafe(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        || matches!(character, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+        || matches!(character, '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -30,6 +32,8 @@ mod tests {
             ("\u{1b}[31m", "\\u{1b}[31m"),
             ("a\u{7f}\u{9b}b", "a\\u{7f}\\u{9b}b"),
             ("\u{202e}abc\u{61c}", "\\u{202e}abc\\u{61c}"),
+            ("a\u{2066}\u{2069}\u{e0041}", "a\\u{2066}\\u{2069}\\u{e0041}"),
+            ("a\r\tb\u{0}", "a\\u{d}\\u{9}b\\u{0}"),
         ];
         for (text, expected) in rows {
             assert_eq!(printable(text), expected);

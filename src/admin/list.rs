@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::dead_letter::DeadLetterRow;
 use super::{AdminError, Operations};
 use crate::broker::Reason;
-use crate::broker::dead_letters::list::{DeadLetterFilter, dead_letters_from, newest_dead_letters};
+use crate::broker::dead_letters::list::{DeadLetterFilter, count, dead_letters_from, newest_dead_letters};
 use crate::http::cursor;
 use crate::http::params::{BadParameter, Params};
 
@@ -85,6 +85,11 @@ impl Operations {
         let page = self.in_time(page).await?;
         let next = page.before.map(|before| ListRequest { before: Some(before), ..request.clone() });
         Ok(DeadLetterRows { rows: page.dead_letters, next })
+    }
+
+    /// How many of these dead letters there are.
+    pub async fn count(&self, filter: &DeadLetterFilter) -> Result<u64, AdminError> {
+        self.in_time(async { Ok(count(&self.broker, filter).await?) }).await
     }
 
     /// The ids of these dead letters, each with its channel's token, oldest first: those that are there when it begins.

@@ -9,7 +9,7 @@ use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use time::OffsetDateTime;
 
 use super::connection::{PUBLISH_TIMEOUT, within};
-use super::log_reader::direct::{Query, ask};
+use super::log_reader::direct::{Query, ask, count};
 use super::log_reader::leader::log_of_followed_leader;
 use super::objects::provision::stream_info;
 use super::topology::{
@@ -93,6 +93,11 @@ pub async fn last_of(broker: &Broker, partition: u16, channel: &Channel) -> Resu
             _ => Err(BrokerError::unavailable(error)),
         },
     }
+}
+
+/// How many messages of a channel there are, malformed bytes included.
+pub async fn messages_of(broker: &Broker, partition: u16, channel: &Channel) -> Result<u64, BrokerError> {
+    count(broker, STREAM, &stored_subject(partition, channel)).await
 }
 
 /// How far the trackers have come in one partition.

@@ -9,7 +9,8 @@ use clap::Args;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::common::{configured, ended, has_terminal, is_confirmed, say};
+use super::common::{configured, ended, say};
+use super::consent::{has_terminal, is_confirmed};
 use super::{Settings, loaded, shutdown_signal};
 use crate::backup::manifest::Manifest;
 use crate::backup::restore::{Existing, Restoring, check, existing, remove_left_behind};
@@ -149,7 +150,7 @@ async fn make_room(broker: &Broker, streams: &[String], yes: bool) -> anyhow::Re
     };
     let what = format!("A restore that was not finished left parts behind ({}).", left.join(", "));
     ensure!(yes || has_terminal(), "{what} Run it again with --yes to remove them and begin again");
-    let confirmed = is_confirmed(yes, &format!("{what} They are removed, and it begins again."))?;
+    let confirmed = yes || is_confirmed(&format!("{what} They are removed, and it begins again."))?;
     if confirmed {
         remove_left_behind(broker, &left).await?;
     }

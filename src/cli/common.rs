@@ -1,23 +1,29 @@
-//! What the tools of an operator have in common: a connection, questions before something is done for good, tables in
-//! which nothing from outside moves the cursor, and how they end.
+//! What the tools of an operator have in common: a connection, a view of all rockets, how they say something, and how they
+//! end.
 
-use std::io::{BufRead as _, ErrorKind, IsTerminal as _, Write as _, stderr, stdin, stdout};
+use std::io::{Write as _, stdout};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
-use comfy_table::{ContentArrangement, Table, presets};
+use anyhow::bail;
 use serde::Serialize;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
-use super::{Settings, failed, loaded, tell, wrong_usage};
+use super::{Settings, failed, is_closed, loaded, wrong_usage};
 use crate::admin::{AdminError, Operations};
 use crate::broker::inspect::overview;
+use crate::broker::watch::bucket_state;
 use crate::broker::{Broker, ConnectionSettings};
 use crate::config::Config;
 use crate::domain::Channel;
 use crate::logging;
+use crate::query::feed::{self, Freshness, LiveView};
 use crate::text::printable;
 
-/// Says that the user was to be asked and cannot be.
-const CANNOT_ASK: &str = "there is no terminal to ask whether it is meant so; pass --yes";
+/// Pause between two looks whether the rockets are loaded.
+const POLL: Duration = Duration::from_millis(10);
 
 /// Runs a tool with what an operator does its work by, and returns how the process ends.
 pub(super) async fn run(
@@ -62,10 +68,31 @@ pub(super) async fn configured(
     tool(config, connection).await.unwrap_or_else(|error| ended(&error))
 }
 
+/// Runs a tool that looks at all rockets, in a view that is kept as the bucket is: after a broken connection it goes on where
+/// it was.
+pub(super) async fn following<T>(
+    broker: &Broker,
+    tool: impl AsyncFnOnce(&LiveView) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    // A bucket that is not there is said, and not waited for.
+    bucket_state(broker).await?;
+    let live = Arc::new(LiveView::default());
+    let feeding = feed::run(broker.clone(), live.clone(), CancellationToken::new());
+    let looking = async {
+        while live.freshness() == Freshness::Loading {
+            sleep(POLL).await;
+        }
+        tool(&live).await
+    };
+    tokio::select! {
+        looked = looking => looked,
+        () = feeding => bail!("rockets are not watched any more"),
+    }
+}
+
 /// How a tool ends that could not do what it was asked.
 pub(super) fn ended(error: &anyhow::Error) -> ExitCode {
-    let is_closed = |error: &std::io::Error| error.kind() == ErrorKind::BrokenPipe;
-    if error.downcast_ref().is_some_and(is_closed) {
+    if is_closed(error) {
         // Whoever reads the output (`head`) has seen enough.
         return ExitCode::SUCCESS;
     }
@@ -80,35 +107,6 @@ pub(super) fn channel(text: &str) -> Result<Channel, &'static str> {
     Channel::parse(text).ok_or(Channel::MUST_BE)
 }
 
-/// Refuses at once what will have to be asked where nobody can be asked.
-pub(super) fn can_ask(yes: bool) -> Result<(), ExitCode> {
-    if yes || has_terminal() {
-        return Ok(());
-    }
-    Err(wrong_usage(CANNOT_ASK))
-}
-
-/// Whether there is somebody to ask.
-pub(super) fn has_terminal() -> bool {
-    stdin().is_terminal() && stderr().is_terminal()
-}
-
-/// Asks on the terminal whether this is to be done; anything but a yes is a no.
-pub(super) fn is_confirmed(yes: bool, what: &str) -> anyhow::Result<bool> {
-    if yes {
-        return Ok(true);
-    }
-    write!(stderr(), "{} Go on? [y/N] ", printable(what))?;
-    stderr().flush()?;
-    let mut answer = String::new();
-    stdin().lock().read_line(&mut answer)?;
-    let confirmed = matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes");
-    if !confirmed {
-        tell("nothing was done");
-    }
-    Ok(confirmed)
-}
-
 /// Writes a line for the user.
 pub(super) fn say(text: &str) -> anyhow::Result<()> {
     Ok(writeln!(stdout(), "{text}")?)
@@ -119,28 +117,7 @@ pub(super) fn say_json(value: &impl Serialize) -> anyhow::Result<()> {
     say(&serde_json::to_string(value)?)
 }
 
-/// A table with these columns, as wide as the terminal.
-pub(super) fn table(columns: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
-    if !columns.is_empty() {
-        table.set_header(columns);
-    }
-    table
-}
-
 /// A cell of a table; `-` for what is not known.
 pub(super) fn cell(value: Option<impl ToString>) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| printable(&value.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_from_outside_is_obeyed() {
-        assert_eq!(cell(Some("a\u{1b}[2J\u{202e}\n")), "a\\u{1b}[2J\\u{202e}\\u{a}");
-        assert_eq!(cell(None::<u64>), "-");
-    }
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }

@@ -7,17 +7,22 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use clap::{Args, Subcommand};
 
-use super::Settings;
-use super::common::{can_ask, cell, is_confirmed, run as run_tool, say, say_json, table};
+use super::common::{cell, run as run_tool, say, say_json};
+use super::consent::Consent;
+use super::listing::{Row, Shown};
+use super::{Settings, tell};
 use crate::admin::Operations;
 use crate::admin::dead_letter::{DeadLetterDetail, DeadLetterRow};
 use crate::admin::list::{LIMIT_DEFAULT, ListRequest};
 use crate::broker::Reason;
 use crate::broker::dead_letters::list::DeadLetterFilter;
 use crate::http::params::LIMIT_MAX;
+use crate::terminal::Table;
 use crate::text::printable;
+use bulk::Work;
 
 /// What can be done with dead letters.
 #[derive(Debug, Subcommand)]
@@ -29,9 +34,8 @@ pub(super) enum Command {
         /// At most so many
         #[arg(long, value_name = "N", default_value_t = LIMIT_DEFAULT as u64, value_parser = clap::value_parser!(u64).range(1..))]
         limit: u64,
-        /// JSON lines instead of a table
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        shown: Shown,
         #[command(flatten)]
         settings: Settings,
     },
@@ -54,9 +58,8 @@ pub(super) enum Command {
         body: Option<PathBuf>,
         #[command(flatten)]
         many: Many,
-        /// Tell what it would do, and do nothing
-        #[arg(long)]
-        dry_run: bool,
+        #[command(flatten)]
+        consent: Consent,
         #[command(flatten)]
         settings: Settings,
     },
@@ -66,12 +69,8 @@ pub(super) enum Command {
         id: Option<u64>,
         #[command(flatten)]
         many: Many,
-        /// Do not ask
-        #[arg(long)]
-        yes: bool,
-        /// Tell what it would do, and do nothing
-        #[arg(long, conflicts_with = "yes")]
-        dry_run: bool,
+        #[command(flatten)]
+        consent: Consent,
         #[command(flatten)]
         settings: Settings,
     },
@@ -102,12 +101,18 @@ pub(super) struct Many {
     reason: Option<Reason>,
 }
 
+impl Many {
+    fn filter(&self) -> DeadLetterFilter {
+        DeadLetterFilter::new(self.reason, self.channel.as_deref())
+    }
+}
+
 /// Does what was said, and returns how the process ends.
 pub(super) async fn run(command: Command) -> ExitCode {
     match command {
-        Command::List { filters, limit, json, settings } => {
+        Command::List { filters, limit, shown, settings } => {
             let filter = DeadLetterFilter::new(filters.reason, filters.channel.as_deref());
-            run_tool(settings, async |operations| list(&operations, filter, limit as usize, json).await).await
+            run_tool(settings, async |operations| list(&operations, &filter, limit as usize, &shown).await).await
         }
         Command::Show { id, json, settings } => {
             run_tool(settings, async |operations| {
@@ -121,32 +126,34 @@ pub(super) async fn run(command: Command) -> ExitCode {
             })
             .await
         }
-        Command::Replay { id: Some(id), body, dry_run, settings, .. } => {
-            run_tool(settings, async |operations| replay(&operations, id, body, dry_run).await).await
-        }
-        Command::Replay { id: None, many, dry_run, settings, .. } => {
-            let filter = DeadLetterFilter::new(many.reason, many.channel.as_deref());
-            run_tool(settings, async |operations| match dry_run {
-                true => bulk::count(&operations, &filter, "replayed as they are").await,
-                false => bulk::replay(&operations, &filter).await,
+        Command::Replay { id, body, many, consent, settings } => {
+            // A replay loses nothing: one is done as it is said, and many are asked about where there is somebody to ask.
+            let consent = if id.is_some() { consent.given() } else { consent.given_in_scripts() };
+            changing(consent, settings, async |operations| match id {
+                Some(id) => replay(&operations, id, body, consent).await,
+                None => all(&operations, &many.filter(), Work::Replay, consent).await,
             })
             .await
         }
-        Command::Drop { id: Some(id), dry_run: true, settings, .. } => {
-            run_tool(settings, async |operations| tell(&operations.preview_drop(id).await?.effect)).await
+        Command::Drop { id, many, consent, settings } => {
+            changing(consent, settings, async |operations| match id {
+                Some(id) => drop_one(&operations, id, consent).await,
+                None => all(&operations, &many.filter(), Work::Drop, consent).await,
+            })
+            .await
         }
-        Command::Drop { id: None, many, dry_run: true, settings, .. } => {
-            let filter = DeadLetterFilter::new(many.reason, many.channel.as_deref());
-            run_tool(settings, async |operations| bulk::count(&operations, &filter, "removed for good").await).await
-        }
-        Command::Drop { yes, .. } if can_ask(yes).is_err() => ExitCode::from(super::WRONG_USAGE),
-        Command::Drop { id: Some(id), yes, settings, .. } => {
-            run_tool(settings, async |operations| drop_one(&operations, id, yes).await).await
-        }
-        Command::Drop { id: None, many, yes, settings, .. } => {
-            let filter = DeadLetterFilter::new(many.reason, many.channel.as_deref());
-            run_tool(settings, async |operations| bulk::drop_all(&operations, &filter, yes).await).await
-        }
+    }
+}
+
+/// Runs what changes something, unless it is clear beforehand that it will not be allowed to.
+async fn changing(
+    consent: Consent,
+    settings: Settings,
+    tool: impl AsyncFnOnce(Operations) -> anyhow::Result<ExitCode>,
+) -> ExitCode {
+    match consent.can_be_given() {
+        Ok(()) => run_tool(settings, tool).await,
+        Err(code) => code,
     }
 }
 
@@ -154,76 +161,97 @@ fn id() -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(..=i64::MAX as u64)
 }
 
-async fn list(operations: &Operations, filter: DeadLetterFilter, limit: usize, json: bool) -> anyhow::Result<ExitCode> {
-    let mut left = limit;
-    let mut table = table(&["id", "reason", "channel", "number", "type", "event", "dead at", "attempts", "error"]);
-    let mut next = Some(ListRequest { filter, limit, before: None }).filter(|_| limit > 0);
-    while let Some(request) = next.take().filter(|_| left > 0) {
-        let page = operations.list(&ListRequest { limit: left.min(LIMIT_MAX), ..request }).await?;
-        left = left.saturating_sub(page.rows.len());
-        for row in &page.rows {
-            if json {
-                say_json(row)?;
-            } else {
-                table.add_row(cells(row));
-            }
-        }
-        next = page.next;
+async fn list(
+    operations: &Operations,
+    filter: &DeadLetterFilter,
+    limit: usize,
+    shown: &Shown,
+) -> anyhow::Result<ExitCode> {
+    let mut has_more = false;
+    let look = async || {
+        let (rows, more) = newest(operations, filter, limit).await?;
+        has_more = more;
+        Ok(rows)
+    };
+    let ended = shown.show(look).await?;
+    if has_more {
+        tell("there are more (--limit)");
     }
-    if !json {
-        say(&table.to_string())?;
-        if next.is_some() {
-            say("there are more (--limit)")?;
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(ended)
 }
 
-fn cells(row: &DeadLetterRow) -> [String; 9] {
-    [
-        row.id.to_string(),
-        printable(&row.reason),
-        printable(&row.channel),
-        cell(row.message_number),
-        cell(row.message_type.as_ref()),
-        cell(row.event_id),
-        printable(&row.dead_at),
-        row.attempts.to_string(),
-        printable(&row.error_message),
-    ]
+/// So many of the newest, and whether there are more.
+async fn newest(
+    operations: &Operations,
+    filter: &DeadLetterFilter,
+    limit: usize,
+) -> anyhow::Result<(Vec<DeadLetterRow>, bool)> {
+    let (mut rows, mut next) = (Vec::new(), Some(ListRequest { filter: filter.clone(), limit, before: None }));
+    while let Some(request) = next.take_if(|_| rows.len() < limit) {
+        let limit = (limit - rows.len()).min(LIMIT_MAX);
+        let page = operations.list(&ListRequest { limit, ..request }).await?;
+        rows.extend(page.rows);
+        next = page.next;
+    }
+    Ok((rows, next.is_some()))
+}
+
+impl Row for DeadLetterRow {
+    const COLUMNS: &'static [&'static str] =
+        &[">id", "reason", "channel", ">number", "type", ">event", "dead at", ">attempts", "error"];
+    const NONE: &'static str = "no dead letters found";
+
+    fn key(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.id.to_string(),
+            self.reason.clone(),
+            self.channel.clone(),
+            cell(self.message_number),
+            cell(self.message_type.as_ref()),
+            cell(self.event_id),
+            self.dead_at.clone(),
+            self.attempts.to_string(),
+            self.error_message.clone(),
+        ]
+    }
 }
 
 fn show(dead_letter: &DeadLetterDetail) -> anyhow::Result<()> {
     let DeadLetterDetail { row, payload, encoding } = dead_letter;
-    let mut table = table(&[]);
+    let mut table = Table::new(&["", ""]);
     for (name, value) in [
-        ("id", cell(Some(row.id))),
-        ("reason", printable(&row.reason)),
-        ("error", printable(&row.error_message)),
-        ("channel", printable(&row.channel)),
+        ("id", row.id.to_string()),
+        ("reason", row.reason.clone()),
+        ("error", row.error_message.clone()),
+        ("channel", row.channel.clone()),
         ("number", cell(row.message_number)),
         ("type", cell(row.message_type.as_ref())),
         ("event", cell(row.event_id)),
         ("received at", cell(row.received_at.as_ref())),
-        ("dead at", printable(&row.dead_at)),
-        ("attempts", cell(Some(row.attempts))),
+        ("dead at", row.dead_at.clone()),
+        ("attempts", row.attempts.to_string()),
         ("payload", encoding.unwrap_or("text").to_owned()),
     ] {
-        table.add_row([name.to_owned(), value]);
+        table.add([name, &value]);
     }
-    say(&table.to_string())?;
+    say(&table.to_text())?;
     // Its own lines stay lines; everything else that a terminal would obey is escaped.
     payload.split('\n').try_for_each(|line| say(&printable(line.trim_end_matches('\r'))))
 }
 
-async fn replay(operations: &Operations, id: u64, body: Option<PathBuf>, dry_run: bool) -> anyhow::Result<ExitCode> {
-    let body = body.map(read_body).transpose()?;
-    if dry_run {
-        return tell(&operations.preview_replay(id, body.map(Into::into)).await?.effect);
-    }
-    let said = operations.replay(id, body.map(Into::into), &request_id()).await?;
-    say(&format!("dead letter {id} replayed: event {} ({})", said.event_id, said.status))?;
-    Ok(ExitCode::SUCCESS)
+async fn replay(operations: &Operations, id: u64, body: Option<PathBuf>, consent: Consent) -> anyhow::Result<ExitCode> {
+    let body: Option<Bytes> = body.map(read_body).transpose()?.map(Into::into);
+    let effect = async || Ok(operations.preview_replay(id, body.clone()).await?.effect);
+    let work = async || {
+        let said = operations.replay(id, body.clone(), &request_id()).await?;
+        say(&format!("dead letter {id} replayed: event {} ({})", said.event_id, said.status))?;
+        Ok(ExitCode::SUCCESS)
+    };
+    consent.then(effect, work).await
 }
 
 fn read_body(file: PathBuf) -> anyhow::Result<Vec<u8>> {
@@ -235,19 +263,24 @@ fn read_body(file: PathBuf) -> anyhow::Result<Vec<u8>> {
     Ok(body)
 }
 
-async fn drop_one(operations: &Operations, id: u64, yes: bool) -> anyhow::Result<ExitCode> {
-    if !is_confirmed(yes, &operations.preview_drop(id).await?.effect)? {
-        return Ok(ExitCode::FAILURE);
-    }
-    operations.drop_dead_letter(id, &request_id()).await?;
-    say(&format!("dead letter {id} dropped"))?;
-    Ok(ExitCode::SUCCESS)
+async fn drop_one(operations: &Operations, id: u64, consent: Consent) -> anyhow::Result<ExitCode> {
+    let effect = async || Ok(operations.preview_drop(id).await?.effect);
+    let work = async || {
+        operations.drop_dead_letter(id, &request_id()).await?;
+        say(&format!("dead letter {id} dropped"))?;
+        Ok(ExitCode::SUCCESS)
+    };
+    consent.then(effect, work).await
 }
 
-/// Tells what would be done.
-fn tell(effect: &str) -> anyhow::Result<ExitCode> {
-    say(&printable(effect))?;
-    Ok(ExitCode::SUCCESS)
+async fn all(
+    operations: &Operations,
+    filter: &DeadLetterFilter,
+    work: Work,
+    consent: Consent,
+) -> anyhow::Result<ExitCode> {
+    let effect = async || bulk::effect(operations, filter, work).await;
+    consent.then(effect, async || bulk::work(operations, filter, work).await).await
 }
 
 /// An id as a request has one, so that the log tells what was done together.

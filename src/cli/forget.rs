@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Settings;
-use super::common::{at_broker, can_ask, channel, is_confirmed, say};
+use super::common::{at_broker, channel, say};
+use super::consent::Consent;
 use crate::domain::Channel;
-use crate::retention::forget::forget;
+use crate::retention::forget::{Forgot, forget, stored};
 
 /// How it is called.
 #[derive(Debug, Args)]
@@ -20,26 +21,32 @@ pub(super) struct Options {
     /// The rocket's channel, a UUID
     #[arg(value_name = "CHANNEL", value_parser = channel)]
     channel: Channel,
-    /// Do not ask
-    #[arg(long)]
-    yes: bool,
+    #[command(flatten)]
+    consent: Consent,
     #[command(flatten)]
     settings: Settings,
 }
 
 /// Runs it.
 pub(super) async fn run(options: Options) -> ExitCode {
-    let Options { channel, yes, settings } = options;
-    if let Err(code) = can_ask(yes) {
+    let Options { channel, consent, settings } = options;
+    if let Err(code) = consent.can_be_given() {
         return code;
     }
     at_broker(settings, async |broker, partitions| {
-        if !is_confirmed(yes, &format!("Everything that is stored of rocket {channel} is removed for good."))? {
-            return Ok(ExitCode::FAILURE);
-        }
-        let forgot = forget(&broker, partitions, &channel).await?;
-        say(&format!("forgot {} messages and {} dead letters of {channel}", forgot.messages, forgot.dead_letters))?;
-        Ok(ExitCode::SUCCESS)
+        let effect = async || {
+            let there = stored(&broker, partitions, &channel).await?;
+            Ok(format!("Everything that is stored of rocket {channel} is removed for good: {}.", in_words(&there)))
+        };
+        let work = async || {
+            say(&format!("forgot {} of {channel}", in_words(&forget(&broker, partitions, &channel).await?)))?;
+            Ok(ExitCode::SUCCESS)
+        };
+        consent.then(effect, work).await
     })
     .await
+}
+
+fn in_words(Forgot { messages, dead_letters }: &Forgot) -> String {
+    format!("{messages} messages and {dead_letters} dead letters")
 }

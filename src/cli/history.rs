@@ -4,13 +4,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::common::{at_broker, channel, say, say_json, table};
+use super::common::{at_broker, channel, say, say_json};
 use super::{Settings, tell, wrong_usage};
 use crate::domain::{Channel, Status};
 use crate::query::PublicRocket;
 use crate::query::history::{Histories, LIMIT_DEFAULT, Moment, PageRequest, Row, Then};
 use crate::query::view::{Entry, Order};
-use crate::text::printable;
+use crate::terminal::Table;
 
 /// Rows that are in memory at once. For each further page the channel is read again.
 const PAGE_ROWS_MAX: u64 = 10_000;
@@ -30,7 +30,7 @@ pub(super) struct Options {
     /// Only the rocket as it was: after this message number, or at this message time (RFC 3339)
     #[arg(long, value_name = "NUMBER|TIME", conflicts_with_all = ["order", "limit"])]
     at: Option<String>,
-    /// A JSON object a line
+    /// JSON lines instead of a table: an object a number, with the names that HTTP has
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -63,7 +63,11 @@ async fn show_rocket(histories: &Histories, channel: &Channel, moment: Moment, j
     };
     match json {
         true => say_json(&PublicRocket::from(&*entry)),
-        false => say(&filled(&["number", "time", "rocket"], [rocket_cells(&entry)])),
+        false => {
+            let mut table = Table::new(&[">number", "time", "rocket"]);
+            table.add(rocket_cells(&entry));
+            say(&table.to_text())
+        }
     }
 }
 
@@ -71,7 +75,7 @@ fn rocket_cells(entry: &Entry) -> Vec<String> {
     vec![entry.last.number.to_string(), entry.last.time.to_string(), rocket(entry)]
 }
 
-/// Prints page by page, each as a table of its own, so that a history of any length takes no more memory than a page.
+/// Prints page by page, under one header, so that a history of any length takes no more memory than a page.
 async fn show_rows(
     histories: &Histories,
     channel: &Channel,
@@ -85,11 +89,10 @@ async fn show_rows(
         let Some(page) = histories.page(channel, &PageRequest { order, limit, after }).await? else {
             anyhow::bail!("rocket {channel} not found: no message of it is applied");
         };
-        if json {
-            page.rows.iter().try_for_each(say_json)?;
-        } else if !page.rows.is_empty() || after.is_none() {
-            let header = ["number", "type", "event", "time", "status", "why", "corrects", "rocket"];
-            say(&filled(&header, page.rows.iter().map(cells)))?;
+        match json {
+            true => page.rows.iter().try_for_each(say_json)?,
+            false if page.rows.is_empty() => {}
+            false => say(&table(&page.rows, after.is_none()).to_text())?,
         }
         left -= page.rows.len() as u64;
         after = page.rows.last().map(|row| row.number);
@@ -102,10 +105,11 @@ async fn show_rows(
     }
 }
 
-fn filled(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut table = table(header);
-    table.add_rows(rows.into_iter().map(|row| row.iter().map(|cell| printable(cell)).collect::<Vec<_>>()));
-    table.to_string()
+/// Some rows, under the names of their columns if they are the first ones.
+fn table(rows: &[Row], are_first: bool) -> Table {
+    let mut table = Table::new(&[">number", "type", ">event", "time", "status", "why", ">corrects", "rocket"]);
+    rows.iter().for_each(|row| table.add(cells(row)));
+    if are_first { table } else { table.without_header() }
 }
 
 fn cells(row: &Row) -> Vec<String> {

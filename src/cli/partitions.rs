@@ -2,33 +2,28 @@
 
 mod advice;
 
-use std::io::{IsTerminal as _, stdout};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use comfy_table::CellAlignment;
 use futures_util::future::try_join_all;
 use serde::Serialize;
 use time::OffsetDateTime;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
-use super::common::{self, at_broker, cell, say, say_json};
-use super::{Settings, shutdown_signal};
+use super::Settings;
+use super::common::{at_broker, cell, following};
+use super::listing::{Output, again, pause, until_stopped};
 use crate::broker::Broker;
 use crate::broker::inspect::{Backlog, backlog};
 use crate::broker::membership::{Heartbeat, roll_call};
 use crate::broker::topology::partition_of;
-use crate::query::feed::{self, Freshness, LiveView};
+use crate::query::feed::LiveView;
+use crate::terminal::Table;
 use advice::{Need, Sample};
 
 /// Time between two looks, from which it is seen whether what waits becomes more or less.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
-/// The same while watching.
-const WATCH_PAUSE: Duration = Duration::from_secs(2);
-const POLL: Duration = Duration::from_millis(10);
 
 /// What can be said behind `rockets partitions`.
 #[derive(Debug, Args)]
@@ -40,9 +35,10 @@ const POLL: Duration = Duration::from_millis(10);
 )]
 #[group(skip)]
 pub(super) struct Options {
-    /// Look again every two seconds
-    #[arg(long)]
-    watch: bool,
+    /// Look again and again: redrawn on a terminal, elsewhere JSON lines of all partitions each time
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "2s",
+          value_parser = pause)]
+    watch: Option<Duration>,
     /// One JSON object a partition, and one for all of them
     #[arg(long)]
     json: bool,
@@ -52,65 +48,68 @@ pub(super) struct Options {
 
 /// One partition, or all of them.
 #[derive(Debug, Serialize)]
-struct Row {
+pub(super) struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
-    partition: Option<u16>,
+    pub(super) partition: Option<u16>,
     /// Who has rank 0; of all partitions, who is there.
-    trackers: Vec<String>,
-    lag: u64,
-    in_hand: u64,
-    waiting: u64,
-    redelivered: u64,
-    oldest_seconds: Option<f64>,
+    pub(super) trackers: Vec<String>,
+    pub(super) lag: u64,
+    pub(super) in_hand: u64,
+    pub(super) waiting: u64,
+    pub(super) redelivered: u64,
+    pub(super) oldest_seconds: Option<f64>,
 }
 
-/// The last line of the JSON.
+/// All partitions, and whether more trackers would help them.
 #[derive(Debug, Serialize)]
-struct Totals<'a> {
+pub(super) struct Totals {
     #[serde(flatten)]
-    row: &'a Row,
-    more_trackers_needed: bool,
-    why: &'a str,
+    pub(super) row: Row,
+    #[serde(flatten)]
+    pub(super) need: Need,
 }
 
 /// Shows the partitions, once or until it is told to end.
 pub(super) async fn run(options: Options) -> ExitCode {
     let Options { watch, json, settings } = options;
     at_broker(settings, async |broker, partitions| {
-        let (shutdown, live) = (shutdown_signal()?, Arc::new(LiveView::default()));
-        let feeding = feed::run(broker.clone(), live.clone(), CancellationToken::new());
-        let looking = async {
-            let mut before = overview(&broker, &live, partitions).await?;
-            loop {
-                sleep(if watch { WATCH_PAUSE } else { LOOK_PAUSE }).await;
-                let now = overview(&broker, &live, partitions).await?;
-                show(&before, &now, json, watch)?;
-                if !watch {
-                    return Ok(ExitCode::SUCCESS);
-                }
+        following(&broker, async |live| {
+            let look = async || overview(&broker, live, partitions).await;
+            let (mut before, mut output) = (look().await?, Output::new(json, watch.is_some()));
+            let mut show = async |now: Overview| {
+                output.show(|| text(&before, &now), || lines(&before, &now))?;
                 before = now;
-            }
-        };
-        tokio::select! {
-            looked = looking => looked,
-            () = feeding => anyhow::bail!("records are not watched any more"),
-            () = shutdown.cancelled() => Ok(ExitCode::SUCCESS),
-        }
+                anyhow::Ok(())
+            };
+            let Some(pause) = watch else {
+                sleep(LOOK_PAUSE).await;
+                show(look().await?).await?;
+                return Ok(ExitCode::SUCCESS);
+            };
+            until_stopped(again(pause, look, show)).await
+        })
+        .await
     })
     .await
 }
 
 /// All that is known at one moment.
-struct Overview {
+pub(super) struct Overview {
     words: Vec<Heartbeat>,
-    rows: Vec<Row>,
+    pub(super) rows: Vec<Row>,
     sample: Sample,
 }
 
-async fn overview(broker: &Broker, live: &LiveView, partitions: u16) -> anyhow::Result<Overview> {
-    while live.freshness() == Freshness::Loading {
-        sleep(POLL).await;
+impl Overview {
+    /// All partitions, seen after a look before.
+    pub(super) fn totals(&self, before: &Self) -> Totals {
+        let need = Need::of(&self.words, &before.sample, &self.sample);
+        Totals { row: Row::total(&self.words, &self.rows), need }
     }
+}
+
+/// Looks at all partitions.
+pub(super) async fn overview(broker: &Broker, live: &LiveView, partitions: u16) -> anyhow::Result<Overview> {
     let backlogs = try_join_all((0..partitions).map(|partition| backlog(broker, partition)));
     let (words, backlogs) = tokio::try_join!(roll_call(broker), backlogs)?;
     let waiting = waiting(live, partitions);
@@ -133,39 +132,22 @@ fn waiting(live: &LiveView, partitions: u16) -> Vec<u64> {
     waiting
 }
 
-fn show(before: &Overview, now: &Overview, json: bool, watch: bool) -> anyhow::Result<()> {
-    let total = Row::total(&now.words, &now.rows);
-    let need = Need::of(&now.words, &before.sample, &now.sample);
-    if json {
-        now.rows.iter().try_for_each(say_json)?;
-        return say_json(&Totals { row: &total, more_trackers_needed: need.more, why: &need.why });
-    }
-    if watch && stdout().is_terminal() {
-        // From the top of an empty screen.
-        say("\u{1b}[2J\u{1b}[H")?;
-    }
-    say(&table(&now.rows, &total))?;
-    say(&need.to_string())
+fn lines(before: &Overview, now: &Overview) -> anyhow::Result<Vec<String>> {
+    let mut lines = now.rows.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
+    lines.push(serde_json::to_string(&now.totals(before))?);
+    Ok(lines)
 }
 
-fn table(rows: &[Row], total: &Row) -> String {
-    let columns = ["partition", "tracker", "lag", "in hand", "waiting", "redelivered", "oldest"];
-    let mut table = common::table(&columns);
-    for row in rows.iter().chain([total]) {
-        let who = match (row.partition, row.trackers.len()) {
-            (_, 0) => "-".to_owned(),
-            (None, count) => format!("{count} in all"),
-            _ => cell(Some(row.trackers.join(", "))),
-        };
-        let partition = row.partition.map_or_else(|| "all".to_owned(), |partition| partition.to_string());
-        let counts = [row.lag, row.in_hand, row.waiting, row.redelivered].map(|count| count.to_string());
-        let age = row.oldest_seconds.map(|seconds| format!("{seconds:.1}s"));
-        table.add_row([partition, who].into_iter().chain(counts).chain([cell(age)]));
-    }
-    for (_, column) in table.column_iter_mut().enumerate().filter(|(at, _)| *at != 1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table.to_string()
+fn text(before: &Overview, now: &Overview) -> String {
+    let Totals { row, need } = now.totals(before);
+    format!("{}\n{need}", table(now.rows.iter().chain([&row])))
+}
+
+/// These rows as a table.
+pub(super) fn table<'a>(rows: impl IntoIterator<Item = &'a Row>) -> String {
+    let mut table = Table::new(&[">partition", "tracker", ">lag", ">in hand", ">waiting", ">redelivered", ">oldest"]);
+    rows.into_iter().for_each(|row| table.add(row.cells()));
+    table.to_text()
 }
 
 impl Row {
@@ -180,6 +162,22 @@ impl Row {
         // Clocks of two machines differ.
         let age = |oldest: OffsetDateTime| (now - oldest).as_seconds_f64().max(0.0);
         Self { partition, trackers, lag, in_hand, waiting, redelivered, oldest_seconds: oldest.map(age) }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let who = match (self.partition, self.trackers.len()) {
+            (_, 0) => "-".to_owned(),
+            (None, count) => format!("{count} in all"),
+            _ => self.trackers.join(", "),
+        };
+        let partition = self.partition.map_or_else(|| "all".to_owned(), |partition| partition.to_string());
+        let counts = [self.lag, self.in_hand, self.waiting, self.redelivered].map(|count| count.to_string());
+        [partition, who].into_iter().chain(counts).chain([self.age()]).collect()
+    }
+
+    /// How old the oldest message is.
+    pub(super) fn age(&self) -> String {
+        cell(self.oldest_seconds.map(|seconds| format!("{seconds:.1}s")))
     }
 
     fn total(words: &[Heartbeat], rows: &[Self]) -> Self {

@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::Settings;
-use super::common::{at_broker, channel, say};
+use super::common::{at_broker, channel, say, say_json};
+use super::{Settings, is_closed};
 use crate::domain::Channel;
-use crate::rebuild::{self, Mode, Summary};
+use crate::rebuild::{self, Mode, Remark, Summary};
 use crate::text::printable;
 
 /// How it is called.
@@ -25,6 +25,9 @@ pub(super) struct Options {
     /// Only this rocket
     #[arg(long, value_name = "CHANNEL", value_parser = channel)]
     channel: Option<Channel>,
+    /// JSON lines instead of text: an object a difference, and one for all of them
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     settings: Settings,
 }
@@ -43,19 +46,23 @@ struct ModeFlags {
 
 /// Runs it.
 pub(super) async fn run(options: Options) -> ExitCode {
-    let Options { mode, channel, settings } = options;
+    let Options { mode, channel, json, settings } = options;
     let mode = if mode.apply { Mode::Apply } else { Mode::Check };
     at_broker(settings, async |broker, _| {
         let mut said = Ok(());
-        let say_unless_closed = |line: &str| {
+        let say_unless_closed = |remark: Remark<'_>| {
             if said.is_ok() {
-                said = say(&printable(line));
+                said = if json { say_json(&remark) } else { say(&printable(&remark.to_string())) };
             }
         };
         let summary = rebuild::run(&broker, mode, channel, say_unless_closed).await?;
-        said?;
-        say(&in_words(mode, summary))?;
-        Ok(if summary.all_right() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        said = said.and_then(|()| if json { say_json(&summary) } else { say(&in_words(mode, summary)) });
+        match said {
+            // Whoever reads the output has seen enough of it; what was found counts all the same.
+            Err(error) if !is_closed(&error) => Err(error),
+            _ if summary.all_right() => Ok(ExitCode::SUCCESS),
+            _ => Ok(ExitCode::FAILURE),
+        }
     })
     .await
 }

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 
-use super::Settings;
-use super::common::{can_ask, channel, is_confirmed, run as run_tool, say};
-use crate::admin::AdminError;
+use super::common::{channel, run as run_tool, say};
+use super::consent::Consent;
+use super::{Settings, tell};
+use crate::admin::{AdminError, Operations};
 use crate::domain::wire::{SkipRequest, read_skip_request};
 use crate::domain::{Channel, MessageNumber};
 
@@ -23,44 +24,38 @@ pub(super) struct Options {
     /// Why, for the rocket's history: 1 to 255 characters
     #[arg(long, value_name = "TEXT")]
     reason: String,
-    /// Do not ask
-    #[arg(long)]
-    yes: bool,
-    /// Tell what it would do, and do nothing
-    #[arg(long, conflicts_with = "yes")]
-    dry_run: bool,
+    #[command(flatten)]
+    consent: Consent,
     #[command(flatten)]
     settings: Settings,
 }
 
 /// Skips, once the user has seen what that will do.
 pub(super) async fn run(options: Options) -> ExitCode {
-    let Options { channel, up_to, reason, yes, dry_run, settings } = options;
-    if let Err(code) = can_ask(yes || dry_run) {
+    let Options { channel, up_to, reason, consent, settings } = options;
+    if let Err(code) = consent.can_be_given() {
         return code;
     }
     run_tool(settings, async |operations| {
         let request = request(up_to, &reason)?;
-        if dry_run || !yes {
-            let preview =
-                operations.preview_skip(&channel, request.up_to).await.with_context(|| channel.to_string())?;
-            if dry_run {
-                say(&preview.effect)?;
-                return Ok(ExitCode::SUCCESS);
-            }
-            if !is_confirmed(yes, &preview.effect)? {
-                return Ok(ExitCode::FAILURE);
-            }
-        }
-        let skipped = operations.skip(channel, request, &uuid::Uuid::new_v4().to_string()).await;
-        let said = skipped.with_context(|| channel.to_string())?;
-        say(&format!("skipped up to {up_to}: event {} ({})", said.event_id, said.status))?;
-        if let Some(warning) = said.warning {
-            say(&format!("warning: {warning}"))?;
-        }
-        Ok(ExitCode::SUCCESS)
+        let effect = async || {
+            let preview = operations.preview_skip(&channel, request.up_to).await;
+            Ok(preview.with_context(|| channel.to_string())?.effect)
+        };
+        consent.then(effect, async || skip(&operations, channel, request.clone()).await).await
     })
     .await
+}
+
+async fn skip(operations: &Operations, channel: Channel, request: SkipRequest) -> anyhow::Result<ExitCode> {
+    let up_to = request.up_to;
+    let skipped = operations.skip(channel, request, &uuid::Uuid::new_v4().to_string()).await;
+    let said = skipped.with_context(|| channel.to_string())?;
+    say(&format!("skipped up to {up_to}: event {} ({})", said.event_id, said.status))?;
+    if let Some(warning) = said.warning {
+        tell(&format!("warning: {warning}"));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The same request as over HTTP, read by the same rules.

@@ -4,11 +4,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use serde::Serialize;
 
 use super::Settings;
-use super::common::{at_broker, can_ask, cell, channel, is_confirmed, say, table};
+use super::common::{at_broker, channel, say, say_json};
+use super::consent::Consent;
 use crate::domain::Channel;
 use crate::retention::{Amount, Order, Trimmed, trim};
+use crate::terminal::Table;
 
 /// How it is called.
 #[derive(Debug, Args)]
@@ -24,12 +27,11 @@ pub(super) struct Options {
     /// Only this rocket
     #[arg(long, value_name = "CHANNEL", value_parser = channel)]
     channel: Option<Channel>,
-    /// Only tell what would be removed
+    #[command(flatten)]
+    consent: Consent,
+    /// JSON lines instead of a table: an object a channel, and one for all of them
     #[arg(long)]
-    dry_run: bool,
-    /// Do not ask
-    #[arg(long)]
-    yes: bool,
+    json: bool,
     #[command(flatten)]
     settings: Settings,
 }
@@ -40,38 +42,59 @@ fn age(text: &str) -> Result<Duration, &'static str> {
 
 /// Runs it.
 pub(super) async fn run(options: Options) -> ExitCode {
-    let Options { keep, channel, dry_run, yes, settings } = options;
-    if !dry_run && let Err(code) = can_ask(yes) {
+    let Options { keep, channel, consent, json, settings } = options;
+    if let Err(code) = consent.can_be_given() {
         return code;
     }
     at_broker(settings, async |broker, partitions| {
-        let order = Order { keep, slack: Duration::ZERO, channel, dry_run };
-        let of = channel.map_or_else(|| "every rocket".to_owned(), |channel| format!("rocket {channel}"));
-        let what = format!(
-            "Every message of {of} that was applied and is older than {} is removed for good.",
-            humantime::format_duration(keep)
-        );
-        if !dry_run && !is_confirmed(yes, &what)? {
-            return Ok(ExitCode::FAILURE);
+        let trimmed = async |dry_run| {
+            let order = Order { keep, slack: Duration::ZERO, channel, dry_run };
+            trim(&broker, partitions, order).await
+        };
+        if consent.is_dry_run() {
+            return print(&trimmed(true).await?, json, "would be removed");
         }
-        print(&trim(&broker, partitions, order).await?, dry_run)?;
-        Ok(ExitCode::SUCCESS)
+        let effect = async || {
+            let goes = trimmed(true).await?;
+            Ok(format!("{} of {} rockets are removed for good.", in_words(&total(&goes)), goes.len()))
+        };
+        consent.then(effect, async || print(&trimmed(false).await?, json, "removed")).await
     })
     .await
 }
 
-fn print(trimmed: &Trimmed, dry_run: bool) -> anyhow::Result<()> {
-    if !trimmed.is_empty() {
-        let mut table = table(&["channel", "messages", "bytes"]);
-        table.add_rows(trimmed.iter().map(|(token, amount)| row(token, amount)));
-        say(&table.to_string())?;
+fn print(trimmed: &Trimmed, json: bool, verb: &str) -> anyhow::Result<ExitCode> {
+    let total = total(trimmed);
+    if json {
+        let rows = trimmed.iter().map(|(token, amount)| Row { channel: Some(token), amount });
+        rows.chain([Row { channel: None, amount: &total }]).try_for_each(|row| say_json(&row))?;
+        return Ok(ExitCode::SUCCESS);
     }
-    let sum = |of: fn(&Amount) -> u64| trimmed.values().map(of).sum::<u64>();
-    let (messages, bytes) = (sum(|amount| amount.messages), sum(|amount| amount.bytes));
-    let verb = if dry_run { "would be removed" } else { "removed" };
-    say(&format!("{messages} messages of {bytes} bytes {verb}"))
+    if !trimmed.is_empty() {
+        let mut table = Table::new(&["channel", ">messages", ">bytes"]);
+        for (token, amount) in trimmed {
+            table.add([token, &amount.messages.to_string(), &amount.bytes.to_string()]);
+        }
+        say(&table.to_text())?;
+    }
+    say(&format!("{} {verb}", in_words(&total)))?;
+    Ok(ExitCode::SUCCESS)
 }
 
-fn row(token: &str, amount: &Amount) -> Vec<String> {
-    vec![cell(Some(token)), cell(Some(amount.messages)), cell(Some(amount.bytes))]
+/// What goes of one channel, or of all.
+#[derive(Serialize)]
+struct Row<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel: Option<&'a str>,
+    #[serde(flatten)]
+    amount: &'a Amount,
+}
+
+fn total(trimmed: &Trimmed) -> Amount {
+    let sum = |of: fn(&Amount) -> u64| trimmed.values().map(of).sum();
+    Amount { messages: sum(|amount| amount.messages), bytes: sum(|amount| amount.bytes) }
+}
+
+fn in_words(amount: &Amount) -> String {
+    format!("{} messages of {} bytes", amount.messages, amount.bytes)
 }

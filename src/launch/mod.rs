@@ -2,7 +2,7 @@
 //!
 //! It is a user of the service like any other: it speaks HTTP and shares nothing with the rest of the crate, neither
 //! the message types nor the state machine, so that no mistake there can hide itself here. Therefore it imports nothing
-//! from outside this directory (but how text is made safe to print).
+//! from outside this directory (but how text is made safe to print, and what a terminal is).
 //!
 //! The way of the data, left to right:
 //!
@@ -72,7 +72,7 @@ async fn run_with(
     let oracle = if options.corrections > 0 { Oracle::with_messages() } else { Oracle::default() };
     let oracle = Arc::new(Mutex::new(oracle));
     let sender = Arc::new(sender(&options, retry_after, &oracle)?);
-    let is_sent = send(&sender, &oracle, options.concurrency_level, shutdown.as_mut(), output).await?;
+    let is_sent = send(&sender, &oracle, &options, shutdown.as_mut(), output).await?;
     let Some(base) = options.verify.as_ref().filter(|_| is_sent) else { return Ok(is_sent) };
 
     let oracle = take(&mut *lock(&oracle));
@@ -124,21 +124,25 @@ fn feed(options: &Options, oracle: Arc<Mutex<Oracle>>) -> impl Iterator<Item = O
 async fn send(
     sender: &Arc<Sender>,
     oracle: &Mutex<Oracle>,
-    workers: u32,
+    options: &Options,
     shutdown: impl Future<Output = ()>,
     output: &mut impl Write,
 ) -> anyhow::Result<bool> {
     let start = Instant::now();
     let is_stopped = tokio::select! {
-        sent = send_all(sender, workers) => { sent?; false }
+        sent = send_all(sender, options.concurrency_level) => { sent?; false }
         () = shutdown => true,
     };
     sender.progress.finish();
     let mut tally = sender.tally();
     tally.lost = lock(oracle).lost();
-    writeln!(output, "{}", report::table(&tally, start.elapsed())).context("the table cannot be written")?;
+    let report = match options.json {
+        true => report::json(&tally, start.elapsed()).to_string(),
+        false => report::table(&tally, start.elapsed()).to_text(),
+    };
+    writeln!(output, "{report}").context("the report cannot be written")?;
     if is_stopped {
-        writeln!(output, "stopped before everything was sent").context("the result cannot be written")?;
+        tell_stopped(options, "sent", output)?;
     }
     Ok(!is_stopped && tally.is_all_through())
 }
@@ -155,14 +159,27 @@ async fn verify(
         () = shutdown => None,
     };
     let Some(verdict) = verdict else {
-        writeln!(output, "stopped before everything was verified").context("the result cannot be written")?;
+        tell_stopped(options, "verified", output)?;
         return Ok(false);
     };
+    if options.json {
+        writeln!(output, "{}", verdict.to_json()).context("the verdict cannot be written")?;
+        return Ok(verdict.differences.is_empty());
+    }
     if options.lost > 0.0 || options.corrections > 0 {
-        writeln!(output, "{}", report::repairs_table(&verdict.repairs)).context("the table cannot be written")?;
+        writeln!(output, "{}", report::repairs_table(&verdict.repairs).to_text())
+            .context("the table cannot be written")?;
     }
     print_verdict(&verdict, output).context("the differences cannot be written")?;
     Ok(verdict.differences.is_empty())
+}
+
+/// Says how far it came. A program sees it by the exit code.
+fn tell_stopped(options: &Options, done: &str, output: &mut impl Write) -> anyhow::Result<()> {
+    if !options.json {
+        writeln!(output, "stopped before everything was {done}").context("the result cannot be written")?;
+    }
+    Ok(())
 }
 
 fn print_verdict(verdict: &Verdict, output: &mut impl Write) -> std::io::Result<()> {

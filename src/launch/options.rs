@@ -102,6 +102,10 @@ pub struct Options {
           value_parser = clap::value_parser!(u64).range(0..=CORRECTIONS_MAX))]
     pub corrections: u64,
 
+    /// JSON lines instead of tables: an object of what was sent, and with --verify one of what was found
+    #[arg(long)]
+    pub json: bool,
+
     /// How long --verify waits for the service to catch up, --lost and --corrections included
     #[arg(long, value_name = "DURATION", default_value = "60s", requires = "verify",
           value_parser = humantime::parse_duration)]

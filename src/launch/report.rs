@@ -2,19 +2,19 @@
 //! tables at the end.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal as _, stderr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use comfy_table::{CellAlignment, Table, presets};
 use hdrhistogram::Histogram;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
+use serde_json::{Value, json};
 use tracing::warn;
 
 use super::disorder::Outgoing;
 use super::send::{Attempt, Outcome};
 use super::verify::Repairs;
+use crate::terminal::{Table, bar};
 
 /// The table of a run that took so long.
 pub(super) fn table(tally: &Tally, elapsed: Duration) -> Table {
@@ -31,15 +31,27 @@ pub(super) fn repairs_table(repairs: &Repairs) -> Table {
 }
 
 fn table_of(rows: Vec<(String, String)>) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY);
-    for (name, value) in rows {
-        table.add_row([name, value]);
-    }
-    if let Some(values) = table.column_mut(1) {
-        values.set_cell_alignment(CellAlignment::Right);
-    }
+    let mut table = Table::new(&["", ">"]);
+    rows.iter().for_each(|(name, value)| table.add([name, value]));
     table
+}
+
+/// The same as the table, as a program reads it.
+pub(super) fn json(tally: &Tally, elapsed: Duration) -> Value {
+    let outcomes: BTreeMap<_, _> = tally.outcomes.iter().map(|(outcome, count)| (outcome.to_string(), count)).collect();
+    let latencies: BTreeMap<_, _> = milliseconds(tally).into_iter().collect();
+    json!({
+        "generated": tally.generated + tally.lost,
+        "lost": tally.lost,
+        "sent_twice": tally.copies,
+        "through": tally.through,
+        "retried": tally.retried,
+        "attempts": tally.attempts(),
+        "outcomes": outcomes,
+        "answered_duplicate": tally.answered_duplicate,
+        "seconds": elapsed.as_secs_f64(),
+        "latency_milliseconds": latencies,
+    })
 }
 
 fn row(name: &str, value: u64) -> (String, String) {
@@ -68,18 +80,19 @@ fn per_second(count: u64, elapsed: Duration) -> String {
     if seconds > 0.0 { format!("{:.1}", count as f64 / seconds) } else { "-".to_owned() }
 }
 
-/// Percentiles in milliseconds; without a single message through there are none.
 fn latency_rows(tally: &Tally) -> Vec<(String, String)> {
+    let row = |(name, milliseconds)| (format!("latency {name}, ms"), format!("{milliseconds:.2}"));
+    milliseconds(tally).into_iter().map(row).collect()
+}
+
+/// Percentiles of the latencies; without a single message through there are none.
+fn milliseconds(tally: &Tally) -> Vec<(&'static str, f64)> {
     let latencies = &tally.latencies;
     if latencies.is_empty() {
         return Vec::new();
     }
     let percentiles = [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0)];
-    let row = |(name, quantile): (&str, f64)| {
-        let milliseconds = latencies.value_at_quantile(quantile) as f64 / 1_000.0;
-        (format!("latency {name}, ms"), format!("{milliseconds:.2}"))
-    };
-    percentiles.map(row).into()
+    percentiles.map(|(name, quantile)| (name, latencies.value_at_quantile(quantile) as f64 / 1_000.0)).into()
 }
 
 /// The longest latency that the histogram holds; an attempt ends well before.
@@ -180,12 +193,7 @@ impl Progress {
     }
 
     fn new(length: u64, template: &str) -> Progress {
-        let target = match stderr().is_terminal() {
-            true => ProgressDrawTarget::stderr(),
-            false => ProgressDrawTarget::hidden(),
-        };
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = ProgressBar::with_draw_target(Some(length), target).with_style(style);
+        let bar = bar(length, template);
         if !bar.is_hidden() {
             bar.enable_steady_tick(TICK_INTERVAL);
         }
@@ -250,8 +258,8 @@ mod tests {
         for outcome in outcomes {
             tally.count(&Attempt { outcome, latency: Duration::from_millis(4) });
         }
-        let text = table(&tally, Duration::from_secs(2)).to_string();
-        let said: Vec<String> = text.lines().map(|line| line.replace(['│', ' '], "")).collect();
+        let text = table(&tally, Duration::from_secs(2)).to_text();
+        let said: Vec<String> = text.lines().map(|line| line.replace(' ', "")).collect();
         let expected = [
             "messagesgenerated5",
             "lostontheradio2",
@@ -273,14 +281,14 @@ mod tests {
 
     #[test]
     fn the_table_of_repairs_says_what_was_skipped_and_corrected() {
-        let text = repairs_table(&Repairs { skips: 2, skipped_numbers: 5, corrections: 1 }).to_string();
-        let said: Vec<String> = text.lines().map(|line| line.replace(['│', ' '], "")).collect();
-        assert_eq!(&said[1..4], ["skips2", "numbersskipped5", "corrected1"], "{text}");
+        let text = repairs_table(&Repairs { skips: 2, skipped_numbers: 5, corrections: 1 }).to_text();
+        let said: Vec<String> = text.lines().map(|line| line.replace(' ', "")).collect();
+        assert_eq!(said, ["skips2", "numbersskipped5", "corrected1"], "{text}");
     }
 
     #[test]
     fn a_run_without_any_answer_has_a_table_too() {
-        let text = table(&Tally::new().unwrap(), Duration::ZERO).to_string();
+        let text = table(&Tally::new().unwrap(), Duration::ZERO).to_text();
         assert!(text.contains("messages a second") && !text.contains("latency"));
     }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use reqwest::StatusCode;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
@@ -42,6 +42,21 @@ pub(super) struct Verdict {
     pub(super) repairs: Repairs,
     /// Everything that is not as it must be.
     pub(super) differences: Vec<Difference>,
+}
+
+impl Verdict {
+    /// As a program reads it.
+    pub(super) fn to_json(&self) -> Value {
+        let Self { rockets, unknown, repairs, differences } = self;
+        json!({
+            "rockets": rockets,
+            "unknown": unknown,
+            "skips": repairs.skips,
+            "skipped_numbers": repairs.skipped_numbers,
+            "corrections": repairs.corrections,
+            "differences": differences.iter().map(Difference::to_string).collect::<Vec<_>>(),
+        })
+    }
 }
 
 /// What the operator did.

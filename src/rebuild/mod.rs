@@ -16,9 +16,11 @@ mod reported_events;
 mod scan;
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
@@ -58,7 +60,7 @@ pub enum Mode {
 }
 
 /// What came of it all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
     /// Records that were not as they should be.
     pub different: usize,
@@ -66,6 +68,25 @@ pub struct Summary {
     pub repaired: usize,
     /// Whether the log has lost its end: then a record may be what the log says, and still not what it was.
     pub lost_end: bool,
+}
+
+/// What is said of a channel, or of the log as a whole.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Remark<'a> {
+    /// Whose record it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<Channel>,
+    /// What is wrong there, and what was done about it.
+    pub difference: &'a str,
+}
+
+impl fmt::Display for Remark<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(channel) = self.channel {
+            write!(f, "{channel} ")?;
+        }
+        f.write_str(self.difference)
+    }
 }
 
 /// What is to be said of one channel, if its record was not right.
@@ -100,7 +121,7 @@ struct Site<'a> {
     close_looks: Semaphore,
 }
 
-/// Folds all channels, or one, and gives each line that is to be said to `say`.
+/// Folds all channels, or one, and gives everything that is to be said to `say`.
 ///
 /// Where the log has lost its end, that is said first, and the whole is never right. What is to be written is written
 /// even so: each fold is complete by itself, since all was read that the leader has in one unbroken chain, and a record
@@ -110,14 +131,14 @@ pub async fn run(
     broker: &Broker,
     mode: Mode,
     channel: Option<Channel>,
-    mut say: impl FnMut(&str),
+    mut say: impl FnMut(Remark<'_>),
 ) -> anyhow::Result<Summary> {
     let overview = overview(broker).await?;
     let site = Site::new(broker, overview.partitions, mode).await?;
     let lost_end = lost_end(broker).await?;
     let mut summary = Summary { lost_end: lost_end.is_some(), ..Summary::default() };
     if let Some(lost) = lost_end {
-        say(&format!("{} {lost}", Object::Log));
+        say(Remark { channel: None, difference: &format!("{} {lost}", Object::Log) });
     }
     let progress = Progress::of(if channel.is_some() { 0 } else { overview.messages });
     if let Some(channel) = channel {
@@ -205,7 +226,7 @@ impl<'a> Site<'a> {
         suspects: Vec<Suspect>,
         progress: &Progress,
         summary: &mut Summary,
-        say: &mut impl FnMut(&str),
+        say: &mut impl FnMut(Remark<'_>),
     ) -> Result<(), BrokerError> {
         let settle =
             |suspect: Suspect| async move { Ok::<_, BrokerError>((suspect.channel, self.settle(suspect).await?)) };
@@ -214,7 +235,8 @@ impl<'a> Site<'a> {
             let Some(report) = report else { continue };
             summary.different += 1;
             summary.repaired += usize::from(report.repaired);
-            progress.aside(|| report.lines.iter().for_each(|line| say(&format!("{channel} {line}"))));
+            let remark = |difference| Remark { channel: Some(channel), difference };
+            progress.aside(|| report.lines.iter().for_each(|line| say(remark(line))));
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! What the user sees while it runs: a bar, on a terminal only.
 
-use std::io::{IsTerminal as _, stderr};
+use indicatif::ProgressBar;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use crate::terminal::bar;
 
 const FOLDING: &str = "{elapsed_precise} {wide_bar} {human_pos}/{human_len} messages, {per_sec}, left {eta}";
 
@@ -14,12 +14,8 @@ pub struct Progress {
 impl Progress {
     /// The progress of folding so many messages.
     pub fn of(messages: u64) -> Self {
-        let target = match stderr().is_terminal() && messages > 0 {
-            true => ProgressDrawTarget::stderr(),
-            false => ProgressDrawTarget::hidden(),
-        };
-        let style = ProgressStyle::with_template(FOLDING).unwrap_or_else(|_| ProgressStyle::default_bar());
-        Self { bar: ProgressBar::with_draw_target(Some(messages), target).with_style(style) }
+        let bar = if messages > 0 { bar(messages, FOLDING) } else { ProgressBar::hidden() };
+        Self { bar }
     }
 
     /// So many more.

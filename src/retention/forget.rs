@@ -9,9 +9,9 @@
 use tokio::time::sleep;
 
 use crate::broker::checkpoints::remove_checkpoints;
-use crate::broker::dead_letters::list::{DeadLetterFilter, dead_letters_from};
+use crate::broker::dead_letters::list::{DeadLetterFilter, count, dead_letters_from};
 use crate::broker::dead_letters::reader::remove_dead_letter;
-use crate::broker::inspect::last_of;
+use crate::broker::inspect::{last_of, messages_of};
 use crate::broker::log_reader::read_page;
 use crate::broker::store::Store;
 use crate::broker::topology::partition_of;
@@ -31,6 +31,13 @@ pub struct Forgot {
     pub messages: u64,
     /// Dead letters.
     pub dead_letters: u64,
+}
+
+/// What there is of a channel at this moment.
+pub async fn stored(broker: &Broker, partitions: u16, channel: &Channel) -> Result<Forgot, BrokerError> {
+    let messages = messages_of(broker, partition_of(channel, partitions), channel).await?;
+    let dead_letters = count(broker, &dead_letters_of(channel)).await?;
+    Ok(Forgot { messages, dead_letters })
 }
 
 /// Forgets a channel of a stream of so many partitions.
@@ -88,7 +95,7 @@ async fn note_messages(
 
 /// Removes the dead letters of what was forgotten.
 async fn remove_dead_letters(broker: &Broker, channel: &Channel, forgotten: Forgotten) -> Result<u64, BrokerError> {
-    let filter = DeadLetterFilter::new(None, Some(&channel.to_string()));
+    let filter = dead_letters_of(channel);
     let (mut removed, mut next) = (0, Some(1));
     while let Some(from) = next {
         let page = dead_letters_from(broker, &filter, from).await?;
@@ -102,4 +109,8 @@ async fn remove_dead_letters(broker: &Broker, channel: &Channel, forgotten: Forg
         next = page.next;
     }
     Ok(removed)
+}
+
+fn dead_letters_of(channel: &Channel) -> DeadLetterFilter {
+    DeadLetterFilter::new(None, Some(&channel.to_string()))
 }

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::broker::log_reader::read_partition;
@@ -45,7 +46,7 @@ pub struct Order {
 }
 
 /// Messages that go, and their bytes without subjects, headers and what the broker adds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Amount {
     /// How many.
     pub messages: u64,

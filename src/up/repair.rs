@@ -16,7 +16,7 @@ use crate::broker::objects::provision::{Means, Outcome, ProvisionError, Step, pr
 use crate::broker::objects::{Object, Problem, Wrong};
 use crate::broker::topology::{BUCKET_STREAM, STREAM, Topology};
 use crate::broker::{Broker, Objects};
-use crate::rebuild::{self, Mode, Summary};
+use crate::rebuild::{self, Mode, Remark, Summary};
 
 /// Pause before it is tried again while something is still said to be missing.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -82,7 +82,7 @@ fn log_new(last: &mut String, error: &ProvisionError) {
 /// Folds every rocket from the log into the bucket that was made empty.
 async fn fill(broker: &Broker) {
     loop {
-        let log = |line: &str| tracing::debug!(line, "a record is made again");
+        let log = |remark: Remark<'_>| tracing::debug!(%remark, "a record is made again");
         match rebuild::run(broker, Mode::Apply, None, log).await {
             Ok(summary) if summary.all_right() => {
                 return tracing::info!(records = summary.repaired, "filled the new bucket from the log");

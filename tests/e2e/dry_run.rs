@@ -72,8 +72,8 @@ async fn a_replay_and_a_drop_are_told_and_leave_the_dead_letter() {
     let id_text = id.to_string();
     assert_eq!(dry(&["dlq", "drop", &id_text]).await.trim(), effect["effect"].as_str().unwrap());
     assert!(dry(&["dlq", "replay", &id_text]).await.contains("takes the place of number 2"));
-    assert_eq!(dry(&["dlq", "replay", "--all"]).await, "1 dead letters would be replayed as they are\n");
-    assert_eq!(dry(&["dlq", "drop", "--all"]).await, "1 dead letters would be removed for good\n");
+    assert_eq!(dry(&["dlq", "replay", "--all"]).await, "1 dead letters are replayed as they are.\n");
+    assert_eq!(dry(&["dlq", "drop", "--all"]).await, "1 dead letters are removed for good.\n");
     log.holds(&client).await;
     let event = log.replay(&client, &dead_letter, Some(&corrected)).await;
     let effect = told(&client, Method::POST, &format!("{path}/replay"), Some(&corrected)).await;

@@ -16,6 +16,7 @@ mod cli;
 #[allow(dead_code, reason = "shared with the drill, which uses all of it")]
 #[path = "../drill/cluster.rs"]
 mod cluster;
+mod command_line;
 mod conflicts;
 mod contract_http;
 mod contract_ingest;

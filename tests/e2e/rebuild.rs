@@ -78,6 +78,12 @@ async fn what_was_tampered_with_is_told_field_by_field_and_repaired() {
 
     let check = runs(&broker, &["--check"]).await;
     let output = check.says(1);
+    let json = runs(&broker, &["--check", "--json"]).await;
+    let rows: Vec<Value> = json.says(1).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [rows @ .., summary] = &rows[..] else { panic!("{json:?}") };
+    let said = |row: &Value| format!("{} {}", row["channel"].as_str().unwrap(), row["difference"].as_str().unwrap());
+    assert_eq!(rows.iter().map(said).collect::<Vec<_>>(), output.lines().collect::<Vec<_>>()[..rows.len()]);
+    assert!(summary["different"].as_u64() > Some(0) && summary["repaired"] == 0, "{summary}");
     let told = lines_of(output, &two_fields.channel);
     assert_eq!(told.len(), 2, "{output}");
     for (field, is, should_be) in [

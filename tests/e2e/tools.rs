@@ -66,7 +66,7 @@ async fn every_tool_explains_itself_and_says_what_is_wrong() {
     init(&broker).await;
     for (tool, says) in [
         (&["dlq", "show", "7"][..], "dead letter"),
-        (&["dlq", "replay", "7"], "dead letter"),
+        (&["dlq", "replay", "7", "--yes"], "dead letter"),
         (&["dlq", "drop", "7", "--yes"], "dead letter"),
         (&["history", &channel], "rocket"),
         (&["skip", &channel, "--up-to", "3", "--reason", "x", "--yes"], &channel),
@@ -130,7 +130,7 @@ async fn the_tools_say_and_do_what_the_routes_do() {
     }
     let shown = run(broker, &["dlq", "show", &refused_id]).await;
     assert!(shown.says(0).contains("RocketLaunched") && shown.output.contains("refused"), "{}", shown.output);
-    let ended = run(broker, &["dlq", "replay", &malformed_id]).await;
+    let ended = run(broker, &["dlq", "replay", &malformed_id, "--yes"]).await;
     assert!(!ended.fails(1).is_empty(), "it is no message as it is");
     let asked = run(broker, &["dlq", "drop", &malformed_id]).await;
     assert!(asked.code != Some(0) && asked.errors.contains("--yes"), "{asked:?}");
@@ -140,7 +140,7 @@ async fn the_tools_say_and_do_what_the_routes_do() {
     let folder = tempfile::TempDir::new().unwrap();
     let body = folder.path().join("mended.json");
     std::fs::write(&body, flight.faster(2, 1_000).to_string()).unwrap();
-    let replay = ["dlq", "replay", &refused_id, "--body", body.to_str().unwrap()];
+    let replay = ["dlq", "replay", &refused_id, "--yes", "--body", body.to_str().unwrap()];
     for says in ["ingested", "duplicate"] {
         let ended = run(broker, &replay).await;
         assert!(ended.says(0).contains(says), "{}", ended.output);

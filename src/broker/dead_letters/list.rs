@@ -14,7 +14,7 @@ use strum::VariantNames;
 
 use crate::broker::connection::{PUBLISH_TIMEOUT, within};
 use crate::broker::dead_letters::reader::{DeadLetterPage, StoredDeadLetter, dead_letter};
-use crate::broker::log_reader::direct::{PAGE_BYTES_MAX, Query, ask, ask_until, count};
+use crate::broker::log_reader::direct::{self, PAGE_BYTES_MAX, Query, ask, ask_until};
 use crate::broker::topology::{DEAD_LETTER_STREAM, dead_letter_filter, dead_letter_token};
 use crate::broker::{Broker, BrokerError, Reason};
 
@@ -33,11 +33,19 @@ pub struct DeadLetterFilter {
     channel_token: Option<String>,
 }
 
+/// How many of these dead letters there are.
+pub async fn count(broker: &Broker, filter: &DeadLetterFilter) -> Result<u64, BrokerError> {
+    match filter.subjects() {
+        Some(subjects) => direct::count(broker, DEAD_LETTER_STREAM, &subjects).await,
+        None => Ok(0),
+    }
+}
+
 /// How many dead letters there are of each reason.
 pub async fn count_by_reason(broker: &Broker) -> Result<BTreeMap<&'static str, u64>, BrokerError> {
     let of = |reason: &'static str| async move {
         let subjects = dead_letter_filter(Some(reason), None);
-        count(broker, DEAD_LETTER_STREAM, &subjects).await.map(|count| (reason, count))
+        direct::count(broker, DEAD_LETTER_STREAM, &subjects).await.map(|count| (reason, count))
     };
     Ok(try_join_all(<Reason as VariantNames>::VARIANTS.iter().copied().map(of)).await?.into_iter().collect())
 }

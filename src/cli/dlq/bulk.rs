@@ -3,22 +3,21 @@
 //! What fails again meanwhile is a new dead letter and not touched, so that it ends.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal as _, stderr};
 use std::process::ExitCode;
 
 use futures_util::stream::{self, StreamExt as _};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::super::common::{is_confirmed, say, table};
+use super::super::common::say;
 use super::request_id;
 use crate::admin::{AdminError, Operations};
 use crate::broker::dead_letters::list::DeadLetterFilter;
-use crate::text::printable;
+use crate::terminal::{Table, bar};
 
 /// Channels whose dead letters are worked on at once.
 const CHANNELS_AT_ONCE: usize = 16;
 /// Reasons why not that are shown one by one; the others are counted together.
 const REASONS_SHOWN_MAX: usize = 20;
+const WORKING: &str = "{elapsed_precise} {wide_bar} {human_pos}/{human_len} dead letters, {per_sec}, left {eta}";
 
 /// What became of the dead letters.
 #[derive(Debug, Default)]
@@ -29,40 +28,44 @@ struct Tally {
     why: BTreeMap<String, u64>,
 }
 
-/// Tells of how many dead letters something would be done.
-pub(super) async fn count(operations: &Operations, filter: &DeadLetterFilter, done: &str) -> anyhow::Result<ExitCode> {
-    let count = operations.ids(filter).await?.len();
-    say(&format!("{count} dead letters would be {done}"))?;
-    Ok(ExitCode::SUCCESS)
+/// What is done with each of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Work {
+    /// It is replayed as it is.
+    Replay,
+    /// It is removed for good.
+    Drop,
 }
 
-/// Replays all dead letters as they are.
-pub(super) async fn replay(operations: &Operations, filter: &DeadLetterFilter) -> anyhow::Result<ExitCode> {
-    let request_id = request_id();
-    let tally =
-        for_each(operations, filter, async |id| operations.replay(id, None, &request_id).await.map(drop)).await?;
-    tell(&tally, "replayed")
-}
-
-/// Removes all dead letters, once that is confirmed.
-pub(super) async fn drop_all(
-    operations: &Operations,
-    filter: &DeadLetterFilter,
-    yes: bool,
-) -> anyhow::Result<ExitCode> {
-    let which = match (filter.reason(), filter.channel_token()) {
-        (None, None) => "All dead letters".to_owned(),
-        (reason, token) => {
-            let reason = reason.map_or("any", <&str>::from);
-            format!("All dead letters of reason {reason} and channel {}", token.unwrap_or("any"))
+impl Work {
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Replay => "replayed as they are",
+            Self::Drop => "removed for good",
         }
-    };
-    if !is_confirmed(yes, &format!("{which} are removed for good."))? {
-        return Ok(ExitCode::FAILURE);
     }
+
+    async fn on(self, operations: &Operations, id: u64, request_id: &str) -> Result<(), AdminError> {
+        match self {
+            Self::Replay => operations.replay(id, None, request_id).await.map(drop),
+            Self::Drop => operations.drop_dead_letter(id, request_id).await,
+        }
+    }
+}
+
+/// Tells with how many dead letters it would be done.
+pub(super) async fn effect(operations: &Operations, filter: &DeadLetterFilter, work: Work) -> anyhow::Result<String> {
+    let count = operations.count(filter).await?;
+    let reason = filter.reason().map(|reason| format!(" of reason {}", <&str>::from(reason))).unwrap_or_default();
+    let channel = filter.channel_token().map(|token| format!(" of channel {token}")).unwrap_or_default();
+    Ok(format!("{count} dead letters{reason}{channel} are {}.", work.in_words()))
+}
+
+/// Does it with all of them.
+pub(super) async fn work(operations: &Operations, filter: &DeadLetterFilter, work: Work) -> anyhow::Result<ExitCode> {
     let request_id = request_id();
-    let tally = for_each(operations, filter, async |id| operations.drop_dead_letter(id, &request_id).await).await?;
-    tell(&tally, "dropped")
+    let tally = for_each(operations, filter, async |id| work.on(operations, id, &request_id).await).await?;
+    tell(&tally, work.in_words())
 }
 
 async fn for_each(
@@ -74,7 +77,7 @@ async fn for_each(
     for (id, token) in operations.ids(filter).await? {
         of_channels.entry(token).or_default().push(id);
     }
-    let bar = bar(of_channels.values().map(|ids| ids.len() as u64).sum());
+    let bar = bar(of_channels.values().map(|ids| ids.len() as u64).sum(), WORKING);
     let of_channel = async |ids: Vec<u64>| {
         let mut tally = Tally::default();
         for id in ids {
@@ -89,31 +92,21 @@ async fn for_each(
     Ok(tally)
 }
 
-fn bar(dead_letters: u64) -> ProgressBar {
-    let target = match stderr().is_terminal() {
-        true => ProgressDrawTarget::stderr(),
-        false => ProgressDrawTarget::hidden(),
-    };
-    let template = "{elapsed_precise} {wide_bar} {human_pos}/{human_len} dead letters, {per_sec}, left {eta}";
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::with_draw_target(Some(dead_letters), target).with_style(style)
-}
-
 /// The summary: how many, how many not, and why not.
 fn tell(tally: &Tally, done: &str) -> anyhow::Result<ExitCode> {
-    let mut table = table(&[]);
-    table.add_row([done.to_owned(), tally.done.to_string()]);
-    table.add_row([format!("could not be {done}"), tally.not_done.to_string()]);
+    let mut table = Table::new(&["", ">"]);
+    table.add([done, &tally.done.to_string()]);
+    table.add([&format!("could not be {done}"), &tally.not_done.to_string()]);
     let mut why: Vec<_> = tally.why.iter().collect();
     why.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     for (why, count) in why.iter().take(REASONS_SHOWN_MAX) {
-        table.add_row([format!("  {}", printable(why)), count.to_string()]);
+        table.add([&format!("  {why}"), &count.to_string()]);
     }
     let others: u64 = why.iter().skip(REASONS_SHOWN_MAX).map(|(_, count)| **count).sum();
     if others > 0 {
-        table.add_row(["  for other reasons".to_owned(), others.to_string()]);
+        table.add(["  for other reasons", &others.to_string()]);
     }
-    say(&table.to_string())?;
+    say(&table.to_text())?;
     Ok(if tally.not_done == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::broker::inspect::Backlog;
@@ -17,10 +18,11 @@ pub(super) struct Sample {
 }
 
 /// The answer, and the reason for it.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Need {
-    pub(super) more: bool,
-    pub(super) why: String,
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(in crate::cli) struct Need {
+    #[serde(rename = "more_trackers_needed")]
+    more: bool,
+    why: String,
 }
 
 impl Need {

@@ -54,14 +54,8 @@ async fn beat(broker: &Broker, live: &LiveView, places: &Places, pulses: &Pulses
     let mut before = None;
     loop {
         ticks.tick().await;
-        let counts = if broker.is_connected() { timeout(ASK_MAX, counts(broker)).await.ok() } else { None };
-        let (position, totals) = live.view.totals();
-        let sample = Sample { at: Instant::now(), position, totals, counts: counts.and_then(Result::ok) };
-        let freshness = match live.freshness() {
-            Freshness::Fresh if !broker.is_connected() => Freshness::Stale,
-            freshness => freshness,
-        };
-        let pulse = Pulse::of(&sample, before.as_ref(), freshness, places.count());
+        let sample = Sample::take(broker, live).await;
+        let pulse = Pulse { vitals: Vitals::of(&sample, before.as_ref()), readers: places.count() };
         pulses.0.send_replace(serde_json::to_string(&pulse).ok().map(Arc::from));
         before = Some(sample);
     }
@@ -69,55 +63,67 @@ async fn beat(broker: &Broker, live: &LiveView, places: &Places, pulses: &Pulses
 
 /// How things stood at one moment.
 #[derive(Clone, Debug)]
-struct Sample {
+pub struct Sample {
     at: Instant,
     position: Position,
     totals: Totals,
     counts: Option<Counts>,
+    freshness: Freshness,
 }
 
 /// What all readers of the stream are told every five seconds.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Pulse {
-    /// The server's time.
-    #[schema(format = DateTime)]
-    time: Option<String>,
-    /// Up to where the view has come.
-    revision: String,
-    /// Whether rockets may be older than the bucket has them.
-    stale: bool,
+    #[serde(flatten)]
     #[schema(inline)]
-    freshness: Freshness,
-    /// All rockets.
-    rockets: u64,
-    /// Rockets by their status.
-    #[schema(inline)]
-    by_status: ByStatus,
-    /// Channels that wait for a number.
-    gaps: u64,
-    /// Messages that wait behind gaps.
-    pending_messages: u64,
-    /// Messages a second that were stored since the last pulse; null where the broker could not be asked.
-    ingested_per_second: Option<f64>,
-    /// Messages a second that were applied since the last pulse.
-    applied_per_second: Option<f64>,
-    /// All dead letters; null where the broker could not be asked.
-    dead_letters: Option<u64>,
-    /// Who else follows.
+    vitals: Vitals,
+    /// How many follow.
     readers: usize,
 }
 
-#[derive(Debug, Serialize, ToSchema)]
-struct ByStatus {
-    /// Those that fly.
-    active: u64,
-    /// Those that are gone.
-    exploded: u64,
+/// How things stand, and how fast they go on since the moment before.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Vitals {
+    /// When it was so.
+    #[schema(format = DateTime)]
+    pub time: Option<String>,
+    /// Of which revision of the bucket.
+    pub revision: String,
+    /// Whether the view may lack something.
+    pub stale: bool,
+    /// How much it is worth.
+    #[schema(inline)]
+    pub freshness: Freshness,
+    /// How many rockets there are.
+    pub rockets: u64,
+    /// How many there are of each status.
+    #[schema(inline)]
+    pub by_status: ByStatus,
+    /// Channels that wait for a number.
+    pub gaps: u64,
+    /// Numbers that wait behind them.
+    pub pending_messages: u64,
+    /// Messages that were stored, a second; null where the broker could not be asked.
+    pub ingested_per_second: Option<f64>,
+    /// Numbers that rockets have come on, a second.
+    pub applied_per_second: Option<f64>,
+    /// How many dead letters there are; null where the broker could not be asked.
+    pub dead_letters: Option<u64>,
 }
 
-impl Pulse {
-    fn of(now: &Sample, before: Option<&Sample>, freshness: Freshness, readers: usize) -> Self {
-        let Totals { active, exploded, gaps, pending, .. } = now.totals;
+/// How many rockets there are of each status.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub struct ByStatus {
+    /// Those that fly.
+    pub active: u64,
+    /// Those that are gone.
+    pub exploded: u64,
+}
+
+impl Vitals {
+    /// How things stand, and what has become of them since a sample before.
+    pub fn of(now: &Sample, before: Option<&Sample>) -> Self {
+        let (Totals { active, exploded, gaps, pending, .. }, freshness) = (now.totals, now.freshness);
         Self {
             time: OffsetDateTime::now_utc().format(&Rfc3339).ok(),
             revision: now.position.to_string(),
@@ -130,12 +136,22 @@ impl Pulse {
             ingested_per_second: before.and_then(|before| now.ingested_since(before)),
             applied_per_second: before.and_then(|before| now.applied_since(before)),
             dead_letters: now.counts.map(|counts| counts.dead_letters),
-            readers,
         }
     }
 }
 
 impl Sample {
+    /// How things stand now.
+    pub async fn take(broker: &Broker, live: &LiveView) -> Self {
+        let counts = if broker.is_connected() { timeout(ASK_MAX, counts(broker)).await.ok() } else { None };
+        let (position, totals) = live.view.totals();
+        let freshness = match live.freshness() {
+            Freshness::Fresh if !broker.is_connected() => Freshness::Stale,
+            freshness => freshness,
+        };
+        Self { at: Instant::now(), position, totals, counts: counts.and_then(Result::ok), freshness }
+    }
+
     fn ingested_since(&self, before: &Self) -> Option<f64> {
         let stored = self.counts?.stored.checked_sub(before.counts?.stored)?;
         self.rate(before, stored)
@@ -167,6 +183,7 @@ mod tests {
             position: Position { epoch: epoch.into(), revision: 1 },
             totals: Totals { applied, ..Totals::default() },
             counts: stored.map(|stored| Counts { stored, dead_letters: 3 }),
+            freshness: Freshness::Fresh,
         };
         let before = sample(0, "a", u64::MAX - 9, Some(100));
         for (now, expected) in [
@@ -176,8 +193,8 @@ mod tests {
             (sample(5, "a", u64::MAX - 10, Some(99)), (None, None)),
             (sample(0, "a", 15, Some(107)), (None, None)),
         ] {
-            let pulse = Pulse::of(&now, Some(&before), Freshness::Fresh, 1);
-            assert_eq!((pulse.ingested_per_second, pulse.applied_per_second), expected, "{now:?}");
+            let vitals = Vitals::of(&now, Some(&before));
+            assert_eq!((vitals.ingested_per_second, vitals.applied_per_second), expected, "{now:?}");
         }
     }
 
@@ -185,8 +202,9 @@ mod tests {
     fn what_is_not_known_is_null() {
         let totals = Totals { active: 2, exploded: 1, applied: 9, gaps: 1, pending: 4 };
         let position = Position { epoch: "a".into(), revision: 7 };
-        let sample = Sample { at: Instant::now(), position, totals, counts: None };
-        let mut pulse = serde_json::to_value(Pulse::of(&sample, None, Freshness::Behind, 5)).unwrap();
+        let sample = Sample { at: Instant::now(), position, totals, counts: None, freshness: Freshness::Behind };
+        let pulse = Pulse { vitals: Vitals::of(&sample, None), readers: 5 };
+        let mut pulse = serde_json::to_value(pulse).unwrap();
         assert!(OffsetDateTime::parse(pulse["time"].take().as_str().unwrap(), &Rfc3339).is_ok());
         let expected = serde_json::json!({
             "time": null, "revision": "a.7", "stale": true, "freshness": "behind", "rockets": 3,

@@ -14,6 +14,7 @@ pub mod program;
 pub mod prometheus;
 pub mod service;
 pub mod stream;
+pub mod terminal;
 pub mod trackers;
 
 use std::fmt::Debug;
@@ -32,6 +33,7 @@ pub use follower::Follower;
 pub use messages::Flight;
 pub use program::Program;
 pub use service::TestService;
+pub use terminal::Terminal;
 pub use trackers::Trackers;
 
 /// How long a condition may take to come true on a machine that does much else.

@@ -72,7 +72,10 @@ impl Program {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rockets"));
         for (name, _) in std::env::vars_os() {
             let name_text = name.to_string_lossy();
-            if ["ROCKETS_", "NATS_", "RUST_LOG", "FAIL_POINT"].iter().any(|prefix| name_text.starts_with(prefix)) {
+            if ["ROCKETS_", "NATS_", "RUST_LOG", "FAIL_POINT", "NO_COLOR", "CLICOLOR"]
+                .iter()
+                .any(|prefix| name_text.starts_with(prefix))
+            {
                 command.env_remove(name);
             }
         }
@@ -238,6 +241,11 @@ impl Start {
     #[cfg(feature = "fail-points")]
     pub fn fail_point(self, point: &str) -> Self {
         self.env("FAIL_POINT", point)
+    }
+
+    /// The command, for who connects it in a way of their own, and the folder that it is to be run in.
+    pub fn into_command(self) -> (Command, TempDir) {
+        (self.command, self.folder)
     }
 
     /// Starts it and waits for its end.
