@@ -20,7 +20,7 @@
 //! - [`mod@page`] is what people look at: files, served beside the read side.
 //! - [`launch`] is the load generator: a user like any other, which shares nothing with the rest.
 //! - [`cli`] and [`config`] are what an operator touches; [`logging`] is what an operator reads, [`metrics`] what Prometheus
-//!   reads, [`memory`] what a process may keep of messages.
+//!   reads, [`traces`] what a collector of traces is sent, [`memory`] what a process may keep of messages.
 //!
 //! `tests/tidy.rs` keeps these directions true.
 
@@ -46,6 +46,7 @@ mod roles;
 #[cfg(test)]
 mod simulation;
 mod text;
+mod traces;
 mod track;
 mod up;
 mod upkeep;

@@ -221,7 +221,7 @@ async fn replay(operations: &Operations, id: u64, body: Option<PathBuf>, dry_run
     if dry_run {
         return tell(&operations.preview_replay(id, body.map(Into::into)).await?.effect);
     }
-    let said = operations.replay(id, body.map(Into::into), &request_id()).await?;
+    let said = operations.replay(id, body.map(Into::into), request_id().into()).await?;
     say(&format!("dead letter {id} replayed: event {} ({})", said.event_id, said.status))?;
     Ok(ExitCode::SUCCESS)
 }

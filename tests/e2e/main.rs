@@ -64,6 +64,7 @@ mod scale;
 mod shutdown;
 mod stats;
 mod tools;
+mod traces;
 mod trim;
 mod trimmed;
 mod upkeep;

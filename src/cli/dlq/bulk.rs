@@ -40,7 +40,8 @@ pub(super) async fn count(operations: &Operations, filter: &DeadLetterFilter, do
 pub(super) async fn replay(operations: &Operations, filter: &DeadLetterFilter) -> anyhow::Result<ExitCode> {
     let request_id = request_id();
     let tally =
-        for_each(operations, filter, async |id| operations.replay(id, None, &request_id).await.map(drop)).await?;
+        for_each(operations, filter, async |id| operations.replay(id, None, request_id.clone().into()).await.map(drop))
+            .await?;
     tell(&tally, "replayed")
 }
 

@@ -72,7 +72,10 @@ impl Program {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rockets"));
         for (name, _) in std::env::vars_os() {
             let name_text = name.to_string_lossy();
-            if ["ROCKETS_", "NATS_", "RUST_LOG", "FAIL_POINT"].iter().any(|prefix| name_text.starts_with(prefix)) {
+            if ["ROCKETS_", "NATS_", "RUST_LOG", "FAIL_POINT", "OTEL_"]
+                .iter()
+                .any(|prefix| name_text.starts_with(prefix))
+            {
                 command.env_remove(name);
             }
         }
