@@ -66,7 +66,7 @@ pub fn trace_id(context: &SpanContext) -> TraceId {
 }
 
 impl Traces {
-    /// Whether anything is traced at all.
+    /// What begins spans, if anything is traced at all.
     fn tracer(&self) -> Option<&SdkTracer> {
         self.0.as_ref()
     }

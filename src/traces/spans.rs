@@ -1,12 +1,14 @@
 //! Every span, with its name and its attributes. The names are those of OpenTelemetry's conventions for HTTP, messaging and
 //! databases; what these have no name for begins with `rockets.`. Text that a client may choose without end is in no name.
 
-use opentelemetry::trace::{Link, Span as _, SpanBuilder, SpanContext, SpanKind};
+use opentelemetry::trace::{Link, Span as _, SpanBuilder, SpanContext, SpanKind, TraceState};
 use opentelemetry::{KeyValue, Value};
 
 use super::{LINKS_MAX, Span, Trace, Traces, begin};
 
 const BROKER: &str = "nats";
+/// Longest path that is said of a request, in characters; of a longer one the end is left out.
+const PATH_CHARS_MAX: usize = 256;
 
 /// A message that is published.
 pub struct Published<'a> {
@@ -39,7 +41,7 @@ impl Traces {
         begin(tracer, SpanBuilder::from_name(method).with_kind(SpanKind::Server), caller(), || {
             vec![
                 KeyValue::new("http.request.method", method),
-                KeyValue::new("url.path", path.to_owned()),
+                KeyValue::new("url.path", path.chars().take(PATH_CHARS_MAX).collect::<String>()),
                 KeyValue::new("url.scheme", "http"),
             ]
         })
@@ -49,15 +51,13 @@ impl Traces {
     /// next in its trace. There is none where no message is traced.
     pub fn batch<'a>(&self, batch: impl FnOnce() -> Batch, causes: impl Iterator<Item = &'a SpanContext>) -> Span {
         let Some(tracer) = self.tracer() else { return Span::default() };
-        let mut links = links(causes);
-        if links.is_empty() {
-            return Span::default();
-        }
+        let mut causes = causes.peekable();
+        let Some(first) = causes.peek() else { return Span::default() };
         let batch = batch();
         let builder = SpanBuilder::from_name(format!("process {}", batch.stream)).with_kind(SpanKind::Consumer);
-        let parent = match batch.messages {
-            1 => links.pop().map(|link| link.span_context),
-            _ => None,
+        let (links, parent) = match batch.messages {
+            1 => (Vec::new(), Some((*first).clone())),
+            _ => (links(causes), None),
         };
         begin(tracer, builder.with_links(links), parent, || {
             vec![
@@ -135,8 +135,14 @@ impl Trace {
     }
 }
 
+/// Links to what caused something, without what tracing systems have to say to each other: thousands of spans may wait to be
+/// sent, and outsiders write that.
 fn links<'a>(causes: impl Iterator<Item = &'a SpanContext>) -> Vec<Link> {
-    causes.take(LINKS_MAX).cloned().map(Link::with_context).collect()
+    let link = |cause: &SpanContext| {
+        let (trace, span, flags) = (cause.trace_id(), cause.span_id(), cause.trace_flags());
+        Link::with_context(SpanContext::new(trace, span, flags, cause.is_remote(), TraceState::NONE))
+    };
+    causes.take(LINKS_MAX).map(link).collect()
 }
 
 fn whole(number: impl TryInto<i64>) -> Value {

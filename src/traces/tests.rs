@@ -45,7 +45,8 @@ fn what_is_off_is_nothing() {
 #[test]
 fn what_is_caused_is_of_the_caller_s_trace() {
     let kept = Kept::with(Sampler::AlwaysOff, true);
-    let mut request = kept.traces.request("POST", "/messages", || Some(cause(1, "01")));
+    let path = "/messages/".repeat(100);
+    let mut request = kept.traces.request("POST", &path, || Some(cause(1, "01")));
     let message = Published { subject: "rockets.a", template: "rockets.{channel}", id: "1", bytes: 2 };
     let publish = request.trace().publish(&message);
     let headers: Vec<_> = publish.trace().headers().collect();
@@ -57,6 +58,7 @@ fn what_is_caused_is_of_the_caller_s_trace() {
     assert_eq!((&*request.name, &request.span_kind), ("POST /messages", &SpanKind::Server));
     assert_eq!((&*publish.name, &publish.span_kind), ("publish rockets.{channel}", &SpanKind::Producer));
     assert_eq!((request.parent_span_id, publish.parent_span_id), (SpanId::from(1), request.span_context.span_id()));
+    assert!(request.attributes.iter().all(|attribute| attribute.value.as_str().len() <= 256));
     assert!(matches!(request.status, opentelemetry::trace::Status::Error { .. }));
     let span_id = publish.span_context.span_id();
     let traceparent = format!("00-4bf92f3577b34da6a3ce929d0e0e4736-{span_id}-01");
@@ -90,6 +92,8 @@ fn a_batch_is_linked_and_one_message_is_followed() {
     assert_eq!((one.parent_span_id, one.links.len()), (SpanId::from(1), 0));
     assert_eq!((many.parent_span_id, many.links.len()), (SpanId::INVALID, LINKS_MAX));
     assert_ne!(many.span_context.trace_id(), one.span_context.trace_id());
+    let states = many.links.iter().map(|link| link.span_context.trace_state().header());
+    assert!(states.into_iter().all(|state| state.is_empty()));
 }
 
 #[test]

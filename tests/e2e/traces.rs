@@ -4,13 +4,14 @@
 use async_nats::HeaderMap;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::harness::client::Answer;
 use super::harness::collector::Span;
 use super::harness::messages::subject;
 use super::harness::program::Start;
 use super::harness::service::{init, settles};
-use super::harness::stream::{all_is_applied, count, dead_letters};
+use super::harness::stream::{all_is_applied, count, dead_letters, lose_records, records};
 use super::harness::{Broker, Client, Collector, Flight, Program, TestService, eventually, free_port};
 
 /// The span of a caller.
@@ -115,9 +116,12 @@ async fn a_skip_and_a_correction_are_followed_through_their_replays() {
     client.ingest(&flight.launched(1)).await;
     client.ingest(&flight.launched(2)).await;
     client.ingest(&flight.faster(4, 1)).await;
+    // So that what follows is a batch of its own.
+    let jetstream = broker.jetstream().await;
+    all_is_applied(&jetstream).await;
     let skip = json!({ "up_to": 3, "reason": "lost" });
     traced(&client, &format!("/rockets/{}/skip", flight.channel), &skip, &trace(1)).await.ingested();
-    all_is_applied(&broker.jetstream().await).await;
+    all_is_applied(&jetstream).await;
     let refused = &client.dead_letters_of(&flight.channel).await[0]["id"];
     let path = format!("/dead-letters/{refused}/replay");
     traced(&client, &path, &flight.faster(2, 7), &trace(2)).await.ingested();
@@ -195,9 +199,20 @@ async fn a_trace_changes_nothing_else() {
     let publish = collector.named(&trace(3), "publish rockets.{channel}").await;
     assert_eq!(refused.header("traceparent"), format!("00-{}-{}-01", trace(3), publish.id));
     assert_eq!(refused.header("tracestate"), "shop=1");
-    let check = Program::of(&["rebuild", "--check"]).broker(&broker).ends().await;
-    check.says(0);
     assert_eq!(count(&jetstream, "ROCKETS").await, 6);
+
+    // The same records from the log, byte for byte, and the same log from a backup.
+    assert_eq!(up.term().await.code(), Some(0));
+    let (before, folder, other) = (records(&jetstream).await, TempDir::new().unwrap(), Broker::start().await);
+    lose_records(&broker).await;
+    Program::of(&["rebuild", "--apply"]).broker(&broker).ends().await.says(0);
+    assert_eq!(records(&jetstream).await, before);
+    let folder = folder.path().join("backup").to_str().unwrap().to_owned();
+    Program::of(&["backup", &folder]).broker(&broker).ends().await.says(0);
+    Program::of(&["restore", &folder]).broker(&other).ends().await.says(0);
+    for sequence in 1..=6 {
+        assert_eq!(headers(&other, sequence).await, headers(&broker, sequence).await);
+    }
 }
 
 #[tokio::test]
