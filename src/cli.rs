@@ -36,7 +36,7 @@ use crate::broker::objects::provision::{Means, provision, verify_patiently};
 use crate::broker::{Broker, Monitor};
 use crate::config::{self, Config};
 use crate::roles::{self, Role};
-use crate::{fail_point, launch, logging, up};
+use crate::{fail_point, launch, logging, traces, up};
 
 /// Exit code for wrong usage or configuration, as clap has it.
 const WRONG_USAGE: u8 = 2;
@@ -62,6 +62,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run everything in one process, with a broker of its own unless one is configured
+    #[command(after_help = traces::settings::HELP)]
     Up {
         /// Only these roles
         #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Role::Ingest, Role::Track, Role::Query])]
@@ -70,10 +71,13 @@ enum Command {
         settings: Settings,
     },
     /// Take messages in: POST /messages
+    #[command(after_help = traces::settings::HELP)]
     Ingest(Settings),
     /// Put messages in order and keep each rocket's state
+    #[command(after_help = traces::settings::HELP)]
     Track(Settings),
     /// Answer questions about rockets: GET /rockets
+    #[command(after_help = traces::settings::HELP)]
     Query(Settings),
     /// Make the broker's streams, durables and bucket, or change what differs
     Init {

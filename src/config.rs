@@ -16,6 +16,7 @@ use figment::value::{Dict, Value};
 use crate::broker::ConnectionSettings;
 use crate::broker::address::without_secrets;
 use crate::broker::topology::Topology;
+use crate::traces::settings as traces;
 use crate::{logging, memory};
 
 /// The file that is read without `--config`, if it is there.
@@ -194,10 +195,11 @@ pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Config, Wro
     let layers = layers.merge(variables_of_the_nats_tools()).merge(Env::prefixed(VARIABLE_PREFIX).split("__"));
     let flag = |layers: Figment, (setting, value): &(&str, String)| layers.merge(Serialized::global(setting, value));
     let config = check(&flags.iter().fold(layers, flag));
-    // Read by the log itself, and so no layer; but as wrong as any other setting.
-    match logging::wrong_filter() {
-        None => config,
-        Some(problem) => Err(Wrong(config.err().into_iter().flat_map(|wrong| wrong.0).chain([problem]).collect())),
+    // Read by the log and by traces themselves, and so no layer; but as wrong as any other setting.
+    let problems: Vec<_> = logging::wrong_filter().into_iter().chain(traces::wrong_variables()).collect();
+    match problems.is_empty() {
+        true => config,
+        false => Err(Wrong(config.err().into_iter().flat_map(|wrong| wrong.0).chain(problems).collect())),
     }
 }
 

@@ -21,7 +21,7 @@
 //! - [`launch`] is the load generator: a user like any other, which shares nothing with the rest.
 //! - [`terminal`] is what somebody sees there, [`text`] makes what comes from outside safe to be seen.
 //! - [`cli`] and [`config`] are what an operator touches; [`logging`] is what an operator reads, [`metrics`] what Prometheus
-//!   reads, [`memory`] what a process may keep of messages.
+//!   reads, [`traces`] what a collector of traces is sent, [`memory`] what a process may keep of messages.
 //!
 //! `tests/tidy.rs` keeps these directions true.
 
@@ -49,6 +49,7 @@ mod roles;
 mod simulation;
 mod terminal;
 mod text;
+mod traces;
 mod track;
 mod up;
 mod upkeep;

@@ -63,10 +63,11 @@ macro_rules! limited {
 }
 pub(crate) use limited;
 
-/// At most a few lines a second of one kind.
-#[derive(Debug, Default)]
+/// At most so many things a second of one kind: lines of the log, or whatever else others can cause without end.
+#[derive(Debug)]
 pub struct Limit {
-    /// The second, and how many lines of this kind it has seen.
+    a_second_max: u64,
+    /// The second, and how many of this kind it has seen.
     second: AtomicU64,
     seen: AtomicU64,
 }
@@ -77,10 +78,15 @@ const LINES_A_SECOND_MAX: u64 = 10;
 impl Limit {
     /// A limit of its own, for one kind of line.
     pub const fn new() -> Self {
-        Self { second: AtomicU64::new(0), seen: AtomicU64::new(0) }
+        Self::of(LINES_A_SECOND_MAX)
     }
 
-    /// Whether one more line may be written; with it, how many were left out in the second that was seen before.
+    /// A limit of its own, of so many a second.
+    pub const fn of(a_second_max: u64) -> Self {
+        Self { a_second_max, second: AtomicU64::new(0), seen: AtomicU64::new(0) }
+    }
+
+    /// Whether there may be one more; with it, how many were left out in the second that was seen before.
     pub fn admits(&self) -> Option<u64> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         self.admits_at(now)
@@ -89,9 +95,9 @@ impl Limit {
     fn admits_at(&self, now: u64) -> Option<u64> {
         if self.second.swap(now, Ordering::Relaxed) != now {
             let seen = self.seen.swap(1, Ordering::Relaxed);
-            return Some(seen.saturating_sub(LINES_A_SECOND_MAX));
+            return Some(seen.saturating_sub(self.a_second_max));
         }
-        (self.seen.fetch_add(1, Ordering::Relaxed) < LINES_A_SECOND_MAX).then_some(0)
+        (self.seen.fetch_add(1, Ordering::Relaxed) < self.a_second_max).then_some(0)
     }
 }
 

@@ -22,10 +22,12 @@ use crate::http::route::any;
 use crate::http::serve::Site;
 use crate::http::{Cors, Routes};
 use crate::ingest::Ingest;
-use crate::metrics::{IngestMetrics, Metrics, QueryMetrics, TrackMetrics};
+use crate::metrics::{IngestMetrics, Metrics, QueryMetrics};
 use crate::query::feed::{self, LiveView};
 use crate::query::{Events, Live};
 use crate::replay::reading_permits;
+use crate::traces::Traces;
+use crate::traces::export::Export;
 use crate::track::TrackSettings;
 use crate::track::health::Signs;
 use crate::upkeep::{self, Upkeep};
@@ -46,7 +48,8 @@ pub enum Role {
 /// What inspects the broker's objects, and where it tells what it finds.
 pub type Monitored = (Monitor, Objects);
 
-/// Runs roles until the shutdown: first no more requests are taken, then what is in hand is finished, then the rest ends.
+/// Runs roles until the shutdown: first no more requests are taken, then what is in hand is finished, then the rest ends. The
+/// last spans are sent after that.
 pub async fn run(
     config: &Config,
     roles: &[Role],
@@ -57,17 +60,41 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     memory::set(config.memory.messages, config.stream.partitions);
     let names: Vec<&str> = roles.iter().map(|role| role.into()).collect();
-    let mut metrics = Metrics::new(&names.join(","));
-    let http_metrics = metrics.http();
-    let starting = Process::start_all(roles, config, connection, monitor, &mut metrics);
+    let names = names.join(",");
+    let export = Export::start(&names)?;
+    let telemetry = Telemetry { metrics: Metrics::new(&names), traces: export.traces() };
+    let result = run_with(config, roles, connection, monitor, listener, telemetry, shutdown).await;
+    export.finish().await;
+    result
+}
+
+/// What this process tells of itself.
+struct Telemetry {
+    metrics: Metrics,
+    traces: Traces,
+}
+
+async fn run_with(
+    config: &Config,
+    roles: &[Role],
+    connection: &ConnectionSettings,
+    monitor: Monitored,
+    listener: TcpListener,
+    mut telemetry: Telemetry,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let http_metrics = telemetry.metrics.http();
+    let starting = Process::start_all(roles, config, connection, monitor, &mut telemetry);
     let Some(started) = shutdown.run_until_cancelled(starting).await else {
         return Ok(());
     };
     let mut process = started?;
     let checks = Checks { roles: process.checks, shutdown: shutdown.clone() };
-    let of_process = [health::routes(&checks), http::metrics::routes(&Arc::new(metrics)), openapi::routes()];
+    let of_metrics = http::metrics::routes(&Arc::new(telemetry.metrics));
+    let of_process = [health::routes(&checks), of_metrics, openapi::routes()];
     let routes = any(process.routes.into_iter().chain(of_process));
-    let site = Site { routes, metrics: http_metrics, cors: Cors::new(&config.http.cors_origins) };
+    let cors = Cors::new(&config.http.cors_origins);
+    let site = Site { routes, metrics: http_metrics, cors, traces: telemetry.traces };
     tracing::info!(addr = %listener.local_addr()?, roles = ?roles, "serving HTTP");
     let serving = http::serve(listener, site, process.closing.clone());
     let failed = tokio::select! {
@@ -122,11 +149,11 @@ impl Process {
         config: &Config,
         connection: &ConnectionSettings,
         (mut monitor, objects): Monitored,
-        metrics: &mut Metrics,
+        telemetry: &mut Telemetry,
     ) -> anyhow::Result<Self> {
         let mut process = Self::default();
         for role in roles {
-            process.start(*role, config, connection, (&mut monitor, &objects), metrics).await?;
+            process.start(*role, config, connection, (&mut monitor, &objects), telemetry).await?;
         }
         let (broker, rest) = (Broker::connect(connection, "health").await?, process.rest.clone());
         process.tasks.spawn(until_the_end(monitor.run(broker, rest)));
@@ -151,13 +178,15 @@ impl Process {
         config: &Config,
         connection: &ConnectionSettings,
         monitored: (&mut Monitor, &Objects),
-        metrics: &mut Metrics,
+        telemetry: &mut Telemetry,
     ) -> anyhow::Result<()> {
         let broker = Broker::connect(connection, role.into()).await?;
         let check = match role {
-            Role::Ingest => self.start_ingest(broker, monitored, metrics.ingest()),
-            Role::Track => self.start_track(broker, config, monitored, metrics.track(config.stream.partitions)),
-            Role::Query => self.start_query(broker, config.stream.partitions, monitored.1, metrics.query()).await?,
+            Role::Ingest => self.start_ingest(broker, monitored, telemetry.metrics.ingest()),
+            Role::Track => self.start_track(broker, config, monitored, telemetry),
+            Role::Query => {
+                self.start_query(broker, config.stream.partitions, monitored.1, telemetry.metrics.query()).await?
+            }
         };
         self.checks.insert(role.into(), check);
         Ok(())
@@ -182,11 +211,12 @@ impl Process {
         broker: Broker,
         config: &Config,
         (monitor, objects): (&mut Monitor, &Objects),
-        metrics: TrackMetrics,
+        telemetry: &mut Telemetry,
     ) -> Check {
         let (partitions, ack_wait) = (config.stream.partitions, config.track.ack_wait);
         let settings = TrackSettings { partitions, ack_wait, outcomes: true };
-        let signs = Signs { metrics, ..Signs::default() };
+        let (metrics, traces) = (telemetry.metrics.track(partitions), telemetry.traces.clone());
+        let signs = Signs { metrics, traces, ..Signs::default() };
         monitor.watch_track_stores(&signs.stores);
         let (check, rest) = (track::health::check(&broker, objects, &signs), self.rest.clone());
         let (leads, led) = watch::channel(Arc::from([]));

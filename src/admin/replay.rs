@@ -10,7 +10,7 @@ use super::{Accepted, AdminError, NO_DEAD_LETTER, Operations};
 use crate::broker::checkpoints::checkpoints;
 use crate::broker::dead_letters::reader::{StoredDeadLetter, read_dead_letter, remove_dead_letter};
 use crate::broker::publisher::Identity;
-use crate::broker::{BrokerError, Outgoing, Reason, Receipt};
+use crate::broker::{BrokerError, Origin, Outgoing, Reason, Receipt};
 use crate::domain::checkpoint::trimmed_through;
 use crate::domain::{Channel, Message, MessageNumber, Record, Sequence, wire};
 
@@ -37,10 +37,10 @@ struct Replay {
 impl Operations {
     /// Stores the message of a dead letter again, or a corrected one in its place, and removes the dead letter. It is done to
     /// the end although nobody waits for it any more.
-    pub async fn replay(&self, id: u64, corrected: Option<Bytes>, request_id: &str) -> Result<Accepted, AdminError> {
+    pub async fn replay(&self, id: u64, corrected: Option<Bytes>, origin: Origin) -> Result<Accepted, AdminError> {
         let corrected = corrected.map(read_corrected).transpose()?;
-        let (operations, request_id) = (self.clone(), request_id.to_owned());
-        self.to_the_end(async move { operations.replay_to_the_end(id, corrected, &request_id).await }).await
+        let operations = self.clone();
+        self.to_the_end(async move { operations.replay_to_the_end(id, corrected, origin).await }).await
     }
 
     /// What that would do, without doing it.
@@ -54,7 +54,7 @@ impl Operations {
         &self,
         id: u64,
         corrected: Option<(Message, Bytes)>,
-        request_id: &str,
+        origin: Origin,
     ) -> Result<Accepted, AdminError> {
         let Replay { message, payload, attempts, corrects } = match self.plan_replay(id, corrected).await? {
             Plan::Store(replay) => *replay,
@@ -66,13 +66,14 @@ impl Operations {
             }
         };
         let identity = Identity::Replay { dead_letter: id, attempts, corrects };
-        let outgoing = Outgoing { channel: message.channel, identity, request_id: request_id.to_owned(), payload };
+        let outgoing = Outgoing { channel: message.channel, identity, origin: origin.clone(), payload };
         let Receipt { sequence, duplicate } = self.publisher.publish(outgoing).await.map_err(unstored)?;
         self.notes.note(id, sequence).await?;
         remove_dead_letter(&self.broker, id).await?;
         let (channel, number) = (message.channel, message.number.get());
         let correction = corrects.is_some();
-        tracing::info!(request_id, dead_letter = id, %channel, number, event_id = sequence.0, correction, "dead letter replayed");
+        let (trace_id, request_id) = (origin.trace.id(), origin.request_id);
+        tracing::info!(request_id, trace_id, dead_letter = id, %channel, number, event_id = sequence.0, correction, "dead letter replayed");
         Ok(Accepted::new(sequence.0, duplicate))
     }
 

@@ -9,6 +9,7 @@ use warp::http::Method;
 use super::list::ListRequest;
 use super::replay::BODY_BYTES_MAX;
 use super::{AdminError, Operations};
+use crate::broker::Origin;
 use crate::domain::{Channel, wire};
 use crate::http::params::{BadParameter, Params};
 use crate::http::route::{Request, Routes, any, get, route};
@@ -63,7 +64,7 @@ async fn replay(operations: Operations, mut request: Request) -> Result<Answer, 
         let preview = operations.preview_replay(id, corrected).await;
         return Ok(Answer::ok(&preview.map_err(|error| answer_to(error, &request.id))?));
     }
-    let replayed = operations.replay(id, corrected, request.id.as_str()).await;
+    let replayed = operations.replay(id, corrected, origin_of(&request)).await;
     Ok(Answer::ok(&replayed.map_err(|error| answer_to(error, &request.id))?))
 }
 
@@ -77,11 +78,15 @@ async fn skip(operations: Operations, mut request: Request) -> Result<Answer, An
             let preview = operations.preview_skip(&channel, asked.up_to).await;
             return Ok(Answer::ok(&preview.map_err(|error| answer_to(error, &request.id))?));
         }
-        let skipped = operations.skip(channel, asked, request.id.as_str()).await;
+        let skipped = operations.skip(channel, asked, origin_of(&request)).await;
         Ok(Answer::ok(&skipped.map_err(|error| answer_to(error, &request.id))?))
     };
     let late = |_| Answer::unavailable("the skip was not stored in time, ask again");
     asker.wait_for(SKIP_MAX, skipped).await.map_err(late)?
+}
+
+fn origin_of(request: &Request) -> Origin {
+    Origin { request_id: request.id.to_string(), trace: request.trace.clone() }
 }
 
 /// Whether the effect is only to be told.

@@ -17,7 +17,7 @@ use crate::broker::inspect::acknowledged_through;
 use crate::broker::log_reader::read_page;
 use crate::broker::publisher::Identity;
 use crate::broker::topology::partition_of;
-use crate::broker::{BrokerError, Outgoing, Receipt, Stored};
+use crate::broker::{BrokerError, Origin, Outgoing, Receipt, Stored};
 use crate::domain::wire::{self, SkipRequest};
 use crate::domain::{Channel, MessageNumber, MessageTime, Record, Sequence, Skip};
 
@@ -98,10 +98,10 @@ impl fmt::Display for SkipEffect {
 impl Operations {
     /// Skips the numbers that have not arrived, up to this one. What was begun to be stored is stored although nobody waits
     /// for it any more.
-    pub async fn skip(&self, channel: Channel, request: SkipRequest, request_id: &str) -> Result<Accepted, AdminError> {
+    pub async fn skip(&self, channel: Channel, request: SkipRequest, origin: Origin) -> Result<Accepted, AdminError> {
         let plan = self.plan_skip(&channel, request.up_to).await?;
-        let (operations, request_id) = (self.clone(), request_id.to_owned());
-        self.to_the_end(async move { operations.store_skip(channel, plan, request, request_id).await }).await
+        let operations = self.clone();
+        self.to_the_end(async move { operations.store_skip(channel, plan, request, origin).await }).await
     }
 
     /// What such a skip would do, without doing it. For this all is read that waits.
@@ -132,15 +132,16 @@ impl Operations {
         channel: Channel,
         plan: SkipPlan,
         request: SkipRequest,
-        request_id: String,
+        origin: Origin,
     ) -> Result<Accepted, AdminError> {
         let SkipRequest { up_to, reason } = request;
         let skip = Skip { channel, up_to, time: now()?, reason };
         let payload = wire::write_skip(&skip).into();
-        let outgoing = Outgoing { channel, identity: Identity::Skip(up_to), request_id: request_id.clone(), payload };
+        let outgoing = Outgoing { channel, identity: Identity::Skip(up_to), origin: origin.clone(), payload };
         let Receipt { sequence, duplicate } = self.publisher.publish(outgoing).await?;
         let (up_to, event_id) = (up_to.get(), sequence.0);
-        tracing::info!(request_id, %channel, up_to, event_id, reason = ?skip.reason, "numbers skipped");
+        let (trace_id, request_id) = (origin.trace.id(), origin.request_id);
+        tracing::info!(request_id, trace_id, %channel, up_to, event_id, reason = ?skip.reason, "numbers skipped");
         Ok(Accepted { warning: plan.warning, ..Accepted::new(event_id, duplicate) })
     }
 

@@ -6,7 +6,8 @@ use async_nats::jetstream;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 
 /// One variant for each decision that a caller makes.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum BrokerError {
     /// Somebody else wrote first: read again, decide again.
     #[error("a newer revision is there")]

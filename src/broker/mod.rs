@@ -41,5 +41,5 @@ pub use log_reader::direct::LAG_PAUSE;
 pub use membership::Membership;
 pub use objects::monitor::{Monitor, Objects};
 pub use partition::{LogReader, NatsLog, NatsPartition, TrackBroker, TrackStores};
-pub use publisher::{Outgoing, Publisher, Receipt};
+pub use publisher::{Origin, Outgoing, Publisher, Receipt};
 pub use stored::{Malformed, Stored};

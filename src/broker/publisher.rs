@@ -19,10 +19,12 @@ use super::connection::PUBLISH_TIMEOUT;
 use super::storing::{Proof, Storing};
 use super::topology::{
     DEAD_LETTER_STREAM, HEADER_ATTEMPTS, HEADER_CORRECTS, HEADER_REPLAYS, HEADER_REQUEST_ID, PROBE_SUBJECT, STREAM,
-    message_id, replay_id, skip_id, subject,
+    SUBJECT_TEMPLATE, message_id, replay_id, skip_id, subject,
 };
 use super::{Broker, BrokerError};
 use crate::domain::{Channel, MessageNumber, Sequence};
+use crate::traces::spans::Published;
+use crate::traces::{Span, Trace};
 
 /// How long storing one message may take in all, tries included: half of the time after which a sender sends again.
 pub const PUBLISH_DEADLINE: Duration = Duration::from_secs(5);
@@ -52,6 +54,15 @@ pub enum Identity {
     },
 }
 
+/// What brought a message.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// The id of the request: visible ASCII.
+    pub request_id: String,
+    /// The trace that it is a part of.
+    pub trace: Trace,
+}
+
 /// A message on its way into the stream.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
@@ -59,10 +70,53 @@ pub struct Outgoing {
     pub channel: Channel,
     /// What it is.
     pub identity: Identity,
-    /// The id of the request that brought it: visible ASCII.
-    pub request_id: String,
+    /// What brought it.
+    pub origin: Origin,
     /// The bytes as they came.
     pub payload: Bytes,
+}
+
+/// A request that is not traced, such as a tool's.
+impl From<String> for Origin {
+    fn from(request_id: String) -> Self {
+        Self { request_id, trace: Trace::default() }
+    }
+}
+
+impl Outgoing {
+    /// What the broker recognises it by.
+    fn message_id(&self) -> String {
+        match self.identity {
+            Identity::Message(number) => message_id(&self.channel, number, &self.payload),
+            Identity::Skip(up_to) => skip_id(&self.channel, up_to),
+            Identity::Replay { dead_letter, .. } => replay_id(dead_letter),
+        }
+    }
+
+    /// All its headers but for the id. None of a request's own goes on, because the broker obeys some.
+    fn headers(&self) -> Vec<(&'static str, HeaderValue)> {
+        let mut headers = Vec::new();
+        if let Identity::Replay { dead_letter, attempts, corrects } = self.identity {
+            headers.push((HEADER_REPLAYS, dead_letter.into()));
+            headers.push((HEADER_ATTEMPTS, u64::from(attempts).into()));
+            headers.extend(corrects.map(|number| (HEADER_CORRECTS, number.get().into())));
+        }
+        // A value with a line break in it makes the client panic unless it is parsed first.
+        let text = |(name, text): (_, &str)| Some((name, text.parse().ok()?));
+        headers.extend(text((HEADER_REQUEST_ID, &self.origin.request_id)));
+        headers.extend(self.origin.trace.headers().filter_map(|(name, value)| text((name, &value))));
+        headers
+    }
+
+    /// The span of its publishing.
+    fn begin(&self) -> Span {
+        let (trace, channel) = (&self.origin.trace, &self.channel);
+        if trace.is_none() {
+            return Span::default();
+        }
+        let (subject, id, bytes) = (&*subject(channel), &*self.message_id(), self.payload.len());
+        trace.publish(&Published { subject, template: SUBJECT_TEMPLATE, id, bytes })
+    }
 }
 
 /// The broker has the message.
@@ -101,17 +155,20 @@ impl Publisher {
     ///
     /// [`BrokerError::Unavailable`] does not mean that the message was not stored: it may be sent again, and will be
     /// recognised. With the broker known to be away, or too much under way, it comes at once.
-    pub async fn publish(&self, outgoing: Outgoing) -> Result<Receipt, BrokerError> {
+    pub async fn publish(&self, mut outgoing: Outgoing) -> Result<Receipt, BrokerError> {
         if !self.broker.is_connected() {
             return Err(BrokerError::Unavailable("not connected".into()));
         }
         let Ok(slot) = self.slots.clone().try_acquire_owned() else {
             return Err(BrokerError::Unavailable(format!("{PUBLISHES_IN_FLIGHT_MAX} publishes are under way")));
         };
-        let publisher = self.clone();
+        let (publisher, mut span) = (self.clone(), outgoing.begin());
+        // What the message causes is caused by its publishing.
+        outgoing.origin.trace = span.trace();
         let publish = self.tasks.spawn(async move {
             let receipt = publisher.publish_until(&outgoing, Instant::now() + PUBLISH_DEADLINE).await;
             publisher.storing.note(outgoing.payload.len(), &receipt);
+            note(&mut span, &receipt);
             drop(slot);
             receipt
         });
@@ -153,7 +210,7 @@ impl Publisher {
             if Instant::now() + RETRY_PAUSE >= deadline || !self.broker.is_connected() {
                 return Err(error);
             }
-            tracing::debug!(request_id = outgoing.request_id, %error, "storing the message failed, trying again");
+            tracing::debug!(request_id = outgoing.origin.request_id, %error, "storing the message failed, trying again");
             sleep(RETRY_PAUSE).await;
             tried_before = true;
         }
@@ -166,31 +223,25 @@ impl Publisher {
         let stored = timeout(PUBLISH_TIMEOUT, stream.get_raw_message(sequence.0)).await;
         let brought_by = |message: &StreamMessage| {
             let request_id = message.headers.get(HEADER_REQUEST_ID);
-            request_id.is_some_and(|request_id| request_id.as_str() == outgoing.request_id)
+            request_id.is_some_and(|request_id| request_id.as_str() == outgoing.origin.request_id)
         };
         matches!(&stored, Ok(Ok(message)) if brought_by(message))
     }
 
     async fn publish_once(&self, outgoing: &Outgoing) -> Result<Receipt, BrokerError> {
-        let Outgoing { channel, identity, request_id, payload } = outgoing;
-        let message = PublishMessage::build().payload(payload.clone()).expected_stream(STREAM);
-        let mut message = match *identity {
-            Identity::Message(number) => message.message_id(message_id(channel, number, payload)),
-            Identity::Skip(up_to) => message.message_id(skip_id(channel, up_to)),
-            Identity::Replay { dead_letter, attempts, corrects } => {
-                let corrects = corrects.map(|number| number.get());
-                let headers = [(HEADER_ATTEMPTS, Some(attempts.into())), (HEADER_CORRECTS, corrects)];
-                let message =
-                    message.message_id(replay_id(dead_letter)).header(HEADER_REPLAYS, HeaderValue::from(dead_letter));
-                let given = headers.into_iter().filter_map(|(name, value)| Some((name, value?)));
-                given.fold(message, |message, (name, value): (_, u64)| message.header(name, HeaderValue::from(value)))
-            }
-        };
-        // A value with a line break in it makes the client panic unless it is parsed first.
-        if let Ok(request_id) = request_id.parse::<HeaderValue>() {
-            message = message.header(HEADER_REQUEST_ID, request_id);
-        }
-        let ack = self.context.send_publish(subject(channel), message).await?.await?;
+        let message = PublishMessage::build().payload(outgoing.payload.clone()).expected_stream(STREAM);
+        let message = message.message_id(outgoing.message_id());
+        let message =
+            outgoing.headers().into_iter().fold(message, |message, (name, value)| message.header(name, value));
+        let ack = self.context.send_publish(subject(&outgoing.channel), message).await?.await?;
         Ok(Receipt { sequence: Sequence(ack.sequence), duplicate: ack.duplicate })
+    }
+}
+
+/// Notes in its span what a publishing has come to.
+fn note(span: &mut Span, receipt: &Result<Receipt, BrokerError>) {
+    span.note(receipt);
+    if let Ok(receipt) = receipt {
+        span.stored(receipt.sequence.0);
     }
 }

@@ -3,11 +3,14 @@
 //! Outsiders publish what they like, subjects and headers too; what is taken over from those is bounded here.
 
 use bytes::Bytes;
+use opentelemetry::trace::SpanContext;
 use time::OffsetDateTime;
 
 use super::topology::{HEADER_ATTEMPTS, HEADER_CORRECTS, HEADER_FORMAT, HEADER_REQUEST_ID, channel_token};
 use crate::domain::format::newest;
 use crate::domain::{Entry, Event, Raw, Sequence};
+use crate::traces::context::{CAUSE_BYTES_MAX, TRACEPARENT, TRACESTATE, read_sampled};
+use crate::traces::{TraceId, trace_id};
 
 /// Longest id of a request that is taken over from a message, in bytes; a longer one is as if there were none.
 const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -29,6 +32,8 @@ pub struct Stored {
     pub time: OffsetDateTime,
     /// The id of the request that brought it, if one did.
     pub request_id: Option<String>,
+    /// What caused it, if that is traced.
+    pub cause: Option<Box<SpanContext>>,
     /// What marks a correction, if it is marked as one.
     pub corrects: Option<String>,
     /// How many times it was tried before, as a dead letter that was replayed.
@@ -65,6 +70,7 @@ impl Stored {
             channel_token: channel_token(subject).to_owned(),
             time,
             request_id: header(HEADER_REQUEST_ID).and_then(usable_request_id),
+            cause: read_sampled(header(TRACEPARENT), || header(TRACESTATE)),
             corrects: header(HEADER_CORRECTS).map(corrects),
             attempts_before: header(HEADER_ATTEMPTS).and_then(|text| text.parse().ok()).unwrap_or(0),
             format: header(HEADER_FORMAT).map_or(1, |text| text.parse().unwrap_or(1)),
@@ -98,6 +104,11 @@ impl Stored {
         self.raw().read(|| self.payload.len().min(TEXTS_BYTES_MAX) + OVERHEAD_BYTES).ok()
     }
 
+    /// How the trace is called that it is a part of.
+    pub fn trace_id(&self) -> Option<TraceId> {
+        self.cause.as_deref().map(trace_id)
+    }
+
     /// Its sequence and its time.
     pub fn event(&self) -> Event {
         Event::new(self.sequence, self.time)
@@ -111,7 +122,7 @@ impl Stored {
 
     /// Roughly what it takes in memory, in bytes.
     pub fn size(&self) -> usize {
-        self.payload.len() + OVERHEAD_BYTES
+        self.payload.len() + OVERHEAD_BYTES + self.cause.as_ref().map_or(0, |_| CAUSE_BYTES_MAX)
     }
 }
 

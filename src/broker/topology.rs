@@ -78,6 +78,8 @@ pub const METADATA_PARTITIONS: &str = "rockets.partitions";
 /// Metadata key of a stream that a restore has not finished: who restores it.
 pub const METADATA_RESTORING: &str = "rockets.restoring";
 
+// What a trace is carried on by, `traceparent` and `tracestate`, HTTP has as well: see `crate::traces::context`.
+
 /// Header: the id of the request that brought a message.
 pub const HEADER_REQUEST_ID: &str = "Rockets-Request-Id";
 /// Header of a correction: the number of the message whose place it takes, which is its own.
@@ -122,6 +124,9 @@ pub struct Topology {
     /// How long a tracker may hold a message unacknowledged before it is delivered again.
     pub ack_wait: Duration,
 }
+
+/// What all subjects have in common to which messages are published.
+pub const SUBJECT_TEMPLATE: &str = "rockets.{channel}";
 
 /// The subject to which a channel's messages are published.
 pub fn subject(channel: &Channel) -> String {

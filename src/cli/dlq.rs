@@ -247,7 +247,7 @@ async fn replay(operations: &Operations, id: u64, body: Option<PathBuf>, consent
     let body: Option<Bytes> = body.map(read_body).transpose()?.map(Into::into);
     let effect = async || Ok(operations.preview_replay(id, body.clone()).await?.effect);
     let work = async || {
-        let said = operations.replay(id, body.clone(), &request_id()).await?;
+        let said = operations.replay(id, body.clone(), request_id().into()).await?;
         say(&format!("dead letter {id} replayed: event {} ({})", said.event_id, said.status))?;
         Ok(ExitCode::SUCCESS)
     };

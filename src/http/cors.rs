@@ -20,7 +20,7 @@ use super::events::Body;
 const MAX_AGE: &str = "600";
 const METHODS: &str = "GET, HEAD, POST, DELETE";
 /// Headers that a page may send.
-const HEADERS: &str = "authorization, content-type, if-none-match, last-event-id, request-id";
+const HEADERS: &str = "authorization, content-type, if-none-match, last-event-id, request-id, traceparent, tracestate";
 /// Headers that a page may read beside the plain ones.
 const EXPOSED: &str = "allow, etag, request-id, retry-after";
 

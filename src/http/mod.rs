@@ -5,7 +5,7 @@
 //! id, also where no route was found or a handler panicked, so that this is done in one place. [`asker`] is whether anybody
 //! still waits for an answer that takes long. [`events`] is an answer without an end, [`stall`] what becomes of one who
 //! does not read an answer, and [`tag`] how a client asks whether an answer is still true. A [`mod@file`] of the program is
-//! answered as it is, without the envelope.
+//! answered as it is, without the envelope. [`trace`] is a request's span.
 
 pub mod answer;
 pub mod asker;
@@ -22,6 +22,7 @@ pub mod route;
 pub mod serve;
 mod stall;
 pub mod tag;
+mod trace;
 
 pub use answer::Answer;
 pub use cors::Cors;

@@ -16,6 +16,7 @@ use warp::{Filter, Rejection};
 
 use super::asker::Asker;
 use super::{Answer, RequestId, body};
+use crate::traces::Trace;
 
 /// Some routes of one role.
 #[derive(Clone)]
@@ -40,6 +41,8 @@ pub struct Request {
     pub headers: HeaderMap,
     /// What the request is called in answers and logs.
     pub id: RequestId,
+    /// What the request causes is a part of this.
+    pub trace: Trace,
     /// Whether anybody still waits for the answer.
     pub asker: Asker,
     chunks: Chunks,
@@ -103,16 +106,20 @@ fn request(pattern: &'static str) -> impl Filter<Extract = (Request,), Error = R
     });
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     let head = warp::method().and(query).and(warp::header::headers_cloned());
-    let rest = head.and(warp::ext::get()).and(warp::ext::get()).and(warp::body::stream());
-    path.and(rest).map(|(parameter, is_folder), method, query, headers, id, asker, chunks| Request {
-        method,
-        parameter,
-        is_folder,
-        query,
-        headers,
-        id,
-        asker,
-        chunks: in_bytes(chunks),
+    let extensions = warp::ext::get().and(warp::ext::optional::<Trace>()).and(warp::ext::get());
+    let rest = head.and(extensions).and(warp::body::stream());
+    path.and(rest).map(|(parameter, is_folder), method, query, headers, id, trace: Option<Trace>, asker, chunks| {
+        Request {
+            method,
+            parameter,
+            is_folder,
+            query,
+            headers,
+            id,
+            trace: trace.unwrap_or_default(),
+            asker,
+            chunks: in_bytes(chunks),
+        }
     })
 }
 

@@ -32,8 +32,9 @@ use warp::filters::BoxedFilter;
 use super::asker::{Asker, Connection};
 use super::events::Body;
 use super::stall::WriteDeadline;
-use super::{Answer, Cors, RequestId, Routes};
+use super::{Answer, Cors, RequestId, Routes, trace};
 use crate::metrics::HttpMetrics;
+use crate::traces::Traces;
 
 /// Connections at once. Further ones wait to be accepted: a sender may open one for each message, and is never refused.
 const CONNECTIONS_MAX: usize = 4_096;
@@ -66,6 +67,8 @@ pub struct Site {
     pub metrics: HttpMetrics,
     /// Which pages of other origins may call.
     pub cors: Cors,
+    /// Where the spans of requests begin.
+    pub traces: Traces,
 }
 
 /// Answers requests until the shutdown, then those that are in hand.
@@ -144,7 +147,12 @@ async fn answer(site: Arc<Site>, asker: Asker, mut request: Request<Incoming>) -
     let request_id = RequestId::of(request.headers());
     let origin = site.cors.origin_of(&request);
     let preflight = site.cors.preflight(&request, &request_id);
-    let span = tracing::debug_span!("request", %request_id, method = %request.method(), path = request.uri().path());
+    let mut traced = trace::begin(&site.traces, &request);
+    let (method, path) = (request.method().clone(), request.uri().path());
+    let span = tracing::debug_span!("request", %request_id, trace_id = traced.trace().id(), %method, path);
+    if !traced.is_none() {
+        request.extensions_mut().insert(traced.trace());
+    }
     let mut response = match preflight {
         Some(response) => response,
         None => {
@@ -154,6 +162,7 @@ async fn answer(site: Arc<Site>, asker: Asker, mut request: Request<Incoming>) -
                 Answer::internal_error()
             });
             site.metrics.answered(answer.route(), answer.status().as_u16(), begun.elapsed());
+            trace::end(&mut traced, &method, &answer);
             answer.into_response(&request_id)
         }
     };

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use crate::broker::objects::{Object, Problem};
 use crate::broker::publisher::Identity;
 use crate::broker::storing::Storing;
-use crate::broker::{Broker, BrokerError, Objects, Outgoing, Publisher, Receipt};
+use crate::broker::{Broker, BrokerError, Objects, Origin, Outgoing, Publisher, Receipt};
 use crate::domain::wire::NotAMessage;
 use crate::domain::{Message, wire};
 use crate::fail_point;
@@ -24,6 +24,7 @@ use crate::http::route::{Request, Routes, route};
 use crate::http::{Answer, RequestId};
 use crate::logging::limited;
 use crate::metrics::IngestMetrics;
+use crate::traces::Trace;
 
 /// Largest body of a message, in bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -81,15 +82,21 @@ impl Ingest {
         let stored = async {
             let payload = request.body(BODY_BYTES_MAX).await.inspect_err(|_| self.metrics.reject("body"))?;
             let message = wire::read(&payload).map_err(|error| self.rejected(&error))?;
-            self.store(&message, payload, &request.id).await
+            self.store(&message, payload, &request.id, &request.trace).await
         };
-        stored.await.inspect_err(|answer| log_rejected(answer, &request.id))
+        stored.await.inspect_err(|answer| log_rejected(answer, &request.id, &request.trace))
     }
 
-    async fn store(&self, message: &Message, payload: Bytes, request_id: &RequestId) -> Result<Answer, Answer> {
+    async fn store(
+        &self,
+        message: &Message,
+        payload: Bytes,
+        request_id: &RequestId,
+        trace: &Trace,
+    ) -> Result<Answer, Answer> {
         let (channel, number) = (message.channel, message.number);
-        let identity = Identity::Message(number);
-        let outgoing = Outgoing { channel, identity, request_id: request_id.to_string(), payload };
+        let origin = Origin { request_id: request_id.to_string(), trace: trace.clone() };
+        let outgoing = Outgoing { channel, identity: Identity::Message(number), origin, payload };
         let begun = Instant::now();
         let published = self.publisher.publish(outgoing).await;
         self.count(&published, begun.elapsed());
@@ -97,11 +104,12 @@ impl Ingest {
             Ok(Receipt { sequence, duplicate }) => {
                 fail_point::reached("ingest.stored");
                 let status = if duplicate { "duplicate" } else { "ingested" };
-                tracing::debug!(%request_id, %channel, number = number.get(), event_id = sequence.0, status, "stored");
-                Ok(Answer::ok(&Ingested { status, event_id: sequence.0 }))
+                let (trace_id, number, event_id) = (trace.id(), number.get(), sequence.0);
+                tracing::debug!(%request_id, trace_id, %channel, number, event_id, status, "stored");
+                Ok(Answer::ok(&Ingested { status, event_id }))
             }
             Err(error) => {
-                log_unstored(&error, request_id);
+                log_unstored(&error, request_id, trace);
                 Err(Answer::unavailable("the message cannot be stored now, send it again"))
             }
         }
@@ -137,14 +145,14 @@ fn condition(problems: &[Problem], storing: &Storing) -> Condition {
     condition
 }
 
-fn log_rejected(answer: &Answer, request_id: &RequestId) {
+fn log_rejected(answer: &Answer, request_id: &RequestId, trace: &Trace) {
     if answer.status().is_client_error() {
-        limited!(info, %request_id, problem = ?answer.problem().unwrap_or_default(), "message rejected");
+        limited!(info, %request_id, trace_id = trace.id(), problem = ?answer.problem().unwrap_or_default(), "message rejected");
     }
 }
 
-fn log_unstored(error: &BrokerError, request_id: &RequestId) {
-    limited!(warn, %request_id, %error, "a message could not be stored");
+fn log_unstored(error: &BrokerError, request_id: &RequestId, trace: &Trace) {
+    limited!(warn, %request_id, trace_id = trace.id(), %error, "a message could not be stored");
 }
 
 #[cfg(test)]

@@ -368,6 +368,7 @@ mod tests {
             channel_token: token.into(),
             time: OffsetDateTime::UNIX_EPOCH,
             request_id: None,
+            cause: None,
             corrects: corrects.map(str::to_owned),
             attempts_before: 0,
             format: 1,

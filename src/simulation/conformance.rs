@@ -121,7 +121,7 @@ impl Both {
         let outgoing = Outgoing {
             channel: channel_of(channel),
             identity,
-            request_id: "conformance".into(),
+            origin: "conformance".to_owned().into(),
             payload: sent.bytes(channel),
         };
         let real = self.publisher.publish(outgoing).await.unwrap().sequence;

@@ -101,6 +101,7 @@ impl Model {
             attempts_before: 0,
             format: 1,
             request_id: None,
+            cause: None,
             payload,
         });
         match self.places.get_mut(token) {

@@ -18,6 +18,7 @@ use super::once::{dead_letter_malformed, reported_as_failed};
 use super::settle::{Settled, settle};
 use crate::broker::{AckHandle, BrokerError, Delivery, Malformed, Stored, TrackBroker};
 use crate::domain::{Arrival, Channel, Entry, Event, OutcomeRecord, Sequence};
+use crate::traces::Trace;
 
 /// The messages of one channel in a batch.
 pub struct Group {
@@ -31,6 +32,8 @@ pub struct Group {
     pub overrides: Vec<(Event, AckHandle)>,
     /// What takes a newer program to judge it, and the newest format of these.
     pub newer: Vec<(Sequence, AckHandle)>,
+    /// What is done about them is a part of this, where one of them is traced.
+    pub trace: Trace,
     format: Option<u32>,
 }
 
@@ -38,7 +41,7 @@ pub struct Group {
 pub type StoredMalformed = (Box<Malformed>, AckHandle, Result<(), BrokerError>);
 
 /// Sorts a batch by channel, the messages of each in the order of the stream.
-pub fn sort(batch: Vec<Delivery>, cache: &mut Cache) -> (Vec<Group>, Vec<(Box<Malformed>, AckHandle)>) {
+pub fn sort(batch: Vec<Delivery>, cache: &mut Cache, trace: &Trace) -> (Vec<Group>, Vec<(Box<Malformed>, AckHandle)>) {
     let (mut groups, mut malformed) = (BTreeMap::new(), Vec::new());
     for Delivery { stored, handle } in batch {
         if let Some(format) = stored.newer_format()
@@ -49,6 +52,7 @@ pub fn sort(batch: Vec<Delivery>, cache: &mut Cache) -> (Vec<Group>, Vec<(Box<Ma
             group.format = group.format.max(Some(format));
             continue;
         }
+        let is_traced = stored.cause.is_some();
         let entry = match stored.read() {
             Ok(entry) => entry,
             Err(error) => {
@@ -58,6 +62,9 @@ pub fn sort(batch: Vec<Delivery>, cache: &mut Cache) -> (Vec<Group>, Vec<(Box<Ma
         };
         let channel = entry.channel();
         let group = groups.entry(channel).or_insert_with(|| Group::new(cache.take(channel)));
+        if is_traced {
+            group.trace = trace.clone();
+        }
         match entry {
             Entry::Message(arrival) if !arrival.corrects => {
                 group.arrivals.push(arrival);
@@ -79,7 +86,7 @@ pub async fn settle_all(
         let settled = match (group.format, group.arrivals.as_slice()) {
             (Some(format), _) => Err(BrokerError::Newer(format)),
             (None, []) => Ok(Settled::default()),
-            (None, arrivals) => settle(broker, &mut group.state, arrivals, counters).await,
+            (None, arrivals) => settle(broker, &mut group.state, arrivals, counters, &group.trace).await,
         };
         (group, settled)
     });
@@ -108,7 +115,7 @@ pub async fn store_malformed(
 impl Group {
     fn new(state: ChannelState) -> Self {
         let (arrivals, handles, overrides, newer) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { state, arrivals, handles, overrides, newer, format: None }
+        Self { state, arrivals, handles, overrides, newer, trace: Trace::default(), format: None }
     }
 
     /// Takes out a plain message.

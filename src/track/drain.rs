@@ -20,6 +20,7 @@ use crate::domain::reorder::ReorderBuffer;
 use crate::domain::{Arrival, Channel, MessageNumber, PendingRanges, Record, Sequence};
 use crate::fail_point;
 use crate::replay::reading_room;
+use crate::traces::Trace;
 
 /// Messages that are fetched at once.
 const FETCH_MAX: usize = 256;
@@ -143,7 +144,9 @@ impl Drain {
         // Where so much goes on without a gap, the next page is read meanwhile.
         let goes_on = reading.fill(state, before);
         let next_page = reading.next.filter(|_| goes_on).map(|from| broker.read_page(&self.channel, from));
-        let (settled, page) = tokio::join!(settle(broker, state, &[], counters), OptionFuture::from(next_page));
+        let no_trace = Trace::default();
+        let (settled, page) =
+            tokio::join!(settle(broker, state, &[], counters, &no_trace), OptionFuture::from(next_page));
         let blocked = settled?.blocked;
         fail_point::reached("track.drain-step");
         if let Some(page) = page {

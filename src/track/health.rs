@@ -8,11 +8,12 @@ use crate::broker::objects::{Object, Problem};
 use crate::broker::{Broker, Objects, TrackStores};
 use crate::http::health::{Check, Condition, NO_BROKER};
 use crate::metrics::TrackMetrics;
+use crate::traces::Traces;
 
 /// A tracker that has stored no record for so long, and has tried, cannot do its work.
 const NOTHING_STORED_MAX: Duration = Duration::from_secs(10);
 
-/// What a tracker tells of itself, its check and Prometheus; clones share it.
+/// What a tracker tells of itself, its check, Prometheus and a collector of traces; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Signs {
     /// What became of what it has stored.
@@ -21,6 +22,8 @@ pub struct Signs {
     pub aside: SetAside,
     /// What it counts.
     pub metrics: TrackMetrics,
+    /// Where its spans begin.
+    pub traces: Traces,
 }
 
 /// Whether messages can be applied.

@@ -122,6 +122,7 @@ pub async fn run(
         let nats = NatsPartition::new(&broker, partition, outcomes.clone()).await?.noting(signs.stores.clone());
         let nats = nats.counting(signs.metrics.stores.clone());
         let worker = Worker::new(nats, settings.ack_wait, counters.clone(), readings.clone());
+        let worker = worker.traced(signs.traces.clone(), partition);
         partitions.spawn(worker.run(deliveries, stop.clone()));
     }
     tracing::info!(partitions = settings.partitions, "tracking");

@@ -56,12 +56,12 @@ pub async fn dead_letter_malformed(
 ) -> Result<(), BrokerError> {
     let Malformed { stored, error } = malformed;
     let dead_letter = DeadLetter { stored, reason: Reason::Malformed, error: error.clone(), after_overrides: None };
-    let (event_id, request_id) = (stored.sequence.0, stored.request_id.as_deref());
+    let (event_id, request_id, trace_id) = (stored.sequence.0, stored.request_id.as_deref(), stored.trace_id());
     broker.store_dead_letter(&dead_letter).await.inspect_err(|error| {
         limited!(warn, event_id, %error, "a dead letter could not be stored, its message comes again");
     })?;
     counters.metrics.outcomes.malformed.inc();
     let channel = &stored.channel_token;
-    limited!(warn, request_id, ?channel, event_id, ?error, "not a message, kept as a dead letter");
+    limited!(warn, request_id, trace_id, ?channel, event_id, ?error, "not a message, kept as a dead letter");
     Ok(())
 }

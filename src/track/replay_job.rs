@@ -13,6 +13,7 @@ mod cause;
 mod reach;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
@@ -36,6 +37,7 @@ use crate::domain::{
 };
 use crate::fail_point;
 use crate::replay::{ChannelReplay, Read};
+use crate::traces::{Span, Trace};
 
 /// Readings in a row that did not show what the record knows of, before they are given up for a while.
 const READINGS_WITHOUT_PROGRESS_MAX: u32 = 3;
@@ -55,6 +57,7 @@ pub struct ReplayJob {
     /// What the log lacks to fold the channel from its beginning.
     lacks: Option<Shortfall>,
     readings_without_progress: u32,
+    span: Span,
 }
 
 /// A replay that is under way.
@@ -83,7 +86,8 @@ struct Running {
 
 impl Job for ReplayJob {
     fn new(channel: Channel) -> Self {
-        Self { channel, held: Vec::new(), running: None, lacks: None, readings_without_progress: 0 }
+        let (held, span) = (Vec::new(), Span::default());
+        Self { channel, held, running: None, lacks: None, readings_without_progress: 0, span }
     }
 
     fn handles(&self) -> impl Iterator<Item = AckHandle> {
@@ -110,6 +114,13 @@ impl Job for ReplayJob {
 }
 
 impl ReplayJob {
+    /// Has it in a trace, unless it is in one already.
+    pub fn trace(&mut self, trace: &Trace) {
+        if self.span.is_none() {
+            self.span = trace.replay(self.channel);
+        }
+    }
+
     /// Holds one more delivery.
     pub fn hold(&mut self, cause: Cause, handle: AckHandle) {
         // What has begun at a checkpoint cannot judge it.
@@ -226,7 +237,10 @@ impl ReplayJob {
         running.changes.applied_before(since.applied_through);
         if !running.changes_nothing(&record, &known.record) {
             let unreported = running.unreported(since, known.unreported);
-            match state.write_with(broker, record, unreported).await {
+            let mut span = self.span.trace().write(self.channel, unreported.messages.len(), iter::empty());
+            let written = state.write_with(broker, record, unreported).await;
+            span.note(&written);
+            match written {
                 Err(BrokerError::Conflict) => return Ok(Step::GoOn),
                 written => written?,
             }

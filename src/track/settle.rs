@@ -27,6 +27,7 @@ use crate::domain::{
 };
 use crate::fail_point;
 use crate::logging::limited;
+use crate::traces::Trace;
 
 /// How many times in a row another tracker may be faster before the messages are returned with a nak for a while.
 const CONFLICTS_IN_A_ROW_MAX: usize = 16;
@@ -68,6 +69,7 @@ pub async fn settle(
     state: &mut ChannelState,
     arrivals: &[Arc<Arrival<Stored>>],
     counters: &Counters,
+    trace: &Trace,
 ) -> Result<Settled, BrokerError> {
     let mut reloaded = false;
     for _ in 0..CONFLICTS_IN_A_ROW_MAX {
@@ -82,7 +84,7 @@ pub async fn settle(
         let changed = record != before;
         let is_pending = verdicts.iter().any(|(_, verdict)| *verdict == Verdict::Pending);
         let written = match changed || is_pending {
-            true => state.write(broker, record, applied(&verdicts)).await,
+            true => write(broker, state, record, &verdicts, trace).await,
             // Nothing to write. The record in memory may be old, and one of these messages may be the delivery that holds a
             // drainable record. So the first time it is as if the write had conflicted: the record is read from the leader,
             // and they are judged again.
@@ -153,6 +155,22 @@ fn copies_among(verdicts: &[Judged], before: &Record) -> Vec<Arc<Arrival<Stored>
         Verdict::Applied | Verdict::Refused(_) | Verdict::SkippedLate | Verdict::Unjudged => false,
     };
     verdicts.iter().filter(is_copy).map(|(arrival, _)| arrival.clone()).collect()
+}
+
+/// Writes the record with which these were judged.
+async fn write(
+    broker: &impl TrackBroker,
+    state: &mut ChannelState,
+    record: Record,
+    verdicts: &[Judged],
+    trace: &Trace,
+) -> Result<(), BrokerError> {
+    let applied = applied(verdicts);
+    let causes = verdicts.iter().filter_map(|(arrival, _)| arrival.stored.cause.as_deref());
+    let mut span = trace.write(state.channel, applied.len(), causes);
+    let written = state.write(broker, record, applied).await;
+    span.note(&written);
+    written
 }
 
 /// The messages that took their number.
@@ -252,21 +270,22 @@ async fn store_refused(
 
 /// Logs what became of a message, once it is stored.
 fn log(arrival: &Arrival<Stored>, verdict: Verdict) {
-    let (message, request_id) = (&arrival.message, arrival.stored.request_id.as_deref());
+    let Arrival { message, stored, .. } = arrival;
+    let (request_id, trace_id) = (stored.request_id.as_deref(), stored.trace_id());
     let (channel, number, event_id) = (message.channel, message.number.get(), arrival.sequence.0);
     match verdict {
         Verdict::Refused(refusal) => {
-            limited!(warn, request_id, %channel, number, event_id, %refusal, "message refused");
+            limited!(warn, request_id, trace_id, %channel, number, event_id, %refusal, "message refused");
         }
-        Verdict::Applied => tracing::debug!(request_id, %channel, number, event_id, "message applied"),
+        Verdict::Applied => tracing::debug!(request_id, trace_id, %channel, number, event_id, "message applied"),
         Verdict::SkippedLate => {
-            limited!(warn, request_id, %channel, number, event_id, "number was skipped, kept as a dead letter");
+            limited!(warn, request_id, trace_id, %channel, number, event_id, "number was skipped, kept as a dead letter");
         }
         Verdict::Duplicate | Verdict::Unjudged => {
-            tracing::debug!(request_id, %channel, number, event_id, "number taken already");
+            tracing::debug!(request_id, trace_id, %channel, number, event_id, "number taken already");
         }
         Verdict::Pending => {
-            tracing::debug!(request_id, %channel, number, event_id, "message is pending behind a gap")
+            tracing::debug!(request_id, trace_id, %channel, number, event_id, "message is pending behind a gap")
         }
     }
 }

@@ -21,9 +21,12 @@ use super::job::Jobs;
 use super::observe::count_batch;
 use super::replay_job::{Cause, ReplayJob};
 use super::settle::Settled;
+use crate::broker::topology::{STREAM, durable_name};
 use crate::broker::{AckHandle, BrokerError, Deliveries, Delivery, TrackBroker};
 use crate::domain::{Outcome, OutcomeRecord};
 use crate::fail_point;
+use crate::traces::spans::Batch;
+use crate::traces::{Span, Traces};
 
 /// The worker of one partition.
 pub struct Worker<B> {
@@ -40,6 +43,8 @@ pub struct Worker<B> {
     answers: Answers,
     /// When the broker was last told that what is kept is still being worked on.
     extended: Instant,
+    traces: Traces,
+    partition: u16,
 }
 
 impl<B: TrackBroker> Worker<B> {
@@ -56,7 +61,14 @@ impl<B: TrackBroker> Worker<B> {
             readings,
             answers: Answers::new(),
             extended: Instant::now(),
+            traces: Traces::default(),
+            partition: 0,
         }
+    }
+
+    /// The same, with its spans as those of this partition.
+    pub fn traced(self, traces: Traces, partition: u16) -> Self {
+        Self { traces, partition, ..self }
     }
 
     /// Works until the shutdown, then naks what it keeps.
@@ -125,7 +137,8 @@ impl<B: TrackBroker> Worker<B> {
     async fn work(&mut self, batch: Vec<Delivery>) -> Duration {
         // Between two batches of a queue there is a cycle that only reports.
         let is_busy = !batch.is_empty() || !self.recorded.is_empty() || !self.drains.is_empty();
-        let (groups, malformed) = sort(batch, &mut self.memory.cache);
+        let mut span = self.begin(&batch);
+        let (groups, malformed) = sort(batch, &mut self.memory.cache, &span.trace());
         let before = std::mem::take(&mut self.recorded);
         let broker = self.broker.clone();
         let (broker, counters) = (&*broker, &*self.counters.clone());
@@ -134,6 +147,8 @@ impl<B: TrackBroker> Worker<B> {
             settle_all(broker, groups, counters),
             store_malformed(broker, malformed, counters),
         );
+        settled.iter().for_each(|(_, settled)| span.note(settled));
+        drop(span);
         find_conflicts(broker, &mut settled).await;
         set_aside(broker, &mut settled, &counters.aside, &mut self.answers).await;
         let pauses = [
@@ -149,6 +164,13 @@ impl<B: TrackBroker> Worker<B> {
         }
         self.answer(broker).await;
         pauses.into_iter().max().unwrap_or_default()
+    }
+
+    /// The span of a batch.
+    fn begin(&self, batch: &[Delivery]) -> Span {
+        let (partition, messages) = (self.partition, batch.len());
+        let of_batch = || Batch { stream: STREAM, durable: durable_name(partition), partition, messages };
+        self.traces.batch(of_batch, batch.iter().filter_map(|delivery| delivery.stored.cause.as_deref()))
     }
 
     async fn answer(&mut self, broker: &B) {
@@ -230,7 +252,9 @@ impl<B: TrackBroker> Worker<B> {
         let mut pause = Duration::ZERO;
         for (mut group, settled) in settled {
             for (overriding, handle) in std::mem::take(&mut group.overrides) {
-                self.replays.of(group.state.channel).hold(Cause::Override(overriding), handle);
+                let job = self.replays.of(group.state.channel);
+                job.trace(&group.trace);
+                job.hold(Cause::Override(overriding), handle);
             }
             match settled {
                 Ok(settled) => self.record(group, settled),

@@ -165,7 +165,7 @@ async fn skip(
 ) -> Result<(), AdminError> {
     let reason = format!("not arrived within {}", humantime::format_duration(after));
     let request_id = uuid::Uuid::new_v4().to_string();
-    match operations.skip(channel, SkipRequest { up_to, reason }, &request_id).await {
+    match operations.skip(channel, SkipRequest { up_to, reason }, request_id.into()).await {
         Ok(_) | Err(AdminError::Conflict(_) | AdminError::NotFound(_)) => Ok(()),
         Err(error) => Err(error),
     }

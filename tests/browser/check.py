@@ -362,6 +362,19 @@ def the_theme_stays(look):
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != dark
 
 
+def the_api_can_be_tried(look):
+    """The description for people shows each operation, and what one answers."""
+    page = look.page
+    page.goto(f"{look.wire.url}/docs")
+    expect(page.locator(".opblock-summary", has_text="/rockets/live")).to_be_visible()
+    stats = page.locator(".opblock", has_text="/stats")
+    stats.locator(".opblock-summary").click()
+    stats.get_by_role("button", name="Try it out").click()
+    stats.get_by_role("button", name="Execute").click()
+    expect(stats.locator(".live-responses-table")).to_contain_text("by_mission")
+    look.picture("docs")
+
+
 def run(look):
     some_trouble(look.service)
     the_fleet_moves(look)
@@ -378,7 +391,7 @@ def run(look):
         lambda look: a_rocket_opens(look, rocket), lambda look: it_travels_in_time(look, rocket),
         lambda look: a_gap_is_skipped(look, rocket), lambda look: a_dead_letter_is_mended(look, rocket),
         lambda look: many_are_replayed(look, rocket), lambda look: the_server_is_lost_and_found(look, rocket),
-        lambda look: it_fits_a_phone(look, rocket), the_theme_stays,
+        lambda look: it_fits_a_phone(look, rocket), the_theme_stays, the_api_can_be_tried,
     ]
     for step in steps:
         step(look)

@@ -67,6 +67,7 @@ mod scale;
 mod shutdown;
 mod stats;
 mod tools;
+mod traces;
 mod trim;
 mod trimmed;
 mod upkeep;

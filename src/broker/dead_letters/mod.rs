@@ -18,6 +18,7 @@ use crate::broker::topology::{
 };
 use crate::broker::{Broker, BrokerError, Stored};
 use crate::domain::Sequence;
+use crate::traces::context;
 
 /// Dead letters under way at once on one connection; further ones wait for their turn.
 const DEAD_LETTERS_IN_FLIGHT_MAX: usize = 1_024;
@@ -130,5 +131,6 @@ fn headers(dead_letter: &DeadLetter<'_>) -> HeaderMap {
     if let Some(request_id) = &stored.request_id {
         put(HEADER_REQUEST_ID, request_id.clone());
     }
+    stored.cause.as_deref().into_iter().flat_map(context::headers).for_each(|(name, value)| put(name, value));
     headers
 }

@@ -47,7 +47,7 @@ impl Work {
 
     async fn on(self, operations: &Operations, id: u64, request_id: &str) -> Result<(), AdminError> {
         match self {
-            Self::Replay => operations.replay(id, None, request_id).await.map(drop),
+            Self::Replay => operations.replay(id, None, request_id.to_owned().into()).await.map(drop),
             Self::Drop => operations.drop_dead_letter(id, request_id).await,
         }
     }
