@@ -32,6 +32,8 @@ mod cli;
 mod config;
 mod domain;
 mod fail_point;
+#[cfg(any(test, feature = "fuzz"))]
+mod fuzz;
 mod http;
 mod ingest;
 mod launch;
@@ -65,6 +67,8 @@ pub mod internals {
     pub use crate::broker::{Broker, ConnectionSettings};
     pub use crate::cli::Cli;
     pub use crate::domain::{Channel, MessageNumber, Record, wire};
+    #[cfg(feature = "fuzz")]
+    pub use crate::fuzz::{TARGETS as FUZZ_TARGETS, Target as FuzzTarget};
     pub use crate::replay::reading_permits;
     pub use crate::track::health::Signs;
     pub use crate::track::{TrackSettings, run as track};
