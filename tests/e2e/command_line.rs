@@ -30,7 +30,7 @@ enum Kind {
 use Kind::{Changes, DoesOneThing, Lists, ListsWhatItChanges, Prints, Serves};
 
 /// Every subcommand. `CHANNEL` has a gap, `ID` is a dead letter, `URL` takes messages.
-const ALL: [(&str, Kind); 26] = [
+const ALL: [(&str, Kind); 27] = [
     ("up", Serves),
     ("ingest", Serves),
     ("track", Serves),
@@ -40,6 +40,7 @@ const ALL: [(&str, Kind); 26] = [
     ("list", Lists("")),
     ("partitions", Lists("")),
     ("health", Prints),
+    ("doctor", Lists("")),
     ("gaps", Lists("")),
     ("skip", Changes("CHANNEL --up-to 5 --reason lost")),
     ("dlq list", Lists("")),

@@ -26,6 +26,7 @@ mod corrections;
 mod dead_letters;
 mod demo;
 mod described;
+mod doctor;
 mod documents;
 mod dry_run;
 mod events;
