@@ -21,14 +21,15 @@ mod trim;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::lost_end::lost_end;
@@ -36,6 +37,7 @@ use crate::broker::objects::Object;
 use crate::broker::objects::provision::{Means, provision, verify_patiently};
 use crate::broker::{Broker, Monitor};
 use crate::config::{self, Config};
+use crate::http::{Ports, Tls, TlsFiles, tls};
 use crate::roles::{self, Role};
 use crate::{fail_point, launch, logging, traces, up};
 
@@ -139,7 +141,7 @@ struct Settings {
     /// Settings file instead of config/rockets.toml
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where HTTP is served [default: 0.0.0.0:8088]
+    /// Where HTTP is served [default: localhost:8088]
     #[arg(long, value_name = "ADDR")]
     http_addr: Option<String>,
     /// How long serving goes on after SIGTERM, while /readyz says 503 [default: 0s]
@@ -148,6 +150,21 @@ struct Settings {
     /// Origins whose pages browsers may let call, several with commas [default: none]
     #[arg(long, value_name = "ORIGINS")]
     http_cors_origins: Option<String>,
+    /// Names under which this machine is asked beside its own, several with commas [default: none]
+    #[arg(long, value_name = "HOSTS")]
+    http_hosts: Option<String>,
+    /// Connections at once [default: 4096]
+    #[arg(long, value_name = "N")]
+    http_connections: Option<String>,
+    /// Connections of one address at once [default: 3072]
+    #[arg(long, value_name = "N")]
+    http_connections_per_address: Option<String>,
+    /// Certificate in PEM, for HTTPS
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<String>,
+    /// Its key
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<String>,
     /// Where the broker is, several with commas [default: none for `up`, else nats://127.0.0.1:4222]
     #[arg(long, value_name = "URL")]
     nats_url: Option<String>,
@@ -237,6 +254,11 @@ impl Settings {
             ("http.addr", self.http_addr),
             ("http.drain_delay", self.http_drain_delay),
             ("http.cors_origins", self.http_cors_origins),
+            ("http.hosts", self.http_hosts),
+            ("http.connections", self.http_connections),
+            ("http.connections_per_address", self.http_connections_per_address),
+            ("tls.cert", self.tls_cert),
+            ("tls.key", self.tls_key),
             ("nats.url", self.nats_url),
             ("nats.creds", self.nats_creds),
             ("nats.nkey", self.nats_nkey),
@@ -274,6 +296,7 @@ impl Settings {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     fail_point::choose_version();
+    tls::choose_provider();
     raise_open_files();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -307,8 +330,8 @@ async fn run(command: Command) -> ExitCode {
         Command::Gaps(options) => return gaps::run(options).await,
         Command::Up { roles, settings } => {
             return with_config(settings, async |config| {
-                let (listener, shutdown) = (listen(&config).await?, shutdown_signal()?);
-                up::run(&config, &distinct(roles), listener, shutdown).await
+                let (ports, shutdown) = (listen(&config).await?, shutdown_signal()?);
+                up::run(&config, &distinct(roles), ports, shutdown).await
             })
             .await;
         }
@@ -328,13 +351,20 @@ async fn with_config(settings: Settings, command: impl AsyncFnOnce(Config) -> an
     match command(config).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_closed(&error) => ExitCode::SUCCESS,
-        Err(error) => failed(&error),
+        Err(error) => match error.downcast_ref::<config::Wrong>() {
+            Some(wrong) => wrong_settings(wrong),
+            None => failed(&error),
+        },
     }
 }
 
 /// The settings, or how the process ends without them.
 fn loaded(settings: Settings) -> Result<Config, ExitCode> {
-    settings.load().map_err(|wrong| wrong_usage(&format!("wrong settings\n{wrong}")))
+    settings.load().map_err(|wrong| wrong_settings(&wrong))
+}
+
+fn wrong_settings(wrong: &config::Wrong) -> ExitCode {
+    wrong_usage(&format!("wrong settings\n{wrong}"))
 }
 
 async fn run_launch(options: launch::Options) -> ExitCode {
@@ -366,7 +396,7 @@ async fn init(config: Config, means: Means) -> anyhow::Result<()> {
 }
 
 async fn run_role(config: &Config, role: Role) -> anyhow::Result<()> {
-    let (listener, shutdown) = (listen(config).await?, shutdown_signal()?);
+    let (ports, shutdown) = (listen(config).await?, shutdown_signal()?);
     let connection = config.broker_of_a_role();
     let verified = async {
         let broker = Broker::connect(&connection, role.into()).await?;
@@ -377,7 +407,7 @@ async fn run_role(config: &Config, role: Role) -> anyhow::Result<()> {
         Some(verified) => verified?,
     }
     let monitored = Monitor::new(config.topology());
-    roles::run(config, &[role], &connection, monitored, listener, shutdown).await
+    roles::run(config, &[role], &connection, monitored, ports, shutdown).await
 }
 
 /// Lets this process open as many files as it may: each connection is one, and many systems begin with 1,024.
@@ -387,11 +417,30 @@ fn raise_open_files() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
+async fn listen(config: &Config) -> anyhow::Result<Ports> {
+    let tls = config.tls.clone().map(encrypt).transpose()?;
     let addr = config.http.addr;
-    TcpListener::bind(addr)
-        .await
-        .with_context(|| format!("http.addr: cannot listen on {addr}; choose another (ROCKETS_HTTP__ADDR)"))
+    let listeners = addr.bind().await;
+    let listeners = listeners
+        .with_context(|| format!("http.addr: cannot listen on {addr}; choose another (ROCKETS_HTTP__ADDR)"))?;
+    if !addr.is_loopback() {
+        tracing::warn!(%addr, "whoever reaches this address may read, write, skip and drop: no keys are asked for");
+    }
+    Ok(Ports { listeners, tls })
+}
+
+/// A certificate that cannot be used is a wrong setting.
+fn encrypt(files: TlsFiles) -> anyhow::Result<Arc<Tls>> {
+    let look = Arc::new(Notify::new());
+    let tls = Tls::load(files, look.clone()).map_err(|error| config::Wrong(vec![error.to_string()]))?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    #[expect(clippy::disallowed_methods, reason = "it waits for signals until the process ends")]
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            look.notify_one();
+        }
+    });
+    Ok(Arc::new(tls))
 }
 
 /// Ends with SIGTERM or SIGINT.

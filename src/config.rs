@@ -7,7 +7,6 @@
 mod nats;
 mod streams;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -21,6 +20,7 @@ pub use self::streams::Stream;
 use crate::broker::ConnectionSettings;
 use crate::broker::address::without_secrets;
 use crate::broker::topology::Topology;
+use crate::http::{Address, Bounds, TlsFiles};
 use crate::traces::settings as traces;
 use crate::{logging, memory};
 
@@ -28,6 +28,9 @@ use crate::{logging, memory};
 pub const DEFAULT_FILE: &str = "config/rockets.toml";
 
 const VARIABLE_PREFIX: &str = "ROCKETS_";
+
+/// What a number of connections may be.
+const CONNECTIONS: &str = "a number of connections from 1 to 1000000";
 
 /// Longest time that serving goes on after SIGTERM.
 const DRAIN_DELAY_MAX: Duration = Duration::from_secs(300);
@@ -40,6 +43,8 @@ const DEFAULT_PORT: u16 = 4222;
 pub struct Config {
     /// Serving HTTP.
     pub http: Http,
+    /// Serving it as HTTPS.
+    pub tls: Option<TlsFiles>,
     /// Reaching a broker.
     pub nats: Nats,
     /// The broker that `rockets up` starts.
@@ -92,11 +97,15 @@ impl Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
     /// Where HTTP is served; port 0 picks a free one.
-    pub addr: SocketAddr,
+    pub addr: Address,
     /// How long serving goes on after SIGTERM, while `/readyz` says that the process is not ready.
     pub drain_delay: Duration,
     /// Origins whose pages browsers may let call.
     pub cors_origins: Vec<String>,
+    /// Names beside this machine's own under which it is asked there.
+    pub hosts: Vec<String>,
+    /// How many connections there may be.
+    pub bounds: Bounds,
 }
 
 /// The broker that `rockets up` starts.
@@ -202,14 +211,26 @@ fn check(layers: &Figment) -> Result<Config, Wrong> {
     let mut read = Reader { layers, problems: unknown_settings(layers, &data) };
     let config = Config {
         http: Http {
-            addr: read.parsed("http.addr", "an address such as 0.0.0.0:8088", text_to).unwrap_or(([0; 4], 0).into()),
+            addr: read
+                .parsed("http.addr", "an address such as localhost:8088 or 0.0.0.0:8088", text_to)
+                .unwrap_or(Address::Localhost(0)),
             drain_delay: read
                 .parsed("http.drain_delay", "a time from 0s to 5m such as 5s", drain_delay)
                 .unwrap_or_default(),
             cors_origins: read
                 .parsed("http.cors_origins", "origins such as https://a.example, several with commas", origins)
                 .unwrap_or_default(),
+            hosts: read
+                .parsed("http.hosts", "names of hosts such as a.example, several with commas", hosts)
+                .unwrap_or_default(),
+            bounds: Bounds {
+                connections: read.parsed("http.connections", CONNECTIONS, connections).unwrap_or_default(),
+                connections_per_address: read
+                    .parsed("http.connections_per_address", CONNECTIONS, connections)
+                    .unwrap_or_default(),
+            },
         },
+        tls: read.tls(),
         nats: Nats::read(&mut read),
         broker: Broker {
             port: read.parsed("broker.port", "a port from 0 to 65535", text_to).unwrap_or_default(),
@@ -245,6 +266,17 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// Both files, or neither.
+    fn tls(&mut self) -> Option<TlsFiles> {
+        let [cert, key] = ["tls.cert", "tls.key"]
+            .map(|setting| self.parsed(setting, "the path of a file in PEM", optional_path).flatten());
+        if cert.is_some() != key.is_some() {
+            self.problems.push("tls.cert, tls.key: must be given both, or neither".to_owned());
+        }
+        let (cert, key) = cert.zip(key)?;
+        Some(TlsFiles { cert, key })
+    }
+
     fn parsed<T>(&mut self, setting: &str, may_be: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
         // A variable is text; the layers take some texts for numbers, which would lose their form.
         let variable = variable_of(self.layers, setting).and_then(|name| std::env::var(name).ok());
@@ -333,6 +365,20 @@ fn path(text: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| text.into())
 }
 
+fn optional_path(text: &str) -> Option<Option<PathBuf>> {
+    Some(path(text))
+}
+
+/// Names or addresses, with a port or without.
+fn hosts(text: &str) -> Option<Vec<String>> {
+    let hosts: Vec<_> = text.split(',').map(str::trim).filter(|host| !host.is_empty()).collect();
+    hosts.into_iter().map(|host| is_host(host).then(|| host.to_ascii_lowercase())).collect()
+}
+
+fn is_host(text: &str) -> bool {
+    text.parse::<warp::http::uri::Authority>().is_ok() && !text.contains(['@', '*'])
+}
+
 /// Origins as browsers write them: a scheme, a host in lower case, a port that is not the scheme's own.
 fn origins(text: &str) -> Option<Vec<String>> {
     let origins: Vec<_> = text.split(',').map(str::trim).filter(|origin| !origin.is_empty()).collect();
@@ -352,6 +398,10 @@ fn sync(text: &str) -> Option<Sync> {
         "always" => Some(Sync::Always),
         interval => humantime::parse_duration(interval).ok().filter(|time| !time.is_zero()).map(Sync::Every),
     }
+}
+
+fn connections(text: &str) -> Option<usize> {
+    text_to(text).filter(|connections| (1..=1_000_000).contains(connections))
 }
 
 fn ack_wait(text: &str) -> Option<Duration> {
@@ -402,7 +452,9 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_the_contract() {
         let config = with("").unwrap();
-        assert_eq!(config.http.addr, ([0, 0, 0, 0], 8088).into());
+        assert_eq!((config.http.addr, config.tls), (Address::Localhost(8088), None));
+        let bounds = Bounds { connections: 4_096, connections_per_address: 3_072 };
+        assert_eq!((config.http.bounds, config.http.hosts), (bounds, vec![]));
         assert_eq!(config.http.drain_delay, Duration::ZERO);
         assert_eq!(config.http.cors_origins, [""; 0]);
         let nats = Nats { urls: vec![], login: crate::broker::Login::default(), monitor_port: 8222 };
@@ -421,6 +473,9 @@ mod tests {
         assert_eq!(config.nats.urls, ["nats://a:1", "nats://b:2"]);
         assert_eq!(config.broker.sync, Sync::Every(Duration::from_secs(120)));
         assert_eq!(config.log.format, Some(logging::Format::Json));
+        let config = with("http.hosts = ['A.example', 'b.example:80']\ntls.cert = 'c'\ntls.key = 'k'").unwrap();
+        assert_eq!(config.http.hosts, ["a.example", "b.example:80"]);
+        assert_eq!(config.tls, Some(TlsFiles { cert: "c".into(), key: "k".into() }));
         let config = with("retention.keep = '30d'\nretention.dead_letters = '90d'\ngaps.skip_after = '1h'").unwrap();
         let days = |days: u64| Some(Duration::from_secs(days * 24 * 60 * 60));
         assert_eq!(config.retention, Retention { keep: days(30), dead_letters: days(90) });
@@ -453,6 +508,13 @@ mod tests {
             "http.cors_origins = 'https://A.example'",
             "http.cors_origins = 'https://a.example:443'",
             "http.drain_delay = 5",
+            "http.addr = 'localhost'",
+            "http.hosts = '*'",
+            "http.hosts = 'https://a.example'",
+            "http.connections = 0",
+            "http.connections_per_address = 'many'",
+            "tls.cert = 'cert.pem'",
+            "tls.key = 'key.pem'",
             "broker.sync = 'never'",
             "broker.sync = '0s'",
             "broker.data_dir = ''",

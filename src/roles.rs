@@ -1,6 +1,6 @@
 //! Runs some of the roles in one process, on one port. The roles meet only through the broker, also here.
 //!
-//! The caller owns the listener and the shutdown, and has seen to it that the broker is set up.
+//! The caller owns the ports and the shutdown, and has seen to it that the broker is set up.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use strum::IntoStaticStr;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -20,7 +19,7 @@ use crate::config::Config;
 use crate::http::health::{self, Check, Checks};
 use crate::http::route::any;
 use crate::http::serve::Site;
-use crate::http::{Cors, Routes};
+use crate::http::{Cors, Guard, Ports, Routes};
 use crate::ingest::Ingest;
 use crate::metrics::{IngestMetrics, Metrics, QueryMetrics};
 use crate::query::feed::{self, LiveView};
@@ -55,7 +54,7 @@ pub async fn run(
     roles: &[Role],
     connection: &ConnectionSettings,
     monitor: Monitored,
-    listener: TcpListener,
+    ports: Ports,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     memory::set(config.memory.messages, config.stream.partitions);
@@ -63,7 +62,7 @@ pub async fn run(
     let names = names.join(",");
     let export = Export::start(&names)?;
     let telemetry = Telemetry { metrics: Metrics::new(&names), traces: export.traces() };
-    let result = run_with(config, roles, connection, monitor, listener, telemetry, shutdown).await;
+    let result = run_with(config, roles, connection, monitor, ports, telemetry, shutdown).await;
     export.finish().await;
     result
 }
@@ -79,7 +78,7 @@ async fn run_with(
     roles: &[Role],
     connection: &ConnectionSettings,
     monitor: Monitored,
-    listener: TcpListener,
+    ports: Ports,
     mut telemetry: Telemetry,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -93,10 +92,14 @@ async fn run_with(
     let of_metrics = http::metrics::routes(&Arc::new(telemetry.metrics));
     let of_process = [health::routes(&checks), of_metrics, openapi::routes()];
     let routes = any(process.routes.into_iter().chain(of_process));
-    let cors = Cors::new(&config.http.cors_origins);
-    let site = Site { routes, metrics: http_metrics, cors, traces: telemetry.traces };
-    tracing::info!(addr = %listener.local_addr()?, roles = ?roles, "serving HTTP");
-    let serving = http::serve(listener, site, process.closing.clone());
+    let (cors, is_loopback) = (Cors::new(&config.http.cors_origins), config.http.addr.is_loopback());
+    let guard = Guard::new(cors, is_loopback, &config.http.hosts);
+    let site = Site::new(routes, http_metrics, guard, telemetry.traces, shutdown.clone());
+    for listener in &ports.listeners {
+        let is_encrypted = ports.tls.is_some();
+        tracing::info!(addr = %listener.local_addr()?, is_encrypted, roles = ?roles, "serving HTTP");
+    }
+    let serving = http::serve(ports, site, config.http.bounds, process.closing.clone());
     let failed = tokio::select! {
         ((), ()) = async { tokio::join!(serving, close(&shutdown, config.http.drain_delay, &process.closing)) } => None,
         Some(ended) = process.tasks.join_next() => Some(ended),

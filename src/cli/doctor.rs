@@ -127,7 +127,7 @@ async fn examine(config: &Config, connection: &ConnectionSettings) -> Vec<Findin
             findings.extend(work::examine(&broker, config).await);
         }
     }
-    findings.extend(role::examine(config.http.addr).await);
+    findings.extend(role::examine(config).await);
     findings
 }
 

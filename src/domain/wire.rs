@@ -119,7 +119,7 @@ pub struct SkipRequest {
 
 /// Reads `{"up_to": 7, "reason": "radio lost"}`, as strictly as a message.
 pub fn read_skip_request(body: &[u8]) -> Result<SkipRequest, NotAMessage> {
-    let json = |error: serde_json::Error| NotAMessage::field("body", not_json(&error));
+    let json = |error: serde_json::Error| NotAMessage::field("body", not_json(body, &error));
     let mut text = serde_json::Deserializer::from_slice(body);
     let fields = ObjectSeed(["up_to", "reason"]).deserialize(&mut text).map_err(json)?;
     text.end().map_err(json)?;
@@ -145,14 +145,28 @@ struct Head<'a> {
 }
 
 fn head(body: &[u8]) -> Result<Head<'_>, NotAMessage> {
-    let body: Parts<'_> = serde_json::from_slice(body).map_err(|error| NotAMessage::field("body", not_json(&error)))?;
+    let body: Parts<'_> =
+        serde_json::from_slice(body).map_err(|error| NotAMessage::field("body", not_json(body, &error)))?;
     let [channel, number, time, kind] = body.metadata.fields("metadata")?;
     let (channel, number, time) = (channel_of(channel)?, number_of("metadata.messageNumber", number)?, time_of(time)?);
     Ok(Head { channel, number, time, kind, message: body.message })
 }
 
-fn not_json(error: &serde_json::Error) -> String {
-    if error.is_data() { NO_OBJECT.to_owned() } else { format!("must be JSON: {error}") }
+fn not_json(body: &[u8], error: &serde_json::Error) -> String {
+    match not_utf8(body) {
+        Some(problem) => problem.to_owned(),
+        None if error.is_data() => NO_OBJECT.to_owned(),
+        None => format!("must be JSON: {error}"),
+    }
+}
+
+/// What a body is that is no text as JSON has it, for one that cannot be read.
+fn not_utf8(body: &[u8]) -> Option<&'static str> {
+    match body {
+        [0xEF, 0xBB, 0xBF, ..] => Some("begins with a byte order mark; must be UTF-8 without one"),
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] | [0, _, ..] | [_, 0, ..] => Some("is UTF-16 or UTF-32; must be UTF-8"),
+        _ => std::str::from_utf8(body).is_err().then_some("is not UTF-8"),
+    }
 }
 
 fn channel_of(slot: Slot<'_>) -> Result<Channel, NotAMessage> {
@@ -464,10 +478,11 @@ mod tests {
         };
         assert!(read(&with_extra(br#"[null,{"a":"b"}]"#)).is_ok());
         let deep = "[".repeat(200) + &"]".repeat(200);
-        for extra in [&b"1e999"[..], br#""\ud800""#, b"\"\xff\"", b"01", b"\"\n\"", b"nul", deep.as_bytes()] {
+        for extra in [&b"1e999"[..], br#""\ud800""#, b"01", b"\"\n\"", b"nul", deep.as_bytes()] {
             let problem = read(&with_extra(extra)).unwrap_err().to_string();
             assert!(problem.starts_with("body: must be JSON: "), "{problem}");
         }
+        assert_eq!(read(&with_extra(b"\"\xff\"")).unwrap_err().to_string(), "body: is not UTF-8");
     }
 
     #[test]
@@ -475,8 +490,23 @@ mod tests {
         for text in ["[]", "7", "null", "\"text\""] {
             assert_eq!(error(text), "body: must be a JSON object", "{text}");
         }
-        for text in ["", "{", "{} {}", "\u{feff}{}"] {
+        for text in ["", "{", "{} {}"] {
             assert!(error(text).starts_with("body: must be JSON: "), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_no_utf8_is_told_so() {
+        for (bytes, expected) in [
+            (&b"\xEF\xBB\xBF{}"[..], "body: begins with a byte order mark; must be UTF-8 without one"),
+            (b"\xFF\xFE{\0}\0", "body: is UTF-16 or UTF-32; must be UTF-8"),
+            (b"\xFE\xFF\0{\0}", "body: is UTF-16 or UTF-32; must be UTF-8"),
+            (b"{\0}\0", "body: is UTF-16 or UTF-32; must be UTF-8"),
+            (b"\0{\0}", "body: is UTF-16 or UTF-32; must be UTF-8"),
+            (b"{\"\xFC\"}", "body: is not UTF-8"),
+        ] {
+            assert_eq!(read(bytes).unwrap_err().to_string(), expected, "{bytes:?}");
+            assert_eq!(read_skip_request(bytes).unwrap_err().to_string(), expected, "{bytes:?}");
         }
     }
 }

@@ -8,9 +8,10 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::http::browsers::Guard;
 use crate::http::params::Params;
 use crate::http::route::{Request, Routes, any, get, route};
-use crate::http::serve::Site;
+use crate::http::serve::{Bounds, Ports, Site};
 use crate::http::{Answer, Cors, serve};
 use crate::metrics::HttpMetrics;
 use crate::traces::Traces;
@@ -43,8 +44,10 @@ fn start() -> SocketAddr {
         runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             sender.send(listener.local_addr().expect("an address")).expect("somebody who waits for it");
-            let (metrics, cors, traces) = (HttpMetrics::default(), Cors::default(), Traces::default());
-            serve(listener, Site { routes: routes(), metrics, cors, traces }, CancellationToken::new()).await;
+            let (guard, end) = (Guard::new(Cors::default(), false, &[]), CancellationToken::new());
+            let site = Site::new(routes(), HttpMetrics::default(), guard, Traces::default(), end.clone());
+            let bounds = Bounds { connections: 64, connections_per_address: 64 };
+            serve(Ports { listeners: vec![listener], tls: None }, site, bounds, end).await;
         });
     });
     address.recv().expect("a server")

@@ -8,15 +8,18 @@ use bytes::Bytes;
 use http_body_util::{Either, Full};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use warp::http::header::{ALLOW, CONTENT_TYPE, ETAG, HeaderValue, LOCATION, RETRY_AFTER};
+use warp::http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, ETAG, HeaderValue, LOCATION, RETRY_AFTER};
 use warp::http::{Response, StatusCode};
 
-use super::events::{Body, Events};
+use super::events::Events;
+use super::pieces::{Body, Pieces};
 use super::{File, RequestId, Tag};
 use crate::metrics::http::NO_ROUTE;
 
 /// How long a sender that got a 503 is asked to wait.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// What a route answers.
 #[derive(Clone, Debug)]
@@ -35,6 +38,8 @@ pub struct Answer {
 #[derive(Clone, Debug)]
 enum Content {
     Data(Box<RawValue>),
+    /// JSON that is written while it is taken.
+    Pieces(Pieces),
     Error(String),
     /// An error, and what is to be known beside it.
     ErrorWith(String, Box<RawValue>),
@@ -85,6 +90,11 @@ impl Answer {
         Self { next_cursor, ..Self::ok(data) }
     }
 
+    /// 200 with data that are written while they are taken: pieces of one JSON value.
+    pub fn pieces(data: Pieces) -> Self {
+        Self::new(StatusCode::OK, Content::Pieces(data))
+    }
+
     /// The same of a list that begins behind this number, because what came before was trimmed.
     pub fn trimmed_through(self, number: Option<u64>) -> Self {
         Self { trimmed_through: number, ..self }
@@ -126,6 +136,11 @@ impl Answer {
         Self::error(StatusCode::BAD_REQUEST, problem)
     }
 
+    /// 403: not for whoever asks.
+    pub fn forbidden(problem: impl Into<String>) -> Self {
+        Self::error(StatusCode::FORBIDDEN, problem)
+    }
+
     /// 404.
     pub fn not_found(what: &str) -> Self {
         Self::error(StatusCode::NOT_FOUND, format!("{what} not found"))
@@ -155,6 +170,13 @@ impl Answer {
     /// 413.
     pub fn too_large(bytes_max: usize) -> Self {
         Self::error(StatusCode::PAYLOAD_TOO_LARGE, format!("body: must be at most {bytes_max} bytes"))
+    }
+
+    /// 415: a body in a coding that is not read, and the one that is.
+    pub fn unknown_coding(coding: &str) -> Self {
+        let problem = format!("Content-Encoding: {coding:?} is not read, only gzip is");
+        let gzip = HeaderValue::from_static("gzip");
+        Self { header: Some((ACCEPT_ENCODING, gzip)), ..Self::error(StatusCode::UNSUPPORTED_MEDIA_TYPE, problem) }
     }
 
     /// 500: a mistake of ours.
@@ -196,7 +218,7 @@ impl Answer {
     pub fn problem(&self) -> Option<&str> {
         match &self.content {
             Content::Error(problem) | Content::ErrorWith(problem, _) => Some(problem),
-            Content::Data(_) | Content::Nothing | Content::Events(_) | Content::Plain(..) | Content::File(_) => None,
+            _ => None,
         }
     }
 
@@ -219,6 +241,11 @@ impl Answer {
         headers.extend(self.header.clone());
         match self.content {
             Content::Nothing => {}
+            Content::Pieces(ref pieces) => {
+                headers.insert(CONTENT_TYPE, JSON);
+                let [head, tail] = self.around(request_id);
+                *response.body_mut() = pieces.clone().into_body_between(head, tail);
+            }
             Content::Events(events) => {
                 Events::put_headers(headers);
                 *response.body_mut() = events.into_body();
@@ -232,11 +259,20 @@ impl Answer {
                 *response.body_mut() = Either::Left(Full::new(file.into_body()));
             }
             _ => {
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                headers.insert(CONTENT_TYPE, JSON);
                 *response.body_mut() = Either::Left(Full::new(self.in_envelope(request_id)));
             }
         }
         response
+    }
+
+    /// The envelope before and behind data that are written while they are taken.
+    fn around(&self, request_id: &RequestId) -> [Bytes; 2] {
+        let mut head = self.in_envelope(request_id).to_vec();
+        // The brace at its end comes behind the data.
+        head.pop();
+        head.extend_from_slice(b",\"data\":");
+        [head.into(), Bytes::from_static(b"}")]
     }
 
     pub(super) fn in_envelope(&self, request_id: &RequestId) -> Bytes {
@@ -244,7 +280,7 @@ impl Answer {
             Content::Data(data) => (Some(&**data), None),
             Content::Error(problem) => (None, Some(problem.as_str())),
             Content::ErrorWith(problem, data) => (Some(&**data), Some(problem.as_str())),
-            Content::Nothing | Content::Events(_) | Content::Plain(..) | Content::File(_) => (None, None),
+            _ => (None, None),
         };
         let (request_id, trimmed_through) = (request_id.as_str(), self.trimmed_through);
         let (next_cursor, revision) = (self.next_cursor.as_deref(), self.revision.as_deref());

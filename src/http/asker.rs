@@ -5,30 +5,38 @@
 //! a while after that ([`GRACE`]), and only what costs more than a look at the memory is ended at all.
 
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hyper::rt::{Read, ReadBufCursor, Write};
-use tokio::io::Interest;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
+
+use crate::logging::limited;
 
 /// How long is worked on for one who has nothing more to send, and may have left.
 const GRACE: Duration = Duration::from_secs(2);
 /// Pause before the socket is asked again where more was sent that is not read yet.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Bytes that are read at once.
-const READ_BYTES: usize = 8 * 1024;
+/// The first byte of a handshake in TLS, and that of its version.
+const TLS_HANDSHAKE: u8 = 22;
+const TLS_MAJOR: u8 = 3;
+/// What HTTP/2 begins with.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0";
 
 /// A connection that can be asked whether the other side is there while the server has it.
-#[derive(Clone)]
-pub(super) struct Connection(Arc<TcpStream>);
+pub(super) struct Connection {
+    stream: Arc<TcpStream>,
+    /// Nothing has been read yet, and the first that comes is to be HTTP.
+    is_to_speak_http: bool,
+}
 
 /// The one who waits for an answer.
 #[derive(Clone)]
-pub struct Asker(Connection);
+pub struct Asker(Arc<TcpStream>);
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,22 +48,13 @@ pub enum Unanswered {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream) -> Self {
-        Self(Arc::new(stream))
+    /// One on which HTTP is spoken as it is, or something around it.
+    pub(super) fn new(stream: TcpStream, is_to_speak_http: bool) -> Self {
+        Self { stream: Arc::new(stream), is_to_speak_http }
     }
 
     pub(super) fn asker(&self) -> Asker {
-        Asker(self.clone())
-    }
-
-    /// Waits until the other side sends nothing more.
-    async fn is_read_to_the_end(&self) {
-        while let Ok(ready) = self.0.ready(Interest::READABLE).await {
-            if ready.is_read_closed() {
-                return;
-            }
-            sleep(PAUSE).await;
-        }
+        Asker(self.stream.clone())
     }
 }
 
@@ -70,38 +69,47 @@ impl Asker {
     }
 
     async fn has_left(&self) {
-        self.0.is_read_to_the_end().await;
+        self.has_nothing_to_send().await;
         sleep(GRACE).await;
     }
-}
 
-impl Read for Connection {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        mut buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let mut bytes = [0; READ_BYTES];
-        let room = buffer.remaining().min(READ_BYTES);
-        loop {
-            ready!(self.0.poll_read_ready(context))?;
-            match self.0.try_read(&mut bytes[..room]) {
-                Ok(count) => {
-                    buffer.put_slice(&bytes[..count]);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+    async fn has_nothing_to_send(&self) {
+        while let Ok(ready) = self.0.ready(Interest::READABLE).await {
+            if ready.is_read_closed() {
+                return;
             }
+            sleep(PAUSE).await;
         }
     }
 }
 
-impl Write for Connection {
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        loop {
+            ready!(self.stream.poll_read_ready(context))?;
+            match self.stream.try_read_buf(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(_) => break,
+            }
+        }
+        if mem::take(&mut self.is_to_speak_http) {
+            log_foreign(&buffer.filled()[before..]);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.0.poll_write_ready(context))?;
-            match self.0.try_write(bytes) {
+            ready!(self.stream.poll_write_ready(context))?;
+            match self.stream.try_write(bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => return Poll::Ready(done),
             }
@@ -118,8 +126,8 @@ impl Write for Connection {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.0.poll_write_ready(context))?;
-            match self.0.try_write_vectored(parts) {
+            ready!(self.stream.poll_write_ready(context))?;
+            match self.stream.try_write_vectored(parts) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => return Poll::Ready(done),
             }
@@ -131,9 +139,24 @@ impl Write for Connection {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let done = socket2::SockRef::from(&*self.0).shutdown(std::net::Shutdown::Write);
+        let done = socket2::SockRef::from(&*self.stream).shutdown(std::net::Shutdown::Write);
         // One that is closed already is shut down.
         Poll::Ready(done.or_else(|error| if error.kind() == io::ErrorKind::NotConnected { Ok(()) } else { Err(error) }))
+    }
+}
+
+/// Says what it is that speaks something else than HTTP/1.1 here, or its owner would look for long.
+fn log_foreign(bytes: &[u8]) {
+    if let Some(protocol) = foreign(bytes) {
+        limited!(info, protocol, "somebody does not speak HTTP/1.1, which is what is spoken at this port");
+    }
+}
+
+fn foreign(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [TLS_HANDSHAKE, TLS_MAJOR, ..] => Some("TLS"),
+        _ if bytes.starts_with(HTTP2_PREFACE) => Some("HTTP/2"),
+        _ => None,
     }
 }
 
@@ -149,7 +172,14 @@ mod tests {
     async fn connected() -> (TcpStream, Asker) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (client, Connection::new(listener.accept().await.unwrap().0).asker())
+        (client, Connection::new(listener.accept().await.unwrap().0, true).asker())
+    }
+
+    #[test]
+    fn what_is_no_http_is_known() {
+        assert_eq!(foreign(b"\x16\x03\x01\x02\x00\x01"), Some("TLS"));
+        assert_eq!(foreign(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Some("HTTP/2"));
+        assert_eq!([&b"GET / HTTP/1.1\r\n"[..], b"", b"\x16", b"PRI"].map(foreign), [None; 4]);
     }
 
     #[tokio::test]

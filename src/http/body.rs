@@ -1,49 +1,133 @@
-//! The body of a request, within bounds of size and time.
+//! The body of a request, within bounds of size and time, and unpacked where it comes packed.
 
+use std::io::Read as _;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use flate2::read::MultiGzDecoder;
 use futures_util::{Stream, StreamExt as _};
+use headers::{ContentLength, Expect, HeaderMapExt as _};
 use tokio::time::{Instant, timeout_at};
+use warp::http::HeaderMap;
+use warp::http::header::CONTENT_ENCODING;
 
 use super::Answer;
 
 /// How long a body may take to arrive.
-const BODY_DEADLINE: Duration = Duration::from_secs(10);
+const BODY_DEADLINE: Duration = Duration::from_secs(15);
 /// How much of a body that is too large is read and thrown away, so that its sender gets to see the answer.
 const THROWN_AWAY_BYTES_MAX: usize = 1024 * 1024;
+/// How much larger than what is in it a packed body may be: what cannot be packed grows a little.
+const PACKING_BYTES_MAX: usize = 1024;
 
-/// Reads a body of at most `bytes_max`, or tells the answer to give instead.
+const NOT_GZIP: &str = "body: is not gzip, which Content-Encoding says it is";
+
+/// How a body is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coding {
+    Plain,
+    Gzip,
+}
+
+/// Reads a body of at most `bytes_max`, which is what it has when it is unpacked, or tells the answer to give instead.
 pub async fn read<B: Buf>(
+    headers: &HeaderMap,
     chunks: impl Stream<Item = Result<B, warp::Error>>,
     bytes_max: usize,
 ) -> Result<Bytes, Answer> {
+    match Coding::of(headers).map_err(|other| Answer::unknown_coding(&other))? {
+        Coding::Plain => read_plain(headers, chunks, bytes_max, bytes_max).await,
+        Coding::Gzip => {
+            let packed = read_plain(headers, chunks, bytes_max + PACKING_BYTES_MAX, bytes_max).await?;
+            let body = unpacked(&packed, bytes_max).ok_or_else(|| Answer::bad_request(NOT_GZIP))?;
+            if body.len() > bytes_max { Err(Answer::too_large(bytes_max)) } else { Ok(body) }
+        }
+    }
+}
+
+impl Coding {
+    /// The coding, or the name of one that is not read.
+    fn of(headers: &HeaderMap) -> Result<Self, String> {
+        let codings: Vec<_> =
+            headers.get_all(CONTENT_ENCODING).iter().map(|coding| String::from_utf8_lossy(coding.as_bytes())).collect();
+        match codings.join(",").trim().to_ascii_lowercase().as_str() {
+            "" | "identity" => Ok(Self::Plain),
+            "gzip" | "x-gzip" => Ok(Self::Gzip),
+            other => Err(other.to_owned()),
+        }
+    }
+}
+
+async fn read_plain<B: Buf>(
+    headers: &HeaderMap,
+    chunks: impl Stream<Item = Result<B, warp::Error>>,
+    read_max: usize,
+    bytes_max: usize,
+) -> Result<Bytes, Answer> {
+    let declared = headers.typed_get::<ContentLength>().map_or(0, |length| length.0);
+    // Whoever waits to be told whether to go on is told not to, by not being asked for the rest.
+    let is_read_on = headers.typed_get::<Expect>().is_none();
+    let thrown_away_max = if is_read_on { THROWN_AWAY_BYTES_MAX } else { 0 };
+    if declared > (read_max + thrown_away_max) as u64 {
+        return Err(Answer::too_large(bytes_max));
+    }
     let deadline = Instant::now() + BODY_DEADLINE;
     let mut chunks = std::pin::pin!(chunks);
     let (mut body, mut length) = (BytesMut::new(), 0);
-    while length <= bytes_max + THROWN_AWAY_BYTES_MAX {
+    while length <= read_max + thrown_away_max {
         let chunk = timeout_at(deadline, chunks.next()).await.map_err(|_| Answer::request_timeout())?;
         let mut chunk = match chunk {
             None => break,
             Some(chunk) => chunk.map_err(|_| Answer::bad_request("body: ended early"))?,
         };
         length += chunk.remaining();
-        if length <= bytes_max {
+        if length <= read_max {
             body.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
         }
     }
-    if length > bytes_max { Err(Answer::too_large(bytes_max)) } else { Ok(body.freeze()) }
+    if length > read_max { Err(Answer::too_large(bytes_max)) } else { Ok(body.freeze()) }
+}
+
+/// What is in a packed body, if it is one. Of more than may be in it, one byte more.
+fn unpacked(packed: &[u8], bytes_max: usize) -> Option<Bytes> {
+    let mut body = Vec::new();
+    MultiGzDecoder::new(packed).take(bytes_max as u64 + 1).read_to_end(&mut body).ok()?;
+    Some(body.into())
 }
 
 #[cfg(test)]
 mod tests {
-    use warp::http::StatusCode;
+    use std::io::Write as _;
 
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use warp::http::header::{CONTENT_LENGTH, EXPECT, HeaderName, HeaderValue};
+    use warp::http::{Response, StatusCode};
+
+    use super::super::RequestId;
     use super::*;
 
+    const BYTES_MAX: usize = 100;
+
+    async fn read_with(headers: &[(HeaderName, &str)], chunks: Vec<Vec<u8>>) -> Result<Bytes, Answer> {
+        let headers =
+            headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap())).collect();
+        let chunks = chunks.into_iter().map(|chunk| Ok(Bytes::from(chunk)));
+        read(&headers, futures_util::stream::iter(chunks), BYTES_MAX).await
+    }
+
     async fn read_chunks(sizes: &[usize]) -> Result<Bytes, Answer> {
-        let chunks = sizes.iter().map(|size| Ok(Bytes::from(vec![b'x'; *size])));
-        read(futures_util::stream::iter(chunks), 100).await
+        read_with(&[], sizes.iter().map(|size| vec![b'x'; *size]).collect()).await
+    }
+
+    async fn read_coded(coding: &str, body: Vec<u8>) -> Result<Bytes, Answer> {
+        read_with(&[(CONTENT_ENCODING, coding)], vec![body]).await
+    }
+
+    fn packed(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
     }
 
     #[tokio::test(start_paused = true)]
@@ -54,6 +138,49 @@ mod tests {
             assert_eq!(read_chunks(sizes).await.unwrap_err().status(), StatusCode::PAYLOAD_TOO_LARGE);
         }
         let endless = futures_util::stream::pending::<Result<Bytes, warp::Error>>();
-        assert_eq!(read(endless, 100).await.unwrap_err().status(), StatusCode::REQUEST_TIMEOUT);
+        let late = read(&HeaderMap::new(), endless, BYTES_MAX).await.unwrap_err();
+        assert_eq!(late.status(), StatusCode::REQUEST_TIMEOUT);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_to_be_told_to_go_on_is_not_when_it_is_too_much() {
+        let endless = || futures_util::stream::pending::<Result<Bytes, warp::Error>>();
+        for (length, expects) in [("101", true), ("5000000", true), ("5000000", false)] {
+            let length = (CONTENT_LENGTH, HeaderValue::from_static(length));
+            let expect = (EXPECT, HeaderValue::from_static("100-continue"));
+            let headers = [length].into_iter().chain(expects.then_some(expect)).collect();
+            let refused = read(&headers, endless(), BYTES_MAX).await.unwrap_err();
+            assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_packed_is_unpacked_within_the_bound() {
+        let noise: Vec<u8> = (0..BYTES_MAX as u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        for body in [&b""[..], b"{}", &[b'x'; BYTES_MAX], &noise] {
+            assert_eq!(read_coded("gzip", packed(body)).await.unwrap(), body);
+        }
+        let two = [packed(b"a"), packed(b"b")].concat();
+        assert_eq!(read_coded("X-GZip", two).await.unwrap(), &b"ab"[..]);
+        for bomb in [vec![0; BYTES_MAX + 1], vec![0; 1_000_000]] {
+            let refused = read_coded("gzip", packed(&bomb)).await.unwrap_err();
+            assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        for broken in [b"{}".to_vec(), packed(b"{}")[..12].to_vec()] {
+            assert_eq!(read_coded("gzip", broken).await.unwrap_err().status(), StatusCode::BAD_REQUEST);
+        }
+    }
+
+    #[tokio::test]
+    async fn another_coding_is_told_which_one_is_read() {
+        assert_eq!(read_coded("identity", b"{}".to_vec()).await.unwrap(), "{}");
+        for coding in ["br", "deflate", "gzip, gzip", "zstd"] {
+            let refused = read_coded(coding, b"{}".to_vec()).await.unwrap_err();
+            let response: Response<_> = refused.into_response(&RequestId::of(&HeaderMap::new()));
+            assert_eq!(
+                (response.status().as_u16(), &response.headers()["accept-encoding"]),
+                (415, &"gzip".parse().unwrap())
+            );
+        }
     }
 }

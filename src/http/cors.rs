@@ -14,7 +14,7 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::RequestId;
-use super::events::Body;
+use super::pieces::Body;
 
 /// How long a browser need not ask again, in seconds.
 const MAX_AGE: &str = "600";

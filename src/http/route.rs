@@ -51,9 +51,9 @@ pub struct Request {
 type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
 
 impl Request {
-    /// The body, at most so many bytes, or the answer to give instead.
+    /// The body, unpacked, at most so many bytes, or the answer to give instead.
     pub async fn body(&mut self, bytes_max: usize) -> Result<Bytes, Answer> {
-        body::read(&mut self.chunks, bytes_max).await
+        body::read(&self.headers, &mut self.chunks, bytes_max).await
     }
 }
 
@@ -132,7 +132,7 @@ fn parameter<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
     for expected in pattern.split('/') {
         match segments.next()? {
             segment if expected == ":" && !segment.is_empty() => parameter = segment,
-            segment if expected == segment => {}
+            segment if percent_decode_str(segment).eq(expected.bytes()) => {}
             _ => return None,
         }
     }
@@ -164,6 +164,8 @@ mod tests {
             ("rockets", "/", None),
             ("rockets", "/rockets/a", None),
             ("rockets/:", "/rockets/a", Some("a")),
+            ("rockets/:", "/%72ocket%73/a", Some("a")),
+            ("rockets/:", "/rockets%2Fa", None),
             ("rockets/:", "/rockets/a/", Some("a")),
             ("rockets/:", "/rockets/", None),
             ("rockets/:", "/rockets", None),

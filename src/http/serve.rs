@@ -1,63 +1,67 @@
-//! Serves connections: counted, bounded, with deadlines, and drained at the end.
+//! Serves connections: counted, bounded in all and by address, and drained at the end.
 //!
-//! warp's own server has none of these (no header deadline, a drain without an end, a panic that ends the connection
-//! without a word), so its filters are served by this loop. The caller owns the port and the shutdown.
+//! warp's own server has none of this (no header deadline, a drain without an end, a panic that ends the connection
+//! without a word), so its filters are served by this loop. The caller owns the ports and the shutdown. What one connection
+//! may do is said in [`mod@super::connection`].
 
 use std::convert::Infallible;
+use std::future::pending;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::{Request, Response};
-use hyper_util::rt::TokioTimer;
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tower::service_fn;
-use tower_http::compression::Compression;
-use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
 use tower_service::Service as _;
 use tracing::Instrument as _;
 use warp::Filter as _;
 use warp::filters::BoxedFilter;
 
-use super::asker::{Asker, Connection};
-use super::events::Body;
-use super::stall::WriteDeadline;
-use super::{Answer, Cors, RequestId, Routes, trace};
+use super::asker::Asker;
+use super::browsers::{self, Guard};
+use super::peers::{Counted, Peers};
+use super::pieces::Body;
+use super::tls::Tls;
+use super::{Answer, RequestId, Routes, connection, trace};
+use crate::logging::limited;
 use crate::metrics::HttpMetrics;
 use crate::traces::Traces;
 
-/// Connections at once. Further ones wait to be accepted: a sender may open one for each message, and is never refused.
-const CONNECTIONS_MAX: usize = 4_096;
-/// How long a request's headers may take to arrive; also how long a connection may be idle.
-const HEADER_DEADLINE: Duration = Duration::from_secs(15);
-/// Memory for what a connection has sent and nobody has taken yet, in bytes.
-const CONNECTION_BUFFER_BYTES_MAX: usize = 64 * 1024;
-/// How long what was sent may go without being acknowledged by the other side, before the connection is given up.
-#[cfg(target_os = "linux")]
-const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
-/// How long whoever is answered may take nothing of what is written, before the connection is given up.
-const STALL_MAX: Duration = Duration::from_secs(30);
-/// Bytes of a connection that the system keeps and has not sent. So a reader that stalls is noticed before megabytes lie
-/// there, and one that is slow makes room again soon.
-#[cfg(target_os = "linux")]
-const UNSENT_BYTES_MAX: u32 = 128 * 1024;
-/// From how many bytes on an answer is packed, with what its client has named in `Accept-Encoding`. Events never are: they would
-/// wait for each other.
-const PACKED_FROM_BYTES: u16 = 1_024;
+/// Requests in hand at once. Those that have their answer and read it are none of them.
+const REQUESTS_MAX: usize = 2_048;
+/// What is answered however many requests are in hand: whoever asks wants to know just that.
+const ALWAYS_ANSWERED: [&str; 3] = ["/livez", "/readyz", "/health"];
 /// Pause after a failed accept: the process may have run out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long requests in hand may take when serving ends; what is then still open is cut off.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(8);
+
+/// Where requests come in.
+pub struct Ports {
+    /// Where connections are accepted.
+    pub listeners: Vec<TcpListener>,
+    /// With what they are encrypted, if they are.
+    pub tls: Option<Arc<Tls>>,
+}
+
+/// How many connections there may be at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// In all. Further ones wait to be accepted: a sender may open one for each message, and is not refused.
+    pub connections: usize,
+    /// Of one address. Further ones are closed at once.
+    pub connections_per_address: usize,
+}
 
 /// What is served.
 pub struct Site {
@@ -65,109 +69,149 @@ pub struct Site {
     pub routes: Routes,
     /// What counts the requests.
     pub metrics: HttpMetrics,
-    /// Which pages of other origins may call.
-    pub cors: Cors,
+    /// Whose requests are answered.
+    pub guard: Guard,
     /// Where the spans of requests begin.
     pub traces: Traces,
+    /// When whoever asks had better ask another process the next time.
+    pub leaving: CancellationToken,
+    /// Requests in hand.
+    in_hand: Semaphore,
+}
+
+impl Site {
+    /// A site of these routes.
+    pub fn new(routes: Routes, metrics: HttpMetrics, guard: Guard, traces: Traces, leaving: CancellationToken) -> Self {
+        routes.patterns.iter().for_each(|pattern| metrics.know(pattern));
+        Self { routes, metrics, guard, traces, leaving, in_hand: Semaphore::new(REQUESTS_MAX) }
+    }
 }
 
 /// Answers requests until the shutdown, then those that are in hand.
-pub async fn serve(listener: TcpListener, site: Site, shutdown: CancellationToken) {
-    site.routes.patterns.iter().for_each(|pattern| site.metrics.know(pattern));
-    let site = Arc::new(site);
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let (graceful, mut connections) = (GracefulShutdown::new(), JoinSet::new());
+pub async fn serve(ports: Ports, site: Site, bounds: Bounds, shutdown: CancellationToken) {
+    let Ports { listeners, tls } = ports;
+    let (site, mut connections) = (Arc::new(site), JoinSet::new());
+    let (slots, peers) = (Arc::new(Semaphore::new(bounds.connections)), Peers::new(bounds.connections_per_address));
+    let mut renewing = pin!(keep_up(tls.as_deref()));
     loop {
-        let accepted = tokio::select! {
+        let (stream, slot, counted) = tokio::select! {
             () = shutdown.cancelled() => break,
-            accepted = accept(&listener, &slots) => accepted,
+            never = &mut renewing => match never {},
+            accepted = accept(&listeners, &slots, &peers) => accepted,
             Some(_) = connections.join_next() => continue,
         };
-        let (stream, slot) = accepted;
-        let stream = Connection::new(stream);
-        let service = service_fn({
-            let (site, asker) = (site.clone(), stream.asker());
-            move |request| answer(site.clone(), asker.clone(), request)
-        });
-        let service =
-            Compression::new(service).compress_when(SizeAbove::new(PACKED_FROM_BYTES).and(NotForContentType::SSE));
-        let stream = WriteDeadline::new(stream, STALL_MAX);
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_DEADLINE)
-            // A sender may say that it has nothing more to send (`nc -N`) and still wait for the answer.
-            .half_close(true)
-            .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
-            .serve_connection(stream, TowerToHyperService::new(service));
-        let connection = graceful.watch(connection);
+        let served = connection::serve(stream, site.clone(), tls.clone(), shutdown.clone());
         connections.spawn(async move {
-            // A connection that ends badly is its client's affair.
-            let _ = connection.await;
-            drop(slot);
+            served.await;
+            drop((slot, counted));
         });
     }
-    drop(listener);
-    if timeout(DRAIN_DEADLINE, graceful.shutdown()).await.is_err() {
+    drop(listeners);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if timeout(DRAIN_DEADLINE, ended).await.is_err() {
         tracing::warn!(connections = connections.len(), "connections were still open at the end of the drain");
     }
 }
 
+async fn keep_up(tls: Option<&Tls>) -> Infallible {
+    match tls {
+        Some(tls) => tls.keep_up().await,
+        None => pending().await,
+    }
+}
+
 /// The next connection, once there is room for it.
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+async fn accept(
+    listeners: &[TcpListener],
+    slots: &Arc<Semaphore>,
+    peers: &Arc<Peers>,
+) -> (TcpStream, OwnedSemaphorePermit, Counted) {
     loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else { return std::future::pending().await };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                prepare(&stream);
-                return (stream, slot);
-            }
+        let Ok(slot) = slots.clone().acquire_owned().await else { return pending().await };
+        let stream = match accept_any(listeners).await {
+            Ok((stream, peer)) => admitted(peers, peer.ip()).map(|counted| (stream, counted)),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 sleep(ACCEPT_PAUSE).await;
+                None
             }
+        };
+        if let Some((stream, counted)) = stream {
+            connection::prepare(&stream);
+            return (stream, slot, counted);
         }
     }
 }
 
-/// Options that make a connection quick, and bound how long a reader may stall. Without them it works as well.
-fn prepare(stream: &TcpStream) {
-    let _ = stream.set_nodelay(true);
-    #[cfg(target_os = "linux")]
-    {
-        let socket = socket2::SockRef::from(stream);
-        let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX));
-        let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
+fn admitted(peers: &Arc<Peers>, peer: IpAddr) -> Option<Counted> {
+    let counted = peers.count(peer);
+    if counted.is_none() {
+        limited!(warn, %peer, "an address has too many connections (http.connections_per_address)");
     }
+    counted
+}
+
+/// The next connection at any of the ports. Both may be busy: neither is always asked first.
+async fn accept_any(listeners: &[TcpListener]) -> std::io::Result<(TcpStream, SocketAddr)> {
+    let begin = usize::from(uuid::Uuid::new_v4().as_bytes()[0]);
+    std::future::poll_fn(|context| {
+        let in_turn = (0..listeners.len()).map(|at| &listeners[(begin + at) % listeners.len()]);
+        let mut accepted = in_turn.map(|listener| listener.poll_accept(context));
+        accepted.find(Poll::is_ready).unwrap_or(Poll::Pending)
+    })
+    .await
 }
 
 /// Answers one request in the envelope, whatever becomes of it.
-async fn answer(site: Arc<Site>, asker: Asker, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+pub(super) async fn answer(
+    site: Arc<Site>,
+    asker: Asker,
+    mut request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
     let begun = Instant::now();
     request.extensions_mut().insert(asker);
     let request_id = RequestId::of(request.headers());
-    let origin = site.cors.origin_of(&request);
-    let preflight = site.cors.preflight(&request, &request_id);
+    let cors = &site.guard.cors;
+    let origin = cors.origin_of(&request);
     let mut traced = trace::begin(&site.traces, &request);
     let (method, path) = (request.method().clone(), request.uri().path());
     let span = tracing::debug_span!("request", %request_id, trace_id = traced.trace().id(), %method, path);
     if !traced.is_none() {
         request.extensions_mut().insert(traced.trace());
     }
-    let mut response = match preflight {
+    let mut response = match cors.preflight(&request, &request_id) {
         Some(response) => response,
         None => {
-            let routed = routed(site.routes.filter.clone(), request, request_id.clone());
-            let answer = AssertUnwindSafe(routed).catch_unwind().instrument(span).await.unwrap_or_else(|_| {
-                tracing::error!(%request_id, "a handler panicked");
-                Answer::internal_error()
-            });
+            let answer = answered(&site, request, &request_id).instrument(span).await;
             site.metrics.answered(answer.route(), answer.status().as_u16(), begun.elapsed());
             trace::end(&mut traced, &method, &answer);
             answer.into_response(&request_id)
         }
     };
-    site.cors.allow(origin, response.headers_mut());
+    let status = response.status();
+    let headers = response.headers_mut();
+    cors.allow(origin, headers);
+    browsers::put_headers(status, headers);
+    if site.leaving.is_cancelled() {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     Ok(response)
+}
+
+async fn answered(site: &Site, request: Request<Incoming>, request_id: &RequestId) -> Answer {
+    if let Some(refusal) = site.guard.refusal(&request) {
+        return refusal;
+    }
+    let in_hand = site.in_hand.try_acquire();
+    if in_hand.is_err() && !ALWAYS_ANSWERED.contains(&request.uri().path()) {
+        limited!(warn, "too many requests are in hand");
+        return Answer::unavailable("too many requests are in hand, ask again");
+    }
+    let routed = routed(site.routes.filter.clone(), request, request_id.clone());
+    AssertUnwindSafe(routed).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!(%request_id, "a handler panicked");
+        Answer::internal_error()
+    })
 }
 
 async fn routed(routes: BoxedFilter<(Answer,)>, mut request: Request<Incoming>, request_id: RequestId) -> Answer {

@@ -1,4 +1,4 @@
-//! Cuts a connection whose other side takes nothing more of what is written. The server asks nobody for the next piece of a
+//! Cuts a connection whose other side takes nothing more of what is written, or next to nothing. The server asks nobody for the next piece of a
 //! body while the one before lies there, so that only here it can be noticed.
 
 use std::io;
@@ -9,28 +9,43 @@ use std::time::Duration;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::time::{Sleep, sleep};
 
-/// A connection on which a write that makes no headway has a deadline.
+/// What has to be taken within the limit by one for whom writes wait, in bytes. Who takes a byte a second is no reader.
+const TAKEN_BYTES_MIN: usize = 32 * 1024;
+
+/// A connection on which writes that make no headway have a deadline.
 pub(super) struct WriteDeadline<T> {
     inner: T,
     limit: Duration,
-    /// Runs while a write waits.
-    stalled: Option<Pin<Box<Sleep>>>,
+    /// From the first write that waited on, until enough is taken.
+    waiting: Option<Waiting>,
+}
+
+struct Waiting {
+    deadline: Pin<Box<Sleep>>,
+    taken_bytes: usize,
 }
 
 impl<T> WriteDeadline<T> {
     pub(super) fn new(inner: T, limit: Duration) -> Self {
-        Self { inner, limit, stalled: None }
+        Self { inner, limit, waiting: None }
     }
 
-    /// What became of a write, unless it has waited for too long.
-    fn bounded<R>(&mut self, written: Poll<io::Result<R>>, context: &mut Context<'_>) -> Poll<io::Result<R>> {
-        if written.is_ready() {
-            self.stalled = None;
-            return written;
+    /// What became of a write, unless writes have waited for too long.
+    fn bounded(&mut self, written: Poll<io::Result<usize>>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(written) = written {
+            self.take(*written.as_ref().unwrap_or(&0));
+            return Poll::Ready(written);
         }
         let limit = self.limit;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
-        stalled.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        let waiting = self.waiting.get_or_insert_with(|| Waiting { deadline: Box::pin(sleep(limit)), taken_bytes: 0 });
+        waiting.deadline.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    fn take(&mut self, bytes: usize) {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.taken_bytes += bytes;
+        }
+        self.waiting.take_if(|waiting| waiting.taken_bytes >= TAKEN_BYTES_MIN);
     }
 }
 
@@ -64,7 +79,13 @@ impl<T: Write + Unpin> Write for WriteDeadline<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(context)
+        let flushed = Pin::new(&mut self.inner).poll_flush(context);
+        if flushed.is_pending() {
+            return self.bounded(Poll::Pending, context).map_ok(|_| ());
+        }
+        // All that there was to be written is taken.
+        self.waiting = None;
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -105,16 +126,34 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_a_little_now_and_then_is_not() {
+    async fn who_takes_next_to_nothing_is_cut_too() {
+        let (mut connection, mut reader) = connected();
+        assert_eq!(write(&mut connection).await.unwrap(), ROOM);
+        let written = async { while write(&mut connection).await.is_ok() {} };
+        let read = async {
+            loop {
+                sleep(Duration::from_secs(1)).await;
+                reader.read_u8().await.unwrap();
+            }
+        };
+        tokio::select! {
+            written = timeout(2 * LIMIT, written) => written.unwrap(),
+            () = read => {}
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_all_of_it_now_and_then_is_not() {
         let (mut connection, mut reader) = connected();
         assert_eq!(write(&mut connection).await.unwrap(), ROOM);
         for _ in 0..10 {
             let slowly = async {
                 sleep(LIMIT / 2).await;
-                reader.read_u8().await.unwrap()
+                reader.read_exact(&mut [0; ROOM]).await.unwrap()
             };
-            let (written, read) = tokio::join!(write(&mut connection), slowly);
-            assert_eq!((written.unwrap(), read), (1, 7));
+            let (written, _) = tokio::join!(write(&mut connection), slowly);
+            assert_eq!(written.unwrap(), ROOM);
+            poll_fn(|context| Pin::new(&mut connection).poll_flush(context)).await.unwrap();
         }
     }
 }

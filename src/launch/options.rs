@@ -3,6 +3,7 @@
 //! Everything is checked while the command line is read, so that what follows takes the values as they are. The flags
 //! of the field's sender are here under their own names and with their own defaults.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
@@ -76,6 +77,10 @@ pub struct Options {
     #[arg(long)]
     pub keep_alive: bool,
 
+    /// A file in PEM with authorities to trust for https:// URLs, beside those that the system trusts
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+
     /// At most so many messages a second, those sent again included
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=RATE_MAX))]
     pub rate: Option<u32>,
@@ -116,9 +121,8 @@ fn http_url(text: &str) -> Result<Url, String> {
     let url =
         Url::parse(text).map_err(|error| format!("{error}; give a URL such as http://localhost:8088/messages"))?;
     match url.scheme() {
-        "http" if url.has_host() => Ok(url),
-        "https" => Err("TLS is not spoken here; give an http:// URL, if need be that of a proxy that adds TLS".into()),
-        _ => Err("only http:// URLs are spoken here, such as http://localhost:8088/messages".into()),
+        "http" | "https" if url.has_host() => Ok(url),
+        _ => Err("only http:// and https:// URLs are spoken here, such as http://localhost:8088/messages".into()),
     }
 }
 
@@ -171,8 +175,7 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused_naming_the_flag() {
         let rows: &[(&[&str], &str)] = &[
-            (&["https://localhost/messages"], "TLS is not spoken here"),
-            (&["ftp://localhost/messages"], "only http:// URLs"),
+            (&["ftp://localhost/messages"], "only http:// and https:// URLs"),
             (&["localhost"], "give a URL such as"),
             (&["http://a/", "--duplicates", "1.5"], "--duplicates"),
             (&["http://a/", "--duplicates", "NaN"], "--duplicates"),
@@ -184,7 +187,7 @@ mod tests {
             (&["http://a/", "--rate", "0"], "--rate"),
             (&["http://a/", "--shuffle=-1"], "--shuffle"),
             (&["http://a/", "--message-delay", "5"], "--message-delay"),
-            (&["http://a/", "--verify", "https://a/"], "--verify"),
+            (&["http://a/", "--verify", "ftp://a/"], "--verify"),
             (&["http://a/", "--verify-deadline", "5s"], "--verify"),
             (&["http://a/", "--lost", "0.1", "--corrections", "5"], "--verify"),
             (&["http://a/", "--verify", "http://a/", "--corrections", "5"], "--hostile|--lost"),

@@ -12,6 +12,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::{self, Display, Formatter};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,10 +20,11 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Certificate, Client, Response, StatusCode, Url};
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
+use tokio_rustls::rustls::crypto::ring;
 
 use super::disorder::Outgoing;
 use super::report::{Progress, Tally};
@@ -186,10 +188,23 @@ pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// An HTTP client with our rules: no proxy (it would be its latency that is measured), no redirects (a 3xx is no 2xx).
-pub(super) fn build_client(keep_alive: bool) -> anyhow::Result<Client> {
+/// Beside the authorities that the system trusts, it trusts those of the file.
+pub(super) fn build_client(keep_alive: bool, authorities: Option<&Path>) -> anyhow::Result<Client> {
+    // One that is chosen already is the same.
+    let _ = ring::default_provider().install_default();
     let builder = Client::builder().timeout(ATTEMPT_TIMEOUT).no_proxy().redirect(Policy::none()).http1_only();
+    let builder = match authorities {
+        None => builder,
+        Some(file) => {
+            builder.tls_certs_merge(certificates(file).with_context(|| format!("--ca: cannot use {}", file.display()))?)
+        }
+    };
     let builder = if keep_alive { builder } else { builder.pool_max_idle_per_host(0) };
     builder.build().context("the HTTP client cannot be set up")
+}
+
+fn certificates(file: &Path) -> anyhow::Result<Vec<Certificate>> {
+    Ok(Certificate::from_pem_bundle(&std::fs::read(file)?)?)
 }
 
 /// How an attempt ended, and how long it took.

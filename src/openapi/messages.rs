@@ -30,6 +30,7 @@ fn ingest() -> Operation {
         .fails(400, "It is no message; the error names the field.")
         .fails(408, "The body did not come to its end in time.")
         .fails(413, "The body is too long.")
+        .fails(415, "The body is in a coding that is not read.")
         .fails(503, "The broker cannot store it now: send it again.")
 }
 

@@ -35,7 +35,10 @@ Takes the messages of many rockets, out of order and more than once, and always 
 Every answer in JSON is an envelope: `request_id`, and either `data` or `error`. A request may bring a `Request-Id` of 1 to 128 \
 visible ASCII characters; otherwise one is made. It comes back as a header and in the envelope, and is in every log line that \
 the request causes. `HEAD` is `GET` without the body. A parameter that a route does not have is a 400, an unknown path a 404, \
-another method a 405 with `Allow`. Answers of 1 KiB and more are packed with `gzip` or `br` where `Accept-Encoding` asks for it.";
+another method a 405 with `Allow`. Answers of 1 KiB and more are packed with `gzip` or `br` where `Accept-Encoding` asks for it, \
+and a body may be packed with `gzip` (another `Content-Encoding` is a 415). A request line or headers that are no HTTP are \
+answered without a body. A `Host` that is not this one's is a 403, and so is what a browser sends for a page of another origin \
+and would change something. Where too many requests are in hand it is a 503.";
 
 /// The headings, and what stands below them.
 const TAGS: [(&str, &str); 4] = [

@@ -23,6 +23,8 @@ const RETRY_AFTER: &str = "Retry-After";
 /// The schema of an answer that is an error.
 pub const ERROR: &str = "Error";
 
+const FOREIGN: &str = "A browser sends it for a page of another origin.";
+
 /// An operation, and the schemas that it names.
 pub struct Operation {
     method: HttpMethod,
@@ -59,12 +61,12 @@ pub fn get(path: &'static str, id: &str) -> Operation {
 
 /// An operation that something is sent to.
 pub fn post(path: &'static str, id: &str) -> Operation {
-    Operation::new(HttpMethod::Post, path, id)
+    Operation::new(HttpMethod::Post, path, id).fails(403, FOREIGN)
 }
 
 /// An operation that removes something.
 pub fn delete(path: &'static str, id: &str) -> Operation {
-    Operation::new(HttpMethod::Delete, path, id)
+    Operation::new(HttpMethod::Delete, path, id).fails(403, FOREIGN)
 }
 
 impl Operation {

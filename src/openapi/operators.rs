@@ -38,6 +38,7 @@ fn skip() -> Operation {
         .fails(408, "The body did not come to its end in time.")
         .fails(409, "`up_to` has been passed, or lies beyond the highest number that has arrived.")
         .fails(413, "The body is too long.")
+        .fails(415, "The body is in a coding that is not read.")
         .fails(503, NO_BROKER)
 }
 
@@ -83,6 +84,7 @@ fn replay() -> Operation {
         .fails(408, "The body did not come to its end in time.")
         .fails(409, "It cannot be replayed as it is.")
         .fails(413, "The body is too long.")
+        .fails(415, "The body is in a coding that is not read.")
         .fails(503, NO_BROKER)
 }
 

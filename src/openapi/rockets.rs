@@ -12,7 +12,6 @@ use crate::query::stats::PublicStats;
 /// The heading of these.
 pub const TAG: &str = "rockets";
 
-const NOT_LOADED: &str = "The rockets are still being loaded.";
 const NO_BROKER: &str = "The broker cannot be asked now.";
 const HUNDRED: &str = "How many a page has at most; 100 unless asked otherwise.";
 
@@ -32,7 +31,7 @@ fn list() -> Operation {
         .unless_had()
         .lists::<PublicRocket<'_>>(&[Beside::NextCursor, Beside::Revision], "The rockets.")
         .fails(400, "A parameter is wrong; the error names it and what it may be.")
-        .fails(503, NOT_LOADED)
+        .fails(503, "The rockets are still being loaded, or too many read all of them.")
 }
 
 fn rocket() -> Operation {

@@ -6,6 +6,8 @@ use super::feed::{Freshness, LiveView};
 use super::params::BadParameter;
 use super::stats::Stats;
 use super::view::Position;
+use super::view::scan::SCAN_SLOTS_MAX;
+use super::whole::WholeLists;
 use super::{Entry, Events, ListRequest, Live, PublicRocket, gaps, page};
 use crate::broker::objects::{Object, Problem};
 use crate::broker::{Broker, Objects};
@@ -19,7 +21,7 @@ pub fn routes(live: &Arc<LiveView>, broker: &Broker, events: &Events, following:
     any([
         following.routes(),
         get("rockets/:", &(live.clone(), events.clone()), rocket),
-        get("rockets", live, list),
+        get("rockets", &(live.clone(), WholeLists::default()), list),
         get("stats", &Stats::new(live, broker), Stats::answer),
         get("events/:", events, Events::answer),
         get("gaps", &(live.clone(), broker.clone()), gaps::answer),
@@ -56,7 +58,7 @@ fn condition(problems: &[Problem], freshness: Freshness, is_connected: bool) -> 
     condition
 }
 
-async fn list(live: Arc<LiveView>, request: Request) -> Result<Answer, Answer> {
+async fn list((live, whole): (Arc<LiveView>, WholeLists), request: Request) -> Result<Answer, Answer> {
     let asked = ListRequest::parse(&request.query)?;
     if live.freshness() == Freshness::Loading {
         return Err(loading());
@@ -67,13 +69,22 @@ async fn list(live: Arc<LiveView>, request: Request) -> Result<Answer, Answer> {
     if tag.is_had_by(&request.headers) {
         return Ok(Answer::not_modified(tag));
     }
-    // A list may be of a million rockets: nothing that the connections' threads should be busy with.
+    if asked.limit.is_none() && !is_short(&live) {
+        let list = whole.answer(&live, asked, &request.asker).await?;
+        return Ok(list.read_at(position.to_string()).tagged(tag));
+    }
+    // A page may be the best of a million rockets: nothing that the connections' threads should be busy with.
     let listed = tokio::task::spawn_blocking(move || {
         let page = page(&live.view, &asked);
         let rockets: Vec<_> = page.rockets.iter().map(|entry| public(entry)).collect();
         Answer::page(&rockets, page.next_cursor).read_at(position.to_string()).tagged(tag)
     });
     listed.await.map_err(|_| Answer::internal_error())
+}
+
+/// Whether all that there is is one look at the view.
+fn is_short(live: &LiveView) -> bool {
+    *live.view.keys().start() <= SCAN_SLOTS_MAX as u64
 }
 
 async fn rocket((live, events): (Arc<LiveView>, Events), request: Request) -> Result<Answer, Answer> {

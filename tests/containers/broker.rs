@@ -72,7 +72,7 @@ impl BrokerContainer {
     pub async fn is_healthy(&self) {
         let url = format!("http://127.0.0.1:{}/healthz", self.monitor);
         eventually("the broker is healthy", async || {
-            let answer = reqwest::get(&url).await.ok()?;
+            let answer = super::harness::client::http().build().ok()?.get(&url).send().await.ok()?;
             answer.status().is_success().then_some(())
         })
         .await;

@@ -68,7 +68,7 @@ async fn histories_for_those_who_left_keep_nobody_from_theirs() {
     let asked = Instant::now();
     assert_eq!(far.client.get(&path).await.status, 200);
     let alone = asked.elapsed();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
     let mut clients = Vec::new();
     for _ in 0..4 {
         clients.push(far.asks(&request).await);
@@ -98,7 +98,8 @@ async fn a_skip_of_one_who_left_is_dropped() {
     far.proxy.set(Line::Slow(SKIPPED_LATE));
     let skip = json!({ "up_to": numbers, "reason": "radio lost" });
     let body = skip.to_string();
-    let head = format!("POST /rockets/{}/skip HTTP/1.1\r\nhost: x\r\ncontent-length: {}", gappy.channel, body.len());
+    let head =
+        format!("POST /rockets/{}/skip HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}", gappy.channel, body.len());
     drop(far.asks(&format!("{head}\r\n\r\n{body}")).await);
     // One like it, begun later, for somebody who stays: when that is decided, the other would be too.
     let stays = async || Some(far.client.skip(&other.channel, &skip).await).filter(|answer| answer.status == 200);

@@ -155,7 +155,10 @@ async fn all_wrong_settings_are_told_at_once_with_their_sources() {
     let expected = [
         ("broker.port: must be a port from 0 to 65535; is \"65536\", from the file ", "config/rockets.toml"),
         ("broker.sync: must be always, or an interval such as 2m; is \"never\", from the file ", "config/rockets.toml"),
-        ("http.addr: must be an address such as 0.0.0.0:8088; is \"here\", from the file ", "config/rockets.toml"),
+        (
+            "http.addr: must be an address such as localhost:8088 or 0.0.0.0:8088; is \"here\", from the file ",
+            "config/rockets.toml",
+        ),
         ("log.format: must be auto, text or json; is \"xml\", from the variable ROCKETS_LOG__FORMAT", ""),
         ("nats.url: must be nats://host:port, several with commas; is \"http://a b\", from the variable NATS_URL", ""),
         ("nats.urls: unknown setting, from the file ", "there are "),

@@ -236,7 +236,7 @@ fn sized(bytes: usize) -> String {
 
 /// A body in chunks, as HTTP has it.
 fn chunked(body: &str) -> Vec<u8> {
-    let head = "POST /messages HTTP/1.1\r\nHost: rockets\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned();
+    let head = "POST /messages HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned();
     let chunks = body.as_bytes().chunks(10_000).map(|chunk| {
         let chunk = std::str::from_utf8(chunk).unwrap();
         format!("{:x}\r\n{chunk}\r\n", chunk.len())
@@ -273,7 +273,7 @@ async fn a_huge_body_ends() {
     let service = Service::start().await;
     for head in ["Content-Length: 10000000000\r\n", "Transfer-Encoding: chunked\r\n"] {
         let mut connection = Connection::open(service.addr()).await;
-        connection.send(format!("POST /messages HTTP/1.1\r\nHost: rockets\r\n{head}\r\n")).await;
+        connection.send(format!("POST /messages HTTP/1.1\r\nHost: localhost\r\n{head}\r\n")).await;
         let chunk = format!("{:x}\r\n{}\r\n", 100_000, "x".repeat(100_000));
         let mut sent = 0;
         while sent < 100_000_000 && connection.try_send(&chunk).await.is_ok() {
@@ -289,7 +289,7 @@ async fn an_expected_continue_is_said() {
     let service = Service::start().await;
     let mut connection = Connection::open(service.addr()).await;
     let body = launch(&new_channel());
-    let head = format!("Host: rockets\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n", body.len());
+    let head = format!("Host: localhost\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n", body.len());
     connection.send(format!("POST /messages HTTP/1.1\r\n{head}")).await;
     assert_eq!(connection.reply_without_body().await.status, 100);
     connection.send(body).await;
@@ -406,7 +406,8 @@ async fn half_a_message_is_none() {
     connection.send(&whole[..whole.len() - 1]).await;
     drop(connection);
     // A length that is too short makes the rest another request, which is none.
-    let short = format!("POST /messages HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len() - 1);
+    let short =
+        format!("POST /messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}", body.len() - 1);
     let mut connection = Connection::open(service.addr()).await;
     connection.send(short).await;
     assert!(connection.reply().await.error(400).starts_with("body: must be JSON: "));

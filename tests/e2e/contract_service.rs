@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use async_nats::jetstream::{self, message::StreamMessage};
 use serde_json::Value;
 
-use super::harness::{Program, TestService, becomes, eventually, stream};
+use super::harness::{Client, Program, TestService, becomes, eventually, stream};
 use super::raw_http::get;
 
 pub struct Service {
@@ -27,6 +27,19 @@ impl Service {
 
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.test.query
+    }
+
+    pub fn jetstream(&self) -> &jetstream::Context {
+        &self.jetstream
+    }
+
+    /// Memory that the service has in use, where there is a `/proc`.
+    pub fn resident_bytes(&self) -> Option<u64> {
+        self.test.programs[0].resident_bytes()
     }
 
     pub fn broker_url(&mut self) -> String {

@@ -155,7 +155,7 @@ pub async fn request(addr: SocketAddr, method: &str, target: &str, headers: &str
 pub fn request_bytes(method: &str, target: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     let body = body.as_ref();
     let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
-    let head = format!("{method} {target} HTTP/1.1\r\nHost: rockets\r\n{length}{headers}\r\n");
+    let head = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{length}{headers}\r\n");
     [head.as_bytes(), body].concat()
 }
 

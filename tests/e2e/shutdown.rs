@@ -6,9 +6,15 @@ use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
 
-use super::harness::service::settles;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::harness::balancer::Balancer;
+use super::harness::client::http;
+use super::harness::service::{init, settles};
 use super::harness::stream::count;
-use super::harness::{Flight, Program, TestService, eventually, free_port};
+use super::harness::{Broker, Client, Flight, Program, TestService, eventually, free_port};
 
 #[tokio::test]
 async fn every_role_ends_well() {
@@ -34,8 +40,10 @@ async fn a_message_in_hand_is_stored_and_answered() {
     let body = messages[0].to_string();
     let mut connection = TcpStream::connect(addr).unwrap();
     connection.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    let head =
-        format!("POST /messages HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "POST /messages HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
     connection.write_all(head.as_bytes()).unwrap();
     let mut interim = [0; 25];
     connection.read_exact(&mut interim).unwrap();
@@ -86,4 +94,49 @@ async fn it_ends_well_while_it_still_waits_for_a_broker() {
         // Nothing was made, which is no success of `init`.
         assert_eq!(status.success(), role != "init", "{role}: {status}");
     }
+}
+
+/// Posts messages of a rocket one after another, as clients that keep their connections do or as the field's sender does,
+/// until it is told to stop; tells how many there were.
+async fn posts(client: Client, stop: watch::Receiver<bool>) -> usize {
+    let flight = Flight::new();
+    for number in 1.. {
+        if *stop.borrow() {
+            return number as usize - 1;
+        }
+        let message = if number == 1 { flight.launched(1) } else { flight.faster(number, 1) };
+        let answer = client.post(&message).await;
+        assert_eq!(answer.status, 200, "message {number}: {}", answer.body);
+        sleep(Duration::from_millis(10)).await;
+    }
+    unreachable!("numbers do not end")
+}
+
+#[tokio::test]
+async fn behind_a_load_balancer_nobody_notices_that_one_of_two_ends() {
+    let broker = Broker::start().await;
+    init(&broker).await;
+    let start = || Program::of(&["ingest"]).broker(&broker).env("ROCKETS_HTTP__DRAIN_DELAY", "2s").start();
+    let (mut staying, mut leaving) = (start(), start());
+    for program in [&mut staying, &mut leaving] {
+        program.ready().await;
+    }
+    let balancer = Balancer::of(&[staying.addr().await, leaving.addr().await]).await;
+    let (stopping, stop) = watch::channel(false);
+    let mut senders = JoinSet::new();
+    for idle in [0, 4] {
+        for _ in 0..4 {
+            let client = Client::with(http().pool_max_idle_per_host(idle), &format!("http://{}", balancer.addr()));
+            senders.spawn(posts(client, stop.clone()));
+        }
+    }
+    let jetstream = broker.jetstream().await;
+    let stored = async || count(&jetstream, "ROCKETS").await;
+    eventually("messages by both", async || (stored().await > 200).then_some(())).await;
+    assert_eq!(leaving.term().await.code(), Some(0));
+    let before = stored().await;
+    eventually("messages by the other", async || (stored().await > before + 200).then_some(())).await;
+    stopping.send_replace(true);
+    let sent: usize = senders.join_all().await.into_iter().sum();
+    assert_eq!(stored().await, sent as u64);
 }

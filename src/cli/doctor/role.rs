@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use serde::Deserialize;
 
 use super::Finding;
-use crate::cli::health::{here, readiness};
+use crate::cli::health::readiness;
+use crate::config::Config;
 
 /// What `/readyz` answers, as far as it matters here.
 #[derive(Deserialize)]
@@ -21,9 +22,9 @@ struct Data {
 }
 
 /// All findings about the process, such as that its view is stale.
-pub(super) async fn examine(addr: SocketAddr) -> Vec<Finding> {
-    let addr = here(addr);
-    match readiness(addr).await {
+pub(super) async fn examine(config: &Config) -> Vec<Finding> {
+    let addr = config.http.addr.here();
+    match readiness(config).await {
         Ok((is_ready, answer)) => passed_on(addr, is_ready, &answer),
         Err(_) => vec![Finding::ok("role", format!("nothing serves HTTP at {addr} (http.addr), so none was asked"))],
     }

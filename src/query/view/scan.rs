@@ -15,7 +15,7 @@ use super::{Entry, Slot, State, View};
 use crate::domain::Channel;
 
 /// Slots that a scan looks at in one go, with the lock held: some microseconds' work.
-const SCAN_SLOTS_MAX: usize = 512;
+pub const SCAN_SLOTS_MAX: usize = 512;
 
 /// The end at which a list begins.
 #[derive(
@@ -36,6 +36,11 @@ impl View {
     pub fn scan(&self, order: Order, after: Option<Channel>) -> Scan<'_> {
         Scan { view: self, order, next: Some(after), chunk: Vec::new().into_iter() }
     }
+
+    /// One look of such a scan.
+    pub fn chunk(&self, order: Order, after: Option<Channel>) -> Chunk {
+        self.read().chunk(order, after)
+    }
 }
 
 /// The rockets by channel, see [`View::scan`].
@@ -55,17 +60,19 @@ impl Iterator for Scan<'_> {
             if let Some(entry) = self.chunk.next() {
                 return Some(entry);
             }
-            let chunk = self.view.read().chunk(self.order, self.next?);
+            let chunk = self.view.chunk(self.order, self.next?);
             self.next = chunk.next.map(Some);
             self.chunk = chunk.entries.into_iter();
         }
     }
 }
 
-struct Chunk {
-    entries: Vec<Arc<Entry>>,
+/// Rockets that stand one behind the other.
+pub struct Chunk {
+    /// The rockets.
+    pub entries: Vec<Arc<Entry>>,
     /// Where it stopped, unless that was the end.
-    next: Option<Channel>,
+    pub next: Option<Channel>,
 }
 
 impl Chunk {

@@ -3,13 +3,21 @@
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
-use reqwest::{Method, RequestBuilder};
+use reqwest::{ClientBuilder, Method, RequestBuilder};
 use serde_json::Value;
+use tokio_rustls::rustls::crypto::ring;
 
 use super::eventually;
 
 /// How long an answer may take: the time after which the field's sender sends again. No answer may ever take so long.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What an HTTP client is made of.
+pub fn http() -> ClientBuilder {
+    // One that is chosen already is the same.
+    let _ = ring::default_provider().install_default();
+    ClientBuilder::new().no_proxy()
+}
 
 /// A client of one process.
 #[derive(Clone)]
@@ -37,7 +45,12 @@ impl Client {
 
     /// A client of the service at `http://127.0.0.1:8088` or the like.
     pub fn new(base: &str) -> Self {
-        let http = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().unwrap();
+        Self::with(http().timeout(TIMEOUT), base)
+    }
+
+    /// One that does as it is told besides.
+    pub fn with(http: ClientBuilder, base: &str) -> Self {
+        let http = http.build().unwrap();
         Self { http, base: base.to_owned() }
     }
 

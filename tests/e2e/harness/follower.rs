@@ -44,7 +44,7 @@ impl Follower {
 
     /// Opens the stream as it is, or is told why not.
     pub async fn ask(client: &Client, query: &str, headers: HeaderMap) -> reqwest::Response {
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = super::client::http().build().unwrap();
         http.get(client.url(&format!("/rockets/live{query}"))).headers(headers).send().await.unwrap()
     }
 

@@ -3,6 +3,7 @@
 //! Nothing here knows the crate's own types: what is sent and what is expected is written down a second time.
 
 pub mod backup;
+pub mod balancer;
 pub mod broker;
 pub mod channel_log;
 pub mod client;
