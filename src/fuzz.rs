@@ -17,6 +17,7 @@ use crate::domain::reorder::Room;
 use crate::domain::wire::{self, STRING_CHARS_MAX};
 use crate::domain::{
     Arrival, Channel, Entry, Goal, Kind, Message, MessageNumber, MessageTime, Record, Replay, Sequence, StoredAt,
+    Wanted,
 };
 use crate::http::cursor;
 use crate::query::ListRequest;
@@ -146,8 +147,15 @@ fn fold(bytes: &[u8]) {
         let _ = expected.place(message);
     }
     let mut replay = Replay::from_checkpoints(Goal::State, Vec::new(), Room::of_a_reading(0), |()| 1);
-    while replay.wanted().is_some() {
-        let _ = replay.take(&stream, None);
+    while let Some(wanted) = replay.wanted() {
+        let _ = match wanted {
+            Wanted::Page(from) => replay.take(stream.get(from.0 as usize - 1..).unwrap_or_default(), None),
+            Wanted::Messages(places) => {
+                let is_wanted = |(_, sequence): &(&[u8], u64)| places.contains(&Sequence(*sequence));
+                let wanted: Vec<_> = bytes.chunks_exact(2).zip(1..).filter(is_wanted).map(arrival).collect();
+                replay.supply(&wanted)
+            }
+        };
     }
     let found = replay.folds().last().map(|fold| fold.state()).unwrap_or_default();
     assert_eq!((&found.rocket, &found.last), (&expected.rocket, &expected.last));
