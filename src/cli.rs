@@ -90,6 +90,9 @@ enum Command {
         /// Also give streams the configured bounds that have others
         #[arg(long)]
         set_bounds: bool,
+        /// Only print what users the broker should have and what they may do, for its configuration
+        #[arg(long, conflicts_with_all = ["lower_replicas", "set_bounds"])]
+        print_permissions: bool,
         #[command(flatten)]
         settings: Settings,
     },
@@ -318,7 +321,8 @@ async fn run(command: Command) -> ExitCode {
         Command::Forget(options) => return forget::run(options).await,
         Command::Backup(options) => return backup::backup(options).await,
         Command::Restore(options) => return backup::restore(options).await,
-        Command::Init { lower_replicas, set_bounds, settings } => {
+        Command::Init { print_permissions: true, settings, .. } => return about::permissions(settings),
+        Command::Init { lower_replicas, set_bounds, settings, .. } => {
             let means = Means::Change { lower_replicas, set_bounds };
             return with_config(settings, async |config| init(config, means).await).await;
         }

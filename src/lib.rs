@@ -63,6 +63,7 @@ pub use cli::main;
 pub mod internals {
     pub use crate::broker::consumer::PULL_MESSAGES_MAX;
     pub use crate::broker::membership::roll_call;
+    pub use crate::broker::permissions::{Authorization, User};
     pub use crate::broker::topology;
     pub use crate::broker::{Broker, ConnectionSettings};
     pub use crate::cli::Cli;

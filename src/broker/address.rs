@@ -15,6 +15,14 @@ pub fn host(text: &str) -> Option<String> {
     text.parse::<ServerAddr>().ok().map(|address| address.host().trim_matches(['[', ']']).to_owned())
 }
 
+/// An address without its login. The client library logs the addresses that it is given.
+pub(super) fn without_login(text: &str) -> String {
+    match text.split_once("://") {
+        Some((scheme, rest)) => format!("{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_, host)| host)),
+        None => text.rsplit_once('@').map_or(text, |(_, host)| host).to_owned(),
+    }
+}
+
 /// The user that an address names with a password.
 pub(super) fn user_of(urls: &[String]) -> Option<String> {
     let addresses = urls.iter().filter_map(|url| url.parse::<ServerAddr>().ok());
@@ -29,7 +37,7 @@ pub fn without_secrets(text: &str) -> String {
             Some((_, host)) => format!("{scheme}://***@{host}"),
             None => address.to_owned(),
         },
-        None => address.to_owned(),
+        None => address.rsplit_once('@').map_or_else(|| address.to_owned(), |(_, host)| format!("***@{host}")),
     });
     shown.collect::<Vec<_>>().join(",")
 }
@@ -63,10 +71,24 @@ mod tests {
             ("nats://user:pass@a:4222", "nats://***@a:4222"),
             ("nats://user:p@ss@a,nats://token@b", "nats://***@a,nats://***@b"),
             ("a:4222, tls://u:p@b", "a:4222, tls://***@b"),
+            ("user:pass@a:4222", "***@a:4222"),
             ("", ""),
         ];
         for (text, shown) in rows {
             assert_eq!(without_secrets(text), shown);
+        }
+    }
+
+    #[test]
+    fn the_library_is_given_no_secrets() {
+        let rows = [
+            ("nats://user:p@ss@a:4222", "nats://a:4222"),
+            ("tls://token@[::1]:4222", "tls://[::1]:4222"),
+            ("user:pass@a:4222", "a:4222"),
+            ("a:4222", "a:4222"),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(without_login(text), expected);
         }
     }
 

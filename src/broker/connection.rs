@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::BrokerError;
-use super::address::without_secrets;
+use super::address::{without_login, without_secrets};
 use super::login::Login;
 
 /// Oldest server that is known to keep what it acknowledged; see docs/decisions.
@@ -169,11 +169,12 @@ async fn connect_patiently(
     made: &Arc<watch::Sender<()>>,
     patience: Duration,
 ) -> anyhow::Result<Client> {
+    let addresses: Vec<_> = settings.urls.iter().map(|url| without_login(url)).collect();
     let deadline = Instant::now() + patience;
     let mut shown = false;
     loop {
         let options = options(settings, role, instance, made.clone()).await?;
-        let attempt = options.connect(settings.urls.as_slice()).await;
+        let attempt = options.connect(addresses.as_slice()).await;
         let error = match attempt {
             Ok(client) => return Ok(client),
             // Waiting does not make a password right.

@@ -11,8 +11,11 @@ use async_nats::ConnectOptions;
 
 use super::address::{logging_in, user_of};
 
-/// What replies come to where nothing else is said.
-const INBOX_PREFIX: &str = "_INBOX";
+/// What the subjects of replies begin with where nothing else is said.
+pub const INBOX_PREFIX: &str = "_INBOX";
+
+/// Characters of the seed of an nkey: 36 bytes in base 32.
+const SEED_CHARS: usize = 58;
 
 /// How to be let in, and what to trust.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,7 +54,10 @@ impl Login {
             options = options.user_and_password(user.clone(), secret("nats.password_file", file)?);
         }
         if let Some(file) = &self.nkey {
-            options = options.nkey(secret("nats.nkey", file)?);
+            let seed = secret("nats.nkey", file)?;
+            // The library says so only when it connects, and then again and again.
+            anyhow::ensure!(is_seed(&seed), "nats.nkey: {} holds no seed of a user (SU…)", file.display());
+            options = options.nkey(seed);
         }
         let Some(creds) = &self.creds else { return Ok(options) };
         options.credentials_file(creds).await.with_context(|| format!("nats.creds: cannot read {}", creds.display()))
@@ -72,6 +78,12 @@ impl Login {
         }
         Ok(options)
     }
+}
+
+/// Whether a text has the form of the seed of a user.
+fn is_seed(text: &str) -> bool {
+    let is_digit = |char: char| char.is_ascii_uppercase() || ('2'..='7').contains(&char);
+    text.starts_with("SU") && text.len() == SEED_CHARS && text.chars().all(is_digit)
 }
 
 /// What stands in a file that others cannot read.

@@ -7,7 +7,8 @@
 //! [`outcomes`], [`dead_letters`] and [`mod@checkpoints`] they are what a tracker needs, brought together in
 //! [`partition`]; [`membership`] is which trackers there are, [`storing`] what became of attempts to store something.
 //! [`watch`] is what the view is fed by; [`inspect`] tells how far everything has come, [`mod@usage`] how full it is, and
-//! [`notifications`] when to look again. [`mod@trim`] removes for good, and [`snapshot`] is what a backup needs. [`error`] sorts what can go wrong,
+//! [`notifications`] when to look again. [`mod@trim`] removes for good, and [`snapshot`] is what a backup needs. [`mod@permissions`] is what
+//! each process may do at the broker. [`error`] sorts what can go wrong,
 //! once, by what its caller does about it.
 
 pub mod address;
@@ -25,6 +26,7 @@ pub mod notifications;
 pub mod objects;
 pub mod outcomes;
 pub mod partition;
+pub mod permissions;
 pub mod publisher;
 pub mod snapshot;
 pub mod store;

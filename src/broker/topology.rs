@@ -38,6 +38,23 @@ pub const TRACKER_WORDS: &str = "rockets_trackers.word.*";
 /// The subject on which all trackers are asked whether they are there.
 pub const TRACKER_PINGS: &str = "rockets_trackers.ask";
 
+/// Whatever a stream has.
+pub const ALL_SUBJECTS: &str = ">";
+/// The subjects to which messages are published.
+pub const MESSAGE_SUBJECTS: &str = "rockets.*";
+/// The subjects under which the messages of all partitions are stored.
+pub const STORED_SUBJECTS: &str = "rockets.*.*";
+/// The subjects of all dead letters.
+pub const DEAD_LETTER_SUBJECTS: &str = "rockets_dlq.*.*.*";
+/// The subjects of where all replayed dead letters went.
+pub const REPLAY_SUBJECTS: &str = "replays.*";
+/// The subjects of all events that were forgotten.
+pub const FORGOTTEN_SUBJECTS: &str = "forgotten.*";
+/// The subjects of all checkpoints.
+pub const CHECKPOINT_SUBJECTS: &str = "checkpoints.*.*";
+/// Subjects on which single trackers are asked whether they are there.
+pub const TRACKER_ASKS: &str = "rockets_trackers.ask.*";
+
 /// A subject of [`STREAM`] for a message that must be refused, by which it is found out whether messages reach it.
 pub const PROBE_SUBJECT: &str = "rockets.probe";
 
@@ -217,8 +234,11 @@ pub fn dead_letter_subject(partition: u16, reason: &str, channel_token: &str) ->
     format!("rockets_dlq.{partition}.{reason}.{}", dead_letter_token(channel_token))
 }
 
-/// Subjects of the dead letters of one reason, of one token, or of all.
+/// Subjects of the dead letters of one reason, of one token, or of all: for those the server need not look at each subject.
 pub fn dead_letter_filter(reason: Option<&str>, channel_token: Option<&str>) -> String {
+    if reason.is_none() && channel_token.is_none() {
+        return ALL_SUBJECTS.to_owned();
+    }
     let token = channel_token.map(dead_letter_token);
     format!("rockets_dlq.*.{}.{}", reason.unwrap_or("*"), token.as_deref().unwrap_or("*"))
 }
@@ -347,10 +367,10 @@ impl Topology {
         let Self { partitions, .. } = *self;
         Config {
             description: Some("Every message of every rocket, by partition and channel".into()),
-            subjects: vec!["rockets.*".into()],
+            subjects: vec![MESSAGE_SUBJECTS.into()],
             // Publishers know nothing of partitions; trackers filter by them.
             subject_transform: Some(SubjectTransform {
-                source: "rockets.*".into(),
+                source: MESSAGE_SUBJECTS.into(),
                 destination: format!("rockets.{{{{partition({partitions},1)}}}}.{{{{wildcard(1)}}}}"),
             }),
             max_message_size: MESSAGE_BYTES_MAX,
@@ -367,7 +387,7 @@ impl Topology {
     fn dead_letter_stream(&self) -> Config {
         Config {
             description: Some("Messages that could not be applied, with the reason".into()),
-            subjects: vec!["rockets_dlq.*.*.*".into()],
+            subjects: vec![DEAD_LETTER_SUBJECTS.into()],
             duplicate_window: DEAD_LETTER_DUPLICATE_WINDOW,
             max_bytes: max_bytes(self.bounds.dead_letters),
             ..self.log(DEAD_LETTER_STREAM)
@@ -379,7 +399,7 @@ impl Topology {
             description: Some(
                 "What became of each message, where replayed dead letters went, and what was forgotten".into(),
             ),
-            subjects: vec!["outcomes.*".into(), "replays.*".into(), "forgotten.*".into()],
+            subjects: [OUTCOME_SUBJECTS, REPLAY_SUBJECTS, FORGOTTEN_SUBJECTS].map(Into::into).into(),
             duplicate_window: DUPLICATE_WINDOW,
             max_bytes: max_bytes(self.bounds.outcomes),
             ..self.log(OUTCOME_STREAM)
@@ -389,7 +409,7 @@ impl Topology {
     fn checkpoint_stream(&self) -> Config {
         Config {
             description: Some("Rockets as they were after some number, from where the log goes on".into()),
-            subjects: vec!["checkpoints.*.*".into()],
+            subjects: vec![CHECKPOINT_SUBJECTS.into()],
             // Further ones take the place of the oldest. A full stream refuses them all the same: the one with which the log
             // was trimmed is the beginning of what is left, and must not go for another channel's.
             max_messages_per_subject: CHECKPOINTS_KEPT,

@@ -1,4 +1,5 @@
-//! What the program says of itself for a shell and for `man`: both are made from the command line as it is.
+//! What the program says of itself for a shell and for `man`, both made from the command line as it is, and for a broker's
+//! configuration.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -7,7 +8,9 @@ use clap::{Command, CommandFactory as _};
 use clap_complete::{Shell, generate};
 use clap_mangen::Man;
 
-use super::{Cli, failed};
+use super::{Cli, Settings, failed, loaded};
+use crate::broker::login::INBOX_PREFIX;
+use crate::broker::permissions::Authorization;
 
 /// Prints the script that completes `rockets` in a shell.
 pub(super) fn completions(shell: Shell) -> ExitCode {
@@ -26,6 +29,16 @@ pub(super) fn man() -> ExitCode {
         subcommands(&command, &mut page)?;
         Ok(page)
     })
+}
+
+/// Prints what users the broker should have, and what each may do there.
+pub(super) fn permissions(settings: Settings) -> ExitCode {
+    let config = match loaded(settings) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let inbox_prefix = config.nats.login.inbox_prefix.as_deref().unwrap_or(INBOX_PREFIX);
+    print(|| Ok(Authorization { inbox_prefix }.to_string().into_bytes()))
 }
 
 /// Each subcommand that can be run, with what it does and its options.

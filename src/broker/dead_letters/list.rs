@@ -8,13 +8,14 @@
 
 use std::collections::BTreeMap;
 
-use async_nats::jetstream::stream::LastRawMessageErrorKind;
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, State};
 use futures_util::future::try_join_all;
 use strum::VariantNames;
 
 use crate::broker::connection::{PUBLISH_TIMEOUT, within};
 use crate::broker::dead_letters::reader::{DeadLetterPage, StoredDeadLetter, dead_letter};
 use crate::broker::log_reader::direct::{self, PAGE_BYTES_MAX, Query, ask, ask_until};
+use crate::broker::objects::provision::stream_info;
 use crate::broker::topology::{DEAD_LETTER_STREAM, dead_letter_filter, dead_letter_token};
 use crate::broker::{Broker, BrokerError, Reason};
 
@@ -98,11 +99,7 @@ pub async fn newest_dead_letters<T>(
 ) -> Result<NewestDeadLetters<T>, BrokerError> {
     let nothing = NewestDeadLetters { dead_letters: Vec::new(), before: None };
     let Some(subjects) = filter.subjects() else { return Ok(nothing) };
-    let Some(oldest) = oldest(broker, &subjects).await? else { return Ok(nothing) };
-    let end = match before {
-        Some(before) => before,
-        None => newest(broker, &subjects).await?.map_or(0, |newest| newest + 1),
-    };
+    let Some((oldest, end)) = extent(broker, filter, &subjects, before).await? else { return Ok(nothing) };
     // One more than is shown tells whether there is a next page.
     let wanted = dead_letters_max + 1;
     let (mut windows, mut found, mut bytes) = (Windows::new(oldest, end, wanted), Vec::new(), 0);
@@ -139,6 +136,29 @@ pub async fn dead_letters_from(
     let query = Query { stream: DEAD_LETTER_STREAM, subjects: &subjects, from, messages_max: ANSWER_DEAD_LETTERS_MAX };
     let page = ask(broker, query).await?;
     Ok(DeadLetterPage { dead_letters: page.found.into_iter().map(dead_letter).collect(), next: page.next })
+}
+
+/// Between which ids these dead letters lie, from the first to before the second. Of all of them the stream knows it; for some
+/// the server looks at every subject that there is.
+async fn extent(
+    broker: &Broker,
+    filter: &DeadLetterFilter,
+    subjects: &str,
+    before: Option<u64>,
+) -> Result<Option<(u64, u64)>, BrokerError> {
+    if *filter == DeadLetterFilter::default() {
+        let gone =
+            || BrokerError::Misconfigured(format!("stream {DEAD_LETTER_STREAM}: is missing (`rockets init` makes it)"));
+        let info = stream_info(broker, DEAD_LETTER_STREAM).await?.ok_or_else(gone)?;
+        let State { first_sequence, last_sequence, .. } = info.state;
+        return Ok(Some((first_sequence.max(1), before.unwrap_or(last_sequence + 1))));
+    }
+    let Some(oldest) = oldest(broker, subjects).await? else { return Ok(None) };
+    let end = match before {
+        Some(before) => before,
+        None => newest(broker, subjects).await?.map_or(0, |newest| newest + 1),
+    };
+    Ok(Some((oldest, end)))
 }
 
 /// The lowest id of these dead letters.
@@ -255,6 +275,6 @@ mod tests {
         for token in ["", "*", ">", "a.b", "a b", "a\n"] {
             assert_eq!(subjects(token), None, "{token:?}");
         }
-        assert_eq!(DeadLetterFilter::default().subjects().as_deref(), Some("rockets_dlq.*.*.*"));
+        assert_eq!(DeadLetterFilter::default().subjects().as_deref(), Some(">"));
     }
 }

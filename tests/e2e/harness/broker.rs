@@ -6,9 +6,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use async_nats::jetstream;
+use async_nats::{ConnectOptions, jetstream};
+use rockets::internals::User;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use strum::VariantArray as _;
 use tempfile::TempDir;
 
 use super::{PATIENCE, POLL, free_port, freeze, tail};
@@ -22,6 +24,10 @@ pub struct Broker {
     room: Option<u64>,
     /// Further settings.
     more: Value,
+    /// Whether each program logs in as a user of its own, who may do no more than it needs.
+    has_users: bool,
+    /// Whether a test fails in which a program was not allowed something.
+    is_strict: bool,
     folder: TempDir,
 }
 
@@ -44,14 +50,38 @@ impl Broker {
     /// A broker with further settings, as its configuration has them.
     pub async fn start_with(sync: &'static str, more: Value) -> Self {
         let folder = TempDir::with_prefix("rockets-e2e-broker-").unwrap();
-        let mut broker = Self { server: None, port: free_port(), sync, room: None, more, folder };
+        // A test may have users of its own.
+        let has_users = std::env::var_os("E2E_USERS").is_some() && more["authorization"].is_null();
+        let mut broker =
+            Self { server: None, port: free_port(), sync, room: None, more, has_users, is_strict: has_users, folder };
         broker.restart().await;
         broker
     }
 
-    /// Where it answers.
+    /// A broker with users, whatever the environment says.
+    #[allow(dead_code, reason = "for the end-to-end tests alone")]
+    pub async fn start_with_users() -> Self {
+        let mut broker = Self::start().await;
+        (broker.has_users, broker.is_strict) = (true, false);
+        broker.restart().await;
+        broker
+    }
+
+    /// Where it answers, to who may do everything.
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        self.url_of("test")
+    }
+
+    /// Where it answers, to a user; without users, to anybody.
+    pub fn url_of(&self, user: &str) -> String {
+        let login = if self.has_users { format!("{user}:{}@", password_of(user)) } else { String::new() };
+        format!("nats://{login}127.0.0.1:{}", self.port)
+    }
+
+    /// What its log says that somebody was not allowed.
+    pub fn violations(&self) -> Vec<String> {
+        let log = std::fs::read_to_string(self.log_file()).unwrap_or_default();
+        log.lines().filter(|line| line.contains("Violation")).map(str::to_owned).collect()
     }
 
     /// Its port on 127.0.0.1.
@@ -61,7 +91,12 @@ impl Broker {
 
     /// A connection to it, past the service.
     pub async fn client(&self) -> async_nats::Client {
-        async_nats::connect(self.url()).await.unwrap()
+        // The library looks past the login that an address holds.
+        let options = match self.has_users {
+            true => ConnectOptions::with_user_and_password("test".into(), password_of("test")),
+            false => ConnectOptions::new(),
+        };
+        options.connect(self.url()).await.unwrap()
     }
 
     /// JetStream on a connection of its own.
@@ -114,6 +149,9 @@ impl Broker {
         });
         // Else the server gives a part of what this machine's disk has left, which may be less than the streams may take.
         config["jetstream"]["max_file_store"] = self.room.unwrap_or(1 << 40).into();
+        if self.has_users {
+            config["authorization"] = users();
+        }
         for (name, value) in self.more.as_object().into_iter().flatten() {
             config[name] = value.clone();
         }
@@ -123,6 +161,23 @@ impl Broker {
     fn log_file(&self) -> PathBuf {
         self.folder.path().join("server.log")
     }
+}
+
+/// The users of `nats/users.conf`, and one who may do everything.
+fn users() -> Value {
+    let user = |user: &User| {
+        let name = user.name();
+        serde_json::json!({
+            "user": name, "password": password_of(name), "permissions": user.permissions("_INBOX").to_json()
+        })
+    };
+    let everything = serde_json::json!({ "user": "test", "password": password_of("test") });
+    let users: Vec<_> = User::VARIANTS.iter().map(user).chain([everything]).collect();
+    serde_json::json!({ "users": users })
+}
+
+fn password_of(user: &str) -> String {
+    format!("secret-of-{user}")
 }
 
 impl Server {
@@ -184,6 +239,10 @@ fn end_of(log: &Path) -> String {
 
 impl Drop for Broker {
     fn drop(&mut self) {
+        if self.is_strict && !std::thread::panicking() {
+            let violations = self.violations();
+            assert!(violations.is_empty(), "{}", violations.join("\n"));
+        }
         if std::thread::panicking() {
             eprintln!("--- the broker on port {}, its last lines:\n{}", self.port, end_of(&self.log_file()));
         }

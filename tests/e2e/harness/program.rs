@@ -216,9 +216,10 @@ impl Start {
         self
     }
 
-    /// With this broker.
+    /// With this broker, as the user for what it does.
     pub fn broker(self, broker: &Broker) -> Self {
-        self.env("ROCKETS_NATS__URL", &broker.url())
+        let url = broker.url_of(user_of(&self.name));
+        self.env("ROCKETS_NATS__URL", &url)
     }
 
     /// With a broker of its own on this store.
@@ -262,6 +263,15 @@ impl Start {
         let (log, output) = (Arc::default(), Arc::default());
         let readers = vec![collect(child.stderr.take().unwrap(), &log), collect(child.stdout.take().unwrap(), &output)];
         Program { name: self.name, child, log, output, readers, _folder: self.folder }
+    }
+}
+
+/// The broker's user as whom a subcommand runs.
+fn user_of(arguments: &str) -> &str {
+    match arguments.split(' ').next().unwrap_or_default() {
+        role @ ("up" | "ingest" | "track" | "query") => role,
+        "init" | "trim" | "forget" | "backup" | "restore" => "admin",
+        _ => "operator",
     }
 }
 
