@@ -9,6 +9,7 @@ mod forget;
 mod gaps;
 mod health;
 mod history;
+mod key;
 mod list;
 mod listing;
 mod partitions;
@@ -18,6 +19,7 @@ mod top;
 mod trim;
 
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,11 +32,13 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Auth;
 use crate::broker::lost_end::lost_end;
 use crate::broker::objects::Object;
 use crate::broker::objects::provision::{Means, provision, verify_patiently};
 use crate::broker::{Broker, Monitor};
 use crate::config::{self, Config};
+use crate::http::Entrance;
 use crate::roles::{self, Role};
 use crate::{fail_point, launch, logging, traces, up};
 
@@ -114,6 +118,9 @@ enum Command {
     Backup(backup::BackupOptions),
     /// Bring a backup back, at a broker that has none of its streams
     Restore(backup::RestoreOptions),
+    /// Make keys, list them, and take them back
+    #[command(subcommand)]
+    Key(key::Command),
     /// Send the messages of many rockets, as the field's sender does, and verify the result
     Launch(launch::Options),
     /// Print the script that completes this program in a shell
@@ -142,6 +149,15 @@ struct Settings {
     /// Origins whose pages browsers may let call, several with commas [default: none]
     #[arg(long, value_name = "ORIGINS")]
     http_cors_origins: Option<String>,
+    /// Where alone skips, replays, drops and /metrics are served [default: where HTTP is]
+    #[arg(long, value_name = "ADDR")]
+    http_admin_addr: Option<String>,
+    /// Who may do what: off (everybody everything), or required (nobody anything without a key) [default: off]
+    #[arg(long, value_name = "MODE")]
+    auth_mode: Option<String>,
+    /// The file with the keys
+    #[arg(long, value_name = "FILE")]
+    auth_keys_file: Option<String>,
     /// Where the broker is, several with commas [default: none for `up`, else nats://127.0.0.1:4222]
     #[arg(long, value_name = "URL")]
     nats_url: Option<String>,
@@ -192,6 +208,9 @@ impl Settings {
             ("http.addr", self.http_addr),
             ("http.drain_delay", self.http_drain_delay),
             ("http.cors_origins", self.http_cors_origins),
+            ("http.admin_addr", self.http_admin_addr),
+            ("auth.mode", self.auth_mode),
+            ("auth.keys_file", self.auth_keys_file),
             ("nats.url", self.nats_url),
             ("nats.creds", self.nats_creds),
             ("broker.port", self.broker_port),
@@ -231,6 +250,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Man => return about::man(),
         Command::Skip(options) => return skip::run(options).await,
         Command::Dlq(command) => return dlq::run(command).await,
+        Command::Key(command) => return key::run(command).await,
         Command::History(options) => return history::run(options).await,
         Command::Rebuild(options) => return rebuild::run(options).await,
         Command::Trim(options) => return trim::run(options).await,
@@ -246,9 +266,9 @@ async fn run(command: Command) -> ExitCode {
         Command::Health(options) => return health::run(options).await,
         Command::Gaps(options) => return gaps::run(options).await,
         Command::Up { roles, settings } => {
-            return with_config(settings, async |config| {
-                let (listener, shutdown) = (listen(&config).await?, shutdown_signal()?);
-                up::run(&config, &distinct(roles), listener, shutdown).await
+            return with_keys(settings, async |config, auth| {
+                let (entrance, shutdown) = (enter(&config, auth).await?, shutdown_signal()?);
+                up::run(&config, &distinct(roles), entrance, shutdown).await
             })
             .await;
         }
@@ -256,14 +276,26 @@ async fn run(command: Command) -> ExitCode {
         Command::Track(settings) => (settings, Role::Track),
         Command::Query(settings) => (settings, Role::Query),
     };
-    with_config(settings, async |config| run_role(&config, role).await).await
+    with_keys(settings, async |config, auth| run_role(&config, auth, role).await).await
+}
+
+/// The same of what serves HTTP. Without the keys that it is to ask for it does not begin.
+async fn with_keys(settings: Settings, command: impl AsyncFnOnce(Config, Auth) -> anyhow::Result<()>) -> ExitCode {
+    let auth = |config: &Config| Auth::open(&config.auth).map_err(|error| wrong_usage(&error.to_string()));
+    match loaded(settings).and_then(|config| Ok((auth(&config)?, config))) {
+        Ok((auth, config)) => logged(config, async |config| command(config, auth).await).await,
+        Err(code) => code,
+    }
 }
 
 async fn with_config(settings: Settings, command: impl AsyncFnOnce(Config) -> anyhow::Result<()>) -> ExitCode {
-    let config = match loaded(settings) {
-        Ok(config) => config,
-        Err(code) => return code,
-    };
+    match loaded(settings) {
+        Ok(config) => logged(config, command).await,
+        Err(code) => code,
+    }
+}
+
+async fn logged(config: Config, command: impl AsyncFnOnce(Config) -> anyhow::Result<()>) -> ExitCode {
     logging::start(config.log.format);
     match command(config).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -305,8 +337,8 @@ async fn init(config: Config, means: Means) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn run_role(config: &Config, role: Role) -> anyhow::Result<()> {
-    let (listener, shutdown) = (listen(config).await?, shutdown_signal()?);
+async fn run_role(config: &Config, auth: Auth, role: Role) -> anyhow::Result<()> {
+    let (entrance, shutdown) = (enter(config, auth).await?, shutdown_signal()?);
     let connection = config.broker_of_a_role();
     let verified = async {
         let broker = Broker::connect(&connection, role.into()).await?;
@@ -317,7 +349,7 @@ async fn run_role(config: &Config, role: Role) -> anyhow::Result<()> {
         Some(verified) => verified?,
     }
     let monitored = Monitor::new(config.topology());
-    roles::run(config, &[role], &connection, monitored, listener, shutdown).await
+    roles::run(config, &[role], &connection, monitored, entrance, shutdown).await
 }
 
 /// Lets this process open as many files as it may: each connection is one, and many systems begin with 1,024.
@@ -327,11 +359,19 @@ fn raise_open_files() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
-    let addr = config.http.addr;
-    TcpListener::bind(addr)
-        .await
-        .with_context(|| format!("http.addr: cannot listen on {addr}; choose another (ROCKETS_HTTP__ADDR)"))
+async fn enter(config: &Config, auth: Auth) -> anyhow::Result<Entrance> {
+    let public = listen("http.addr", config.http.addr).await?;
+    let operators = match config.http.admin_addr {
+        Some(addr) => Some(listen("http.admin_addr", addr).await?),
+        None => None,
+    };
+    Ok(Entrance { public, operators, auth })
+}
+
+async fn listen(setting: &str, addr: SocketAddr) -> anyhow::Result<TcpListener> {
+    let variable = format!("ROCKETS_{}", setting.to_uppercase().replace('.', "__"));
+    let listener = TcpListener::bind(addr).await;
+    listener.with_context(|| format!("{setting}: cannot listen on {addr}; choose another ({variable})"))
 }
 
 /// Ends with SIGTERM or SIGINT.

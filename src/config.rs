@@ -13,6 +13,7 @@ use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use figment::value::{Dict, Value};
 
+use crate::auth::{AuthSettings, KeysError, Mode};
 use crate::broker::ConnectionSettings;
 use crate::broker::address::without_secrets;
 use crate::broker::topology::Topology;
@@ -35,6 +36,8 @@ const DEFAULT_PORT: u16 = 4222;
 pub struct Config {
     /// Serving HTTP.
     pub http: Http,
+    /// Who may do what.
+    pub auth: AuthSettings,
     /// Reaching a broker.
     pub nats: Nats,
     /// The broker that `rockets up` starts.
@@ -88,6 +91,8 @@ impl Config {
 pub struct Http {
     /// Where HTTP is served; port 0 picks a free one.
     pub addr: SocketAddr,
+    /// Where alone operators' requests are served, if that is said.
+    pub admin_addr: Option<SocketAddr>,
     /// How long serving goes on after SIGTERM, while `/readyz` says that the process is not ready.
     pub drain_delay: Duration,
     /// Origins whose pages browsers may let call.
@@ -192,7 +197,7 @@ pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Config, Wro
         None if !Path::new(DEFAULT_FILE).exists() => layers,
         None => layers.merge(Toml::file_exact(DEFAULT_FILE)),
     };
-    let layers = layers.merge(variables_of_the_nats_tools()).merge(Env::prefixed(VARIABLE_PREFIX).split("__"));
+    let layers = layers.merge(variables_of_the_nats_tools()).merge(variables());
     let flag = |layers: Figment, (setting, value): &(&str, String)| layers.merge(Serialized::global(setting, value));
     let config = check(&flags.iter().fold(layers, flag));
     // Read by the log and by traces themselves, and so no layer; but as wrong as any other setting.
@@ -201,6 +206,11 @@ pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Config, Wro
         true => config,
         false => Err(Wrong(config.err().into_iter().flat_map(|wrong| wrong.0).chain(problems).collect())),
     }
+}
+
+/// Our own, but for the key that `rockets launch` sends.
+fn variables() -> Env {
+    Env::prefixed(VARIABLE_PREFIX).ignore(&["KEY"]).split("__")
 }
 
 /// Variables that the `nats` tools read too; ours come before them.
@@ -215,12 +225,19 @@ fn check(layers: &Figment) -> Result<Config, Wrong> {
     let config = Config {
         http: Http {
             addr: read.parsed("http.addr", "an address such as 0.0.0.0:8088", text_to).unwrap_or(([0; 4], 0).into()),
+            admin_addr: read
+                .parsed("http.admin_addr", "an address such as 127.0.0.1:8089, or empty", optional)
+                .unwrap_or_default(),
             drain_delay: read
                 .parsed("http.drain_delay", "a time from 0s to 5m such as 5s", drain_delay)
                 .unwrap_or_default(),
             cors_origins: read
                 .parsed("http.cors_origins", "origins such as https://a.example, several with commas", origins)
                 .unwrap_or_default(),
+        },
+        auth: AuthSettings {
+            mode: read.parsed("auth.mode", "off or required", auth_mode).unwrap_or_default(),
+            keys_file: read.parsed("auth.keys_file", "the path of a file", creds).unwrap_or_default(),
         },
         nats: Nats {
             urls: read.parsed("nats.url", "nats://host:port, several with commas", urls).unwrap_or_default(),
@@ -253,6 +270,9 @@ fn check(layers: &Figment) -> Result<Config, Wrong> {
         },
         log: Log { format: read.parsed("log.format", "auto, text or json", log_format).unwrap_or_default() },
     };
+    if config.auth.mode == Mode::Required && config.auth.keys_file.is_none() {
+        read.problems.push(KeysError::NotNamed.to_string());
+    }
     if read.problems.is_empty() { Ok(config) } else { Err(Wrong(read.problems)) }
 }
 
@@ -337,6 +357,11 @@ fn text_to<T: FromStr>(text: &str) -> Option<T> {
     text.parse().ok()
 }
 
+/// Empty where there is none.
+fn optional<T: FromStr>(text: &str) -> Option<Option<T>> {
+    if text.is_empty() { Some(None) } else { text_to(text).map(Some) }
+}
+
 fn path(text: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| text.into())
 }
@@ -403,6 +428,14 @@ fn time_or(none: &str, text: &str) -> Option<Option<Duration>> {
     humantime::parse_duration(text).ok().filter(|time| !time.is_zero()).map(Some)
 }
 
+fn auth_mode(text: &str) -> Option<Mode> {
+    match text {
+        "off" => Some(Mode::Off),
+        "required" => Some(Mode::Required),
+        _ => None,
+    }
+}
+
 fn log_format(text: &str) -> Option<Option<logging::Format>> {
     match text {
         "auto" => Some(None),
@@ -430,6 +463,7 @@ mod tests {
         assert_eq!(config.http.addr, ([0, 0, 0, 0], 8088).into());
         assert_eq!(config.http.drain_delay, Duration::ZERO);
         assert_eq!(config.http.cors_origins, [""; 0]);
+        assert_eq!((config.auth, config.http.admin_addr), (AuthSettings::default(), None));
         assert_eq!(config.nats, Nats { urls: vec![], creds: None });
         assert_eq!((config.broker.port, config.broker.sync), (4222, Sync::Always));
         assert_eq!(config.broker.data_dir, PathBuf::from("./data"));
@@ -481,6 +515,9 @@ mod tests {
             "broker.sync = '0s'",
             "broker.data_dir = ''",
             "log.format = 'xml'",
+            "http.admin_addr = 'here'",
+            "auth.mode = 'optional'",
+            "auth.mode = 'required'",
             "retention.keep = 'never'",
             "retention.keep = '0s'",
             "gaps.skip_after = 'forever'",

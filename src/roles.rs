@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use strum::IntoStaticStr;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -20,7 +19,7 @@ use crate::config::Config;
 use crate::http::health::{self, Check, Checks};
 use crate::http::route::any;
 use crate::http::serve::Site;
-use crate::http::{Cors, Routes};
+use crate::http::{Cors, Entrance, Guard, Routes};
 use crate::ingest::Ingest;
 use crate::metrics::{IngestMetrics, Metrics, QueryMetrics};
 use crate::query::feed::{self, LiveView};
@@ -55,7 +54,7 @@ pub async fn run(
     roles: &[Role],
     connection: &ConnectionSettings,
     monitor: Monitored,
-    listener: TcpListener,
+    entrance: Entrance,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     memory::set(config.memory.messages, config.stream.partitions);
@@ -63,7 +62,7 @@ pub async fn run(
     let names = names.join(",");
     let export = Export::start(&names)?;
     let telemetry = Telemetry { metrics: Metrics::new(&names), traces: export.traces() };
-    let result = run_with(config, roles, connection, monitor, listener, telemetry, shutdown).await;
+    let result = run_with(config, roles, connection, monitor, entrance, telemetry, shutdown).await;
     export.finish().await;
     result
 }
@@ -79,7 +78,7 @@ async fn run_with(
     roles: &[Role],
     connection: &ConnectionSettings,
     monitor: Monitored,
-    listener: TcpListener,
+    entrance: Entrance,
     mut telemetry: Telemetry,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -94,9 +93,11 @@ async fn run_with(
     let of_process = [health::routes(&checks), of_metrics, openapi::routes()];
     let routes = any(process.routes.into_iter().chain(of_process));
     let cors = Cors::new(&config.http.cors_origins);
-    let site = Site { routes, metrics: http_metrics, cors, traces: telemetry.traces };
-    tracing::info!(addr = %listener.local_addr()?, roles = ?roles, "serving HTTP");
-    let serving = http::serve(listener, site, process.closing.clone());
+    let guard = Guard { auth: entrance.auth.clone(), ..Guard::default() };
+    let site = Site { routes, metrics: http_metrics, cors, traces: telemetry.traces, guard };
+    announce(&entrance, roles)?;
+    process.tasks.spawn(until_the_end(entrance.auth.clone().run(process.rest.clone())));
+    let serving = http::serve_all(entrance, site, process.closing.clone());
     let failed = tokio::select! {
         ((), ()) = async { tokio::join!(serving, close(&shutdown, config.http.drain_delay, &process.closing)) } => None,
         Some(ended) = process.tasks.join_next() => Some(ended),
@@ -110,6 +111,19 @@ async fn run_with(
     process.rest.cancel();
     let mut ended = failed.into_iter().chain(process.tasks.join_all().await.into_iter().map(Ok));
     ended.try_for_each(|ended| ended?)
+}
+
+/// Says where HTTP is served, and once what it means that everybody may do everything there.
+fn announce(entrance: &Entrance, roles: &[Role]) -> anyhow::Result<()> {
+    let addr = entrance.public.local_addr()?;
+    tracing::info!(%addr, ?roles, "serving HTTP");
+    if let Some(operators) = &entrance.operators {
+        tracing::info!(addr = %operators.local_addr()?, "serving HTTP for operators");
+    }
+    if entrance.auth.is_off() && !addr.ip().is_loopback() {
+        tracing::warn!(%addr, "whoever reaches this address may send, skip, replay and drop: no keys are asked for (auth.mode)");
+    }
+    Ok(())
 }
 
 /// Lets load balancers look away before requests are refused: until then whoever asks is told that this process is not

@@ -8,15 +8,19 @@ use bytes::Bytes;
 use http_body_util::{Either, Full};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use warp::http::header::{ALLOW, CONTENT_TYPE, ETAG, HeaderValue, LOCATION, RETRY_AFTER};
+use warp::http::header::{ALLOW, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use warp::http::{Response, StatusCode};
 
 use super::events::{Body, Events};
 use super::{File, RequestId, Tag};
+use crate::auth::turns::Rate;
 use crate::metrics::http::NO_ROUTE;
 
 /// How long a sender that got a 503 is asked to wait.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
+/// How often somebody may, and what is left of it.
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// What a route answers.
 #[derive(Clone, Debug)]
@@ -29,7 +33,7 @@ pub struct Answer {
     tag: Option<Tag>,
     /// The pattern of the route that answers.
     route: &'static str,
-    header: Option<(warp::http::HeaderName, HeaderValue)>,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 #[derive(Clone, Debug)]
@@ -108,7 +112,7 @@ impl Answer {
     /// 308: it is at this address.
     pub fn moved(to: &'static str) -> Self {
         let answer = Self::new(StatusCode::PERMANENT_REDIRECT, Content::Nothing);
-        Self { header: Some((LOCATION, HeaderValue::from_static(to))), ..answer }
+        answer.with_header(LOCATION, HeaderValue::from_static(to))
     }
 
     /// 200 with events that go on for ever.
@@ -126,6 +130,18 @@ impl Answer {
         Self::error(StatusCode::BAD_REQUEST, problem)
     }
 
+    /// 401: whoever asks has no key that counts. Which of the reasons it is would only help those who guess.
+    pub fn unauthorized() -> Self {
+        let answer =
+            Self::error(StatusCode::UNAUTHORIZED, "a key that counts is needed: Authorization: Bearer rkt_...");
+        answer.with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    }
+
+    /// 403: whoever asks is known, and may not do this.
+    pub fn forbidden(problem: impl Into<String>) -> Self {
+        Self::error(StatusCode::FORBIDDEN, problem)
+    }
+
     /// 404.
     pub fn not_found(what: &str) -> Self {
         Self::error(StatusCode::NOT_FOUND, format!("{what} not found"))
@@ -134,7 +150,7 @@ impl Answer {
     /// 405 with the methods that there are.
     pub fn method_not_allowed(allow: &'static str) -> Self {
         let answer = Self::error(StatusCode::METHOD_NOT_ALLOWED, format!("method not allowed, use {allow}"));
-        Self { header: Some((ALLOW, HeaderValue::from_static(allow))), ..answer }
+        answer.with_header(ALLOW, HeaderValue::from_static(allow))
     }
 
     /// 408: the request did not come to its end in time.
@@ -157,6 +173,17 @@ impl Answer {
         Self::error(StatusCode::PAYLOAD_TOO_LARGE, format!("body: must be at most {bytes_max} bytes"))
     }
 
+    /// 429: too often, by the policy of this name; after so long there is a turn again.
+    pub fn too_many(problem: impl Into<String>, policy: &str, rate: Rate, wait: Duration) -> Self {
+        let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
+        let (times, period) = (rate.times, rate.period.as_secs());
+        let text = |text: String| text.parse().unwrap_or(HeaderValue::from_static("-"));
+        Self::error(StatusCode::TOO_MANY_REQUESTS, problem)
+            .with_header(RETRY_AFTER, seconds.into())
+            .with_header(RATE_LIMIT, text(format!("\"{policy}\";r=0;t={seconds}")))
+            .with_header(RATE_LIMIT_POLICY, text(format!("\"{policy}\";q={times};w={period}")))
+    }
+
     /// 500: a mistake of ours.
     pub fn internal_error() -> Self {
         Self::error(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
@@ -165,7 +192,7 @@ impl Answer {
     /// 503 with `Retry-After`: not now.
     pub fn unavailable(what: impl Into<String>) -> Self {
         let seconds = HeaderValue::from(RETRY_AFTER_DEFAULT.as_secs());
-        Self { header: Some((RETRY_AFTER, seconds)), ..Self::error(StatusCode::SERVICE_UNAVAILABLE, what) }
+        Self::error(StatusCode::SERVICE_UNAVAILABLE, what).with_header(RETRY_AFTER, seconds)
     }
 
     /// The same with data beside the error.
@@ -200,13 +227,18 @@ impl Answer {
         }
     }
 
+    fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
     fn error(status: StatusCode, problem: impl Into<String>) -> Self {
         Self::new(status, Content::Error(problem.into()))
     }
 
     fn new(status: StatusCode, content: Content) -> Self {
-        let (next_cursor, trimmed_through, revision, tag, header) = (None, None, None, None, None);
-        Self { status, content, next_cursor, trimmed_through, revision, tag, route: NO_ROUTE, header }
+        let (next_cursor, trimmed_through, revision, tag) = (None, None, None, None);
+        Self { status, content, next_cursor, trimmed_through, revision, tag, route: NO_ROUTE, headers: Vec::new() }
     }
 
     /// The whole answer: in its envelope, but for events and for what is not said again.
@@ -216,7 +248,7 @@ impl Answer {
         let headers = response.headers_mut();
         headers.insert(RequestId::HEADER, request_id.to_header());
         headers.extend(self.tag.as_ref().map(|tag| (ETAG, tag.to_header())));
-        headers.extend(self.header.clone());
+        headers.extend(self.headers.iter().cloned());
         match self.content {
             Content::Nothing => {}
             Content::Events(events) => {

@@ -32,7 +32,8 @@ use warp::filters::BoxedFilter;
 use super::asker::{Asker, Connection};
 use super::events::Body;
 use super::stall::WriteDeadline;
-use super::{Answer, Cors, RequestId, Routes, trace};
+use super::{Address, Answer, Cors, Guard, RequestId, Routes, trace};
+use crate::auth::Auth;
 use crate::metrics::HttpMetrics;
 use crate::traces::Traces;
 
@@ -59,7 +60,18 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long requests in hand may take when serving ends; what is then still open is cut off.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(8);
 
+/// Where requests come in, and what is asked of those who bring them.
+pub struct Entrance {
+    /// Where everybody asks.
+    pub public: TcpListener,
+    /// Where operators ask, if that is elsewhere.
+    pub operators: Option<TcpListener>,
+    /// The keys.
+    pub auth: Auth,
+}
+
 /// What is served.
+#[derive(Clone)]
 pub struct Site {
     /// The routes.
     pub routes: Routes,
@@ -69,10 +81,30 @@ pub struct Site {
     pub cors: Cors,
     /// Where the spans of requests begin.
     pub traces: Traces,
+    /// Who is let in.
+    pub guard: Guard,
+}
+
+impl Site {
+    /// The same at another address.
+    fn at(&self, address: Address) -> Self {
+        Self { guard: Guard { address, ..self.guard.clone() }, ..self.clone() }
+    }
+}
+
+/// Serves wherever requests come in.
+pub async fn serve_all(entrance: Entrance, site: Site, shutdown: CancellationToken) {
+    match entrance.operators {
+        Some(operators) => {
+            let at_public = serve(entrance.public, site.at(Address::Public), shutdown.clone());
+            tokio::join!(at_public, serve(operators, site.at(Address::Operators), shutdown));
+        }
+        None => serve(entrance.public, site, shutdown).await,
+    }
 }
 
 /// Answers requests until the shutdown, then those that are in hand.
-pub async fn serve(listener: TcpListener, site: Site, shutdown: CancellationToken) {
+async fn serve(listener: TcpListener, site: Site, shutdown: CancellationToken) {
     site.routes.patterns.iter().for_each(|pattern| site.metrics.know(pattern));
     let site = Arc::new(site);
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -144,6 +176,7 @@ fn prepare(stream: &TcpStream) {
 async fn answer(site: Arc<Site>, asker: Asker, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let begun = Instant::now();
     request.extensions_mut().insert(asker);
+    request.extensions_mut().insert(site.guard.clone());
     let request_id = RequestId::of(request.headers());
     let origin = site.cors.origin_of(&request);
     let preflight = site.cors.preflight(&request, &request_id);

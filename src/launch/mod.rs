@@ -79,13 +79,14 @@ async fn run_with(
     let deadline = Instant::now() + options.verify_deadline;
     let progress = Progress::of_verifying(oracle.messages());
     let pause = retry_after.min(LOOK_AGAIN_AFTER);
-    let operator = Operator { client: build_client(true)?, base: base.clone(), deadline, pause, progress };
+    let operator =
+        Operator { client: build_client(true, options.key.as_ref())?, base: base.clone(), deadline, pause, progress };
     verify(operator, oracle, &options, shutdown, output).await
 }
 
 fn sender(options: &Options, retry_after: Duration, oracle: &Arc<Mutex<Oracle>>) -> anyhow::Result<Sender> {
     Ok(Sender {
-        client: build_client(options.keep_alive)?,
+        client: build_client(options.keep_alive, options.key.as_ref())?,
         url: options.url.clone(),
         queue: Queue::new(feed(options, Arc::clone(oracle)), retry_after),
         pacer: options.rate.map(Pacer::new),

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode, Url};
 use serde_json::Value;
@@ -186,8 +186,12 @@ pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// An HTTP client with our rules: no proxy (it would be its latency that is measured), no redirects (a 3xx is no 2xx).
-pub(super) fn build_client(keep_alive: bool) -> anyhow::Result<Client> {
+///
+/// Every request says who sends it, where there is a key.
+pub(super) fn build_client(keep_alive: bool, key: Option<&HeaderValue>) -> anyhow::Result<Client> {
     let builder = Client::builder().timeout(ATTEMPT_TIMEOUT).no_proxy().redirect(Policy::none()).http1_only();
+    let headers = key.map(|key| (AUTHORIZATION, key.clone())).into_iter().collect();
+    let builder = builder.default_headers(headers);
     let builder = if keep_alive { builder } else { builder.pool_max_idle_per_host(0) };
     builder.build().context("the HTTP client cannot be set up")
 }

@@ -9,12 +9,12 @@ pub mod repair;
 pub mod server;
 pub mod store_lock;
 
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::objects::provision::{self, Means, Step};
 use crate::broker::{Broker, ConnectionSettings, Monitor};
 use crate::config::Config;
+use crate::http::Entrance;
 use crate::roles::{self, Role};
 use repair::{is_bucket_to_be_filled, repair};
 use server::OwnBroker;
@@ -23,17 +23,17 @@ use server::OwnBroker;
 pub async fn run(
     config: &Config,
     roles: &[Role],
-    listener: TcpListener,
+    entrance: Entrance,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     if let Some(connection) = config.named_broker() {
-        return provision_and_run(config, roles, &connection, None, listener, shutdown).await;
+        return provision_and_run(config, roles, &connection, None, entrance, shutdown).await;
     }
     let Some(own) = shutdown.run_until_cancelled(OwnBroker::start(&config.broker)).await else { return Ok(()) };
     let own = own?;
     let connection = ConnectionSettings { urls: vec![own.url()], creds: None };
     let name = Some(own.name());
-    let result = provision_and_run(config, roles, &connection, name, listener, shutdown).await;
+    let result = provision_and_run(config, roles, &connection, name, entrance, shutdown).await;
     own.stop().await;
     result
 }
@@ -43,7 +43,7 @@ async fn provision_and_run(
     roles: &[Role],
     connection: &ConnectionSettings,
     expected_name: Option<&str>,
-    listener: TcpListener,
+    entrance: Entrance,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let provisioned = provision(config, connection, expected_name);
@@ -55,7 +55,7 @@ async fn provision_and_run(
     let (monitor, objects) = Monitor::new(topology);
     let monitored = (monitor, objects.clone());
     tokio::select! {
-        ended = roles::run(config, roles, connection, monitored, listener, shutdown.clone()) => ended,
+        ended = roles::run(config, roles, connection, monitored, entrance, shutdown.clone()) => ended,
         // What the roles need at their end is there or not: nothing is made any more.
         Some(never) = shutdown.run_until_cancelled(repair(&broker, &topology, objects, is_to_be_filled)) => never,
     }

@@ -44,6 +44,7 @@ mod health;
 mod health_repair;
 mod history;
 mod hostile_bytes;
+mod keys;
 mod live;
 mod lost_end;
 mod metrics;
