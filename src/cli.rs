@@ -158,6 +158,12 @@ struct Settings {
     /// The file with the keys
     #[arg(long, value_name = "FILE")]
     auth_keys_file: Option<String>,
+    /// How many channels there may be: a number, or unlimited [default: 1000000]
+    #[arg(long, value_name = "N")]
+    ingest_channels_max: Option<String>,
+    /// How many messages of one channel may wait: a number, or unlimited [default: 1000000]
+    #[arg(long, value_name = "N")]
+    ingest_pending_max: Option<String>,
     /// Where the broker is, several with commas [default: none for `up`, else nats://127.0.0.1:4222]
     #[arg(long, value_name = "URL")]
     nats_url: Option<String>,
@@ -211,6 +217,8 @@ impl Settings {
             ("http.admin_addr", self.http_admin_addr),
             ("auth.mode", self.auth_mode),
             ("auth.keys_file", self.auth_keys_file),
+            ("ingest.channels_max", self.ingest_channels_max),
+            ("ingest.pending_max", self.ingest_pending_max),
             ("nats.url", self.nats_url),
             ("nats.creds", self.nats_creds),
             ("broker.port", self.broker_port),

@@ -17,6 +17,7 @@ use crate::auth::{AuthSettings, KeysError, Mode};
 use crate::broker::ConnectionSettings;
 use crate::broker::address::without_secrets;
 use crate::broker::topology::Topology;
+use crate::ingest::bounds::BoundsSettings;
 use crate::traces::settings as traces;
 use crate::{logging, memory};
 
@@ -38,6 +39,8 @@ pub struct Config {
     pub http: Http,
     /// Who may do what.
     pub auth: AuthSettings,
+    /// How much may come in.
+    pub ingest: BoundsSettings,
     /// Reaching a broker.
     pub nats: Nats,
     /// The broker that `rockets up` starts.
@@ -239,6 +242,10 @@ fn check(layers: &Figment) -> Result<Config, Wrong> {
             mode: read.parsed("auth.mode", "off or required", auth_mode).unwrap_or_default(),
             keys_file: read.parsed("auth.keys_file", "the path of a file", creds).unwrap_or_default(),
         },
+        ingest: BoundsSettings {
+            channels_max: read.parsed("ingest.channels_max", UNLIMITED_OR, unlimited).unwrap_or_default(),
+            pending_max: read.parsed("ingest.pending_max", UNLIMITED_OR, unlimited).unwrap_or_default(),
+        },
         nats: Nats {
             urls: read.parsed("nats.url", "nats://host:port, several with commas", urls).unwrap_or_default(),
             creds: read.parsed("nats.creds", "the path of a credentials file", creds).unwrap_or_default(),
@@ -421,6 +428,15 @@ fn never(text: &str) -> Option<Option<Duration>> {
     time_or("never", text)
 }
 
+const UNLIMITED_OR: &str = "unlimited, or a number from 1 on";
+
+fn unlimited(text: &str) -> Option<Option<u64>> {
+    match text {
+        "unlimited" => Some(None),
+        number => text_to(number).filter(|max| *max > 0).map(Some),
+    }
+}
+
 fn time_or(none: &str, text: &str) -> Option<Option<Duration>> {
     if text == none {
         return Some(None);
@@ -463,6 +479,8 @@ mod tests {
         assert_eq!(config.http.addr, ([0, 0, 0, 0], 8088).into());
         assert_eq!(config.http.drain_delay, Duration::ZERO);
         assert_eq!(config.http.cors_origins, [""; 0]);
+        let bounds = BoundsSettings { channels_max: Some(1_000_000), pending_max: Some(1_000_000) };
+        assert_eq!(config.ingest, bounds);
         assert_eq!((config.auth, config.http.admin_addr), (AuthSettings::default(), None));
         assert_eq!(config.nats, Nats { urls: vec![], creds: None });
         assert_eq!((config.broker.port, config.broker.sync), (4222, Sync::Always));
@@ -517,6 +535,8 @@ mod tests {
             "log.format = 'xml'",
             "http.admin_addr = 'here'",
             "auth.mode = 'optional'",
+            "ingest.channels_max = 0",
+            "ingest.pending_max = 'none'",
             "auth.mode = 'required'",
             "retention.keep = 'never'",
             "retention.keep = '0s'",

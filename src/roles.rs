@@ -196,7 +196,7 @@ impl Process {
     ) -> anyhow::Result<()> {
         let broker = Broker::connect(connection, role.into()).await?;
         let check = match role {
-            Role::Ingest => self.start_ingest(broker, monitored, telemetry.metrics.ingest()),
+            Role::Ingest => self.start_ingest(broker, config, monitored, telemetry.metrics.ingest()),
             Role::Track => self.start_track(broker, config, monitored, telemetry),
             Role::Query => {
                 self.start_query(broker, config.stream.partitions, monitored.1, telemetry.metrics.query()).await?
@@ -209,10 +209,11 @@ impl Process {
     fn start_ingest(
         &mut self,
         broker: Broker,
+        config: &Config,
         (monitor, objects): (&mut Monitor, &Objects),
         metrics: IngestMetrics,
     ) -> Check {
-        let ingest = Ingest::new(broker, metrics);
+        let ingest = Ingest::new(broker, config.ingest, metrics);
         self.routes.push(ingest.routes());
         monitor.watch_publisher(ingest.publisher());
         let check = ingest.check(objects);

@@ -111,6 +111,16 @@ impl Caller {
         self.turns(|holder| &holder.messages).map_or(Quota::Unlimited, |turns| turns.take(now))
     }
 
+    /// Whether it matters which channels are new.
+    pub fn has_rate_of_channels(&self) -> bool {
+        self.turns(|holder| &holder.new_channels).is_some()
+    }
+
+    /// Takes the turn of one new channel, or tells how long to wait for it.
+    pub fn take_channel(&self, now: Instant) -> Quota {
+        self.turns(|holder| &holder.new_channels).map_or(Quota::Unlimited, |turns| turns.take(now))
+    }
+
     fn key(&self) -> Option<&Key> {
         self.0.as_deref().map(|holder| &holder.key)
     }

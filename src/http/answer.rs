@@ -173,14 +173,16 @@ impl Answer {
         Self::error(StatusCode::PAYLOAD_TOO_LARGE, format!("body: must be at most {bytes_max} bytes"))
     }
 
-    /// 429: too often, by the policy of this name; after so long there is a turn again.
-    pub fn too_many(problem: impl Into<String>, policy: &str, rate: Rate, wait: Duration) -> Self {
-        let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
-        let (times, period) = (rate.times, rate.period.as_secs());
+    /// 429: too often, or too much; it may do after so long.
+    pub fn too_many(problem: impl Into<String>, wait: Duration) -> Self {
+        Self::error(StatusCode::TOO_MANY_REQUESTS, problem).with_header(RETRY_AFTER, in_seconds(wait).into())
+    }
+
+    /// The same by a policy of this name: none is left of this rate, and there is more after so long.
+    pub fn by_rate(self, policy: &str, rate: Rate, wait: Duration) -> Self {
+        let (times, period, seconds) = (rate.times, rate.period.as_secs(), in_seconds(wait));
         let text = |text: String| text.parse().unwrap_or(HeaderValue::from_static("-"));
-        Self::error(StatusCode::TOO_MANY_REQUESTS, problem)
-            .with_header(RETRY_AFTER, seconds.into())
-            .with_header(RATE_LIMIT, text(format!("\"{policy}\";r=0;t={seconds}")))
+        self.with_header(RATE_LIMIT, text(format!("\"{policy}\";r=0;t={seconds}")))
             .with_header(RATE_LIMIT_POLICY, text(format!("\"{policy}\";q={times};w={period}")))
     }
 
@@ -284,6 +286,11 @@ impl Answer {
         // Strings and JSON that was written before: this cannot fail.
         serde_json::to_vec(&envelope).unwrap_or_default().into()
     }
+}
+
+/// Whole seconds after which so much time is over.
+fn in_seconds(wait: Duration) -> u64 {
+    wait.as_secs_f64().ceil().max(1.0) as u64
 }
 
 /// An answer travels through warp inside the extensions of an empty response; [`mod@super::serve`] unpacks it.

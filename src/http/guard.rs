@@ -145,7 +145,7 @@ fn take_turn(caller: &Caller) -> Result<(), Answer> {
         Quota::Unlimited | Quota::Taken { .. } => Ok(()),
         Quota::Wait { rate, wait } => {
             limited!(info, key = caller.key_id(), "a key is over its rate");
-            Err(Answer::too_many("this key is over its rate of messages", "messages", rate, wait))
+            Err(Answer::too_many("this key is over its rate of messages", wait).by_rate("messages", rate, wait))
         }
     }
 }

@@ -1,9 +1,11 @@
 //! The role that takes messages in: `POST /messages`, checked, stored by the broker, and only then answered.
 //!
-//! `HTTP ▸ http/body ▸ domain/wire ▸ broker/publisher ▸ [stream]`
+//! `HTTP ▸ http/body ▸ domain/wire ▸` [`bounds`] `▸ broker/publisher ▸ [stream]`
 //!
 //! What it does not do: look at the order or at any rocket. A message that makes no sense is stored like any other; the
 //! tracker finds out.
+
+pub mod bounds;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,6 +27,7 @@ use crate::http::{Access, Answer, RequestId};
 use crate::logging::limited;
 use crate::metrics::IngestMetrics;
 use crate::traces::Trace;
+use bounds::{Bounds, BoundsSettings};
 
 /// Largest body of a message, in bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -35,6 +38,7 @@ pub struct Ingest {
     broker: Broker,
     publisher: Publisher,
     metrics: IngestMetrics,
+    bounds: Bounds,
 }
 
 /// A message is stored.
@@ -48,10 +52,11 @@ pub struct Ingested {
 }
 
 impl Ingest {
-    /// An ingress that publishes on this connection.
-    pub fn new(broker: Broker, metrics: IngestMetrics) -> Self {
+    /// An ingress that publishes on this connection, within these bounds.
+    pub fn new(broker: Broker, bounds: BoundsSettings, metrics: IngestMetrics) -> Self {
         metrics.know_fields(&NotAMessage::PATHS);
-        Self { publisher: Publisher::new(broker.clone()), broker, metrics }
+        let bounds = Bounds::new(broker.clone(), bounds);
+        Self { publisher: Publisher::new(broker.clone()), broker, metrics, bounds }
     }
 
     /// `/messages`.
@@ -83,6 +88,8 @@ impl Ingest {
             let payload = request.body(BODY_BYTES_MAX).await.inspect_err(|_| self.metrics.reject("body"))?;
             let message = wire::read(&payload).map_err(|error| self.rejected(&error))?;
             may_write(&request, &message)?;
+            let admitted = self.bounds.admit(&message, request.caller()).await;
+            admitted.inspect_err(|_| self.metrics.reject("metadata.channel"))?;
             self.store(&message, payload, origin_of(&request)).await
         };
         stored.await.inspect_err(|answer| log_rejected(answer, &request.id, &request.trace))

@@ -32,7 +32,7 @@ fn ingest() -> Operation {
         .fails(400, "It is no message; the error names the field.")
         .fails(408, "The body did not come to its end in time.")
         .fails(413, "The body is too long.")
-        .fails(429, "The key is over its rate.")
+        .fails(429, "The key is over a rate, or there is as much of the channel, or of channels, as there may be.")
         .fails(503, "The broker cannot store it now: send it again.")
 }
 

@@ -384,3 +384,50 @@ async fn who_is_over_the_rate_waits_and_others_do_not() {
     assert_eq!(send(&other).await.status, 200);
     eventually("a turn", async || (send(&slow).await.status == 200).then_some(())).await;
 }
+
+#[tokio::test]
+async fn a_key_s_new_channels_are_bounded_and_known_ones_are_not() {
+    let (keys, broker) = (Keys::new(), Broker::start().await);
+    let key = keys.key(&["--scope", "ingest", "--all-channels", "--new-channels", "2"]).await;
+    let (_program, client) = keys.up(&broker).start_and_ready().await;
+    let send = async |message: &Value| {
+        client.answer(client.request(Method::POST, "/messages").bearer_auth(&key).json(message)).await
+    };
+    let flights = [(); 3].map(|()| Flight::new());
+    assert_eq!(send(&flights[0].launched(1)).await.status, 200);
+    assert_eq!(send(&flights[1].launched(1)).await.status, 200);
+    let refused = send(&flights[2].launched(1)).await;
+    assert!(refused.error(429).starts_with("metadata.channel: "), "{refused:?}");
+    assert_eq!(refused.headers["ratelimit-policy"], r#""new-channels";q=2;w=60"#);
+    assert_eq!(send(&flights[0].faster(2, 1)).await.status, 200);
+}
+
+#[tokio::test]
+async fn channels_in_all_and_what_waits_of_one_are_bounded() {
+    let broker = Broker::start().await;
+    let start = Program::of(&["up"]).broker(&broker).env("ROCKETS_INGEST__CHANNELS_MAX", "2");
+    let (_program, client) = start.env("ROCKETS_INGEST__PENDING_MAX", "3").start_and_ready().await;
+    let [flight, other] = [(); 2].map(|()| Flight::new());
+    client.settled(client.ingest(&flight.launched(1)).await).await;
+    client.settled(client.ingest(&other.launched(1)).await).await;
+    let new = async || Some(client.post(&Flight::new().launched(1)).await).filter(|answer| answer.status == 429);
+    let refused = eventually("one channel too many", new).await;
+    assert!(
+        refused.error(429).contains("as many channels as there may be") && refused.headers.contains_key("retry-after")
+    );
+    for number in 3..=5 {
+        client.ingest(&flight.faster(number, 1)).await;
+    }
+    let waits = async || (client.rocket(&flight.channel).await?["pendingMessages"] == 3).then_some(());
+    eventually("three that wait", waits).await;
+    let mut number = 5;
+    let more = async || {
+        number += 1;
+        Some(client.post(&flight.faster(number, 1)).await).filter(|answer| answer.status == 429)
+    };
+    let refused = eventually("one too many that waits", more).await;
+    assert!(refused.error(429).contains("wait for an earlier one"), "{refused:?}");
+    client.ingest(&flight.faster(2, 1)).await;
+    let well = async || (client.post(&flight.faster(number, 1)).await.status == 200).then_some(());
+    eventually("the channel goes on", well).await;
+}
