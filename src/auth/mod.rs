@@ -1,7 +1,7 @@
 //! Who may do what: keys, what each of them allows, and how it is proved that somebody has one.
 //!
 //! ```text
-//! rockets key ▸ file ─▸ keyring ▸ Caller ▸ http/guard (scope), ingest (channel, quotas), broker/publisher (who it was)
+//! rockets key ▸ file ─▸ keyring ▸ Caller ▸ http/door (scope), ingest (channel, quotas), broker/publisher (who it was)
 //! ```
 //!
 //! A [`key`] is a row of a [`mod@file`], which has no secret of it but a digest ([`token`]); of a key that signs

@@ -4,7 +4,7 @@
 //! A [`mod@route`] ends in an [`Answer`]. [`mod@serve`] puts each answer into the envelope with the request's
 //! id, also where no route was found or a handler panicked, so that this is done in one place. [`asker`] is whether anybody
 //! still waits for an answer that takes long. [`events`] is an answer without an end, [`stall`] what becomes of one who
-//! does not read an answer, and [`tag`] how a client asks whether an answer is still true. [`guard`] is who is let in. A [`mod@file`] of the program is
+//! does not read an answer, and [`tag`] how a client asks whether an answer is still true. [`door`] is who is let in. A [`mod@file`] of the program is
 //! answered as it is, without the envelope. [`trace`] is a request's span.
 
 pub mod answer;
@@ -14,7 +14,7 @@ pub mod cors;
 pub mod cursor;
 pub mod events;
 pub mod file;
-pub mod guard;
+pub mod door;
 pub mod health;
 pub mod metrics;
 pub mod params;
@@ -28,7 +28,7 @@ mod trace;
 pub use answer::Answer;
 pub use cors::Cors;
 pub use file::{File, Files};
-pub use guard::{Access, Address, Guard};
+pub use door::{Access, Address, Door};
 pub use request_id::RequestId;
 pub use route::{Request, Routes};
 pub use serve::{Entrance, serve_all};

@@ -15,7 +15,7 @@ use warp::path::FullPath;
 use warp::{Filter, Rejection};
 
 use super::asker::Asker;
-use super::guard::{Access, Admitted, Guard};
+use super::door::{Access, Admitted, Door};
 use super::{Answer, RequestId, body};
 use crate::auth::Caller;
 use crate::traces::Trace;
@@ -47,7 +47,7 @@ pub struct Request {
     pub trace: Trace,
     /// Whether anybody still waits for the answer.
     pub asker: Asker,
-    guard: Guard,
+    door: Door,
     admitted: Admitted,
     chunks: Chunks,
 }
@@ -73,7 +73,7 @@ impl Request {
 
     /// Lets it in, or answers why not.
     fn admit(mut self, access: Access) -> Result<Self, Answer> {
-        self.admitted = self.guard.admit(access, &self.method, &self.headers)?;
+        self.admitted = self.door.admit(access, &self.method, &self.headers)?;
         Ok(self)
     }
 }
@@ -132,7 +132,7 @@ fn request(pattern: &'static str) -> impl Filter<Extract = (Request,), Error = R
     let extensions = warp::ext::get().and(warp::ext::optional::<Trace>()).and(warp::ext::get()).and(warp::ext::get());
     let rest = head.and(extensions).and(warp::body::stream());
     let request =
-        |(parameter, is_folder), method, query, headers, id, trace: Option<Trace>, asker, guard, chunks| Request {
+        |(parameter, is_folder), method, query, headers, id, trace: Option<Trace>, asker, door, chunks| Request {
             method,
             parameter,
             is_folder,
@@ -141,7 +141,7 @@ fn request(pattern: &'static str) -> impl Filter<Extract = (Request,), Error = R
             id,
             trace: trace.unwrap_or_default(),
             asker,
-            guard,
+            door,
             admitted: Admitted::default(),
             chunks: in_bytes(chunks),
         };

@@ -32,7 +32,7 @@ use warp::filters::BoxedFilter;
 use super::asker::{Asker, Connection};
 use super::events::Body;
 use super::stall::WriteDeadline;
-use super::{Address, Answer, Cors, Guard, RequestId, Routes, trace};
+use super::{Address, Answer, Cors, Door, RequestId, Routes, trace};
 use crate::auth::Auth;
 use crate::metrics::HttpMetrics;
 use crate::traces::Traces;
@@ -82,13 +82,13 @@ pub struct Site {
     /// Where the spans of requests begin.
     pub traces: Traces,
     /// Who is let in.
-    pub guard: Guard,
+    pub door: Door,
 }
 
 impl Site {
     /// The same at another address.
     fn at(&self, address: Address) -> Self {
-        Self { guard: Guard { address, ..self.guard.clone() }, ..self.clone() }
+        Self { door: Door { address, ..self.door.clone() }, ..self.clone() }
     }
 }
 
@@ -176,7 +176,7 @@ fn prepare(stream: &TcpStream) {
 async fn answer(site: Arc<Site>, asker: Asker, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let begun = Instant::now();
     request.extensions_mut().insert(asker);
-    request.extensions_mut().insert(site.guard.clone());
+    request.extensions_mut().insert(site.door.clone());
     let request_id = RequestId::of(request.headers());
     let origin = site.cors.origin_of(&request);
     let preflight = site.cors.preflight(&request, &request_id);

@@ -58,7 +58,7 @@ enum Need {
 
 /// What lets in at one address.
 #[derive(Clone, Debug, Default)]
-pub struct Guard {
+pub struct Door {
     /// The keys.
     pub auth: Auth,
     /// Where it stands.
@@ -89,7 +89,7 @@ impl Access {
     }
 }
 
-impl Guard {
+impl Door {
     /// Lets somebody in, or answers why not.
     pub fn admit(&self, access: Access, method: &Method, headers: &HeaderMap) -> Result<Admitted, Answer> {
         let scope = match access.need(method, self.address) {
