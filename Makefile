@@ -3,7 +3,7 @@
 # Written for GNU make 3.81 too, which is what macOS has.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo check test simulate mutants observe-test ci bench bench-page drill drill-cluster
+.PHONY: help run demo check test simulate mutants fuzz observe-test ci bench bench-page drill drill-cluster
 .PHONY: nats-server nats-server-floor prometheus .venv browser
 
 # The pinned broker, where it had to be fetched, stands before an older one of the machine.
@@ -66,6 +66,9 @@ drill: nats-server ## Do faults to real processes under load: make drill SEED=7 
 
 drill-cluster: nats-server nats-server-floor ## The same with three brokers: make drill-cluster SEED=7 FAULTS=300
 	DRILL_SEED=$(SEED) DRILL_FAULTS=$(FAULTS) cargo test --locked $(features) --test drill three_brokers_that
+
+fuzz: ## Have libFuzzer look for input that breaks a promise: make fuzz TARGETS="record table" FUZZ_SECONDS=600
+	tests/fuzz/run $(TARGETS)
 
 nats-server: ## Get the broker, unless a fit one is there.
 	@nats/get-nats-server

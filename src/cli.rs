@@ -5,6 +5,7 @@ mod backup;
 mod common;
 mod consent;
 mod dlq;
+mod doctor;
 mod forget;
 mod gaps;
 mod health;
@@ -88,6 +89,9 @@ enum Command {
         /// Also have fewer copies of streams and durables than there are
         #[arg(long)]
         lower_replicas: bool,
+        /// Also give streams the configured bounds that have others
+        #[arg(long)]
+        set_bounds: bool,
         #[command(flatten)]
         settings: Settings,
     },
@@ -99,6 +103,8 @@ enum Command {
     Partitions(partitions::Options),
     /// Ask a running role whether it is ready
     Health(health::Options),
+    /// Look for what is wrong or soon will be, with what to do about it
+    Doctor(doctor::Options),
     /// Show which channels wait for a missing number, and since when
     Gaps(gaps::Options),
     /// Give up waiting for numbers of a rocket that will not come
@@ -170,6 +176,30 @@ struct Settings {
     /// Credentials file for it
     #[arg(long, value_name = "FILE")]
     nats_creds: Option<String>,
+    /// File with the seed of an nkey for it
+    #[arg(long, value_name = "FILE")]
+    nats_nkey: Option<String>,
+    /// User there
+    #[arg(long, value_name = "NAME")]
+    nats_user: Option<String>,
+    /// File with the user's password
+    #[arg(long, value_name = "FILE")]
+    nats_password_file: Option<String>,
+    /// Certificates to trust, PEM: with any of these nothing is said without TLS
+    #[arg(long, value_name = "FILE")]
+    nats_ca: Option<String>,
+    /// Our own certificate, PEM
+    #[arg(long, value_name = "FILE")]
+    nats_cert: Option<String>,
+    /// Its key, PEM
+    #[arg(long, value_name = "FILE")]
+    nats_key: Option<String>,
+    /// What the subjects of replies begin with [default: _INBOX, with a user _INBOX_<user>]
+    #[arg(long, value_name = "SUBJECT")]
+    nats_inbox_prefix: Option<String>,
+    /// Port of the broker's monitoring, for `doctor`; 0: it has none [default: 8222]
+    #[arg(long, value_name = "PORT")]
+    nats_monitor_port: Option<String>,
     /// Port of the broker that `up` starts [default: 4222]
     #[arg(long, value_name = "PORT")]
     broker_port: Option<String>,
@@ -188,6 +218,21 @@ struct Settings {
     /// Copies of each stream [default: 1]
     #[arg(long, value_name = "N")]
     stream_replicas: Option<String>,
+    /// Room of the log: unlimited, or a size [default: 4GiB]
+    #[arg(long, value_name = "SIZE")]
+    stream_log_max_bytes: Option<String>,
+    /// Room of dead letters [default: 1GiB]
+    #[arg(long, value_name = "SIZE")]
+    stream_dead_letters_max_bytes: Option<String>,
+    /// Room of outcomes [default: 1GiB]
+    #[arg(long, value_name = "SIZE")]
+    stream_outcomes_max_bytes: Option<String>,
+    /// Room of checkpoints [default: 1GiB]
+    #[arg(long, value_name = "SIZE")]
+    stream_checkpoints_max_bytes: Option<String>,
+    /// Room of the bucket [default: 1GiB]
+    #[arg(long, value_name = "SIZE")]
+    stream_bucket_max_bytes: Option<String>,
     /// How long a tracker may hold a message unacknowledged [default: 5s]
     #[arg(long, value_name = "TIME")]
     track_ack_wait: Option<String>,
@@ -221,12 +266,25 @@ impl Settings {
             ("ingest.pending_max", self.ingest_pending_max),
             ("nats.url", self.nats_url),
             ("nats.creds", self.nats_creds),
+            ("nats.nkey", self.nats_nkey),
+            ("nats.user", self.nats_user),
+            ("nats.password_file", self.nats_password_file),
+            ("nats.ca", self.nats_ca),
+            ("nats.cert", self.nats_cert),
+            ("nats.key", self.nats_key),
+            ("nats.inbox_prefix", self.nats_inbox_prefix),
+            ("nats.monitor_port", self.nats_monitor_port),
             ("broker.port", self.broker_port),
             ("broker.data_dir", self.broker_data_dir),
             ("broker.sync", self.broker_sync),
             ("broker.server", self.broker_server),
             ("stream.partitions", self.stream_partitions),
             ("stream.replicas", self.stream_replicas),
+            ("stream.log_max_bytes", self.stream_log_max_bytes),
+            ("stream.dead_letters_max_bytes", self.stream_dead_letters_max_bytes),
+            ("stream.outcomes_max_bytes", self.stream_outcomes_max_bytes),
+            ("stream.checkpoints_max_bytes", self.stream_checkpoints_max_bytes),
+            ("stream.bucket_max_bytes", self.stream_bucket_max_bytes),
             ("track.ack_wait", self.track_ack_wait),
             ("retention.keep", self.retention_keep),
             ("retention.dead_letters", self.retention_dead_letters),
@@ -265,13 +323,15 @@ async fn run(command: Command) -> ExitCode {
         Command::Forget(options) => return forget::run(options).await,
         Command::Backup(options) => return backup::backup(options).await,
         Command::Restore(options) => return backup::restore(options).await,
-        Command::Init { lower_replicas, settings } => {
-            return with_config(settings, async |config| init(config, Means::Change { lower_replicas }).await).await;
+        Command::Init { lower_replicas, set_bounds, settings } => {
+            let means = Means::Change { lower_replicas, set_bounds };
+            return with_config(settings, async |config| init(config, means).await).await;
         }
         Command::Top(options) => return top::run(options).await,
         Command::List(options) => return list::run(options).await,
         Command::Partitions(options) => return partitions::run(options).await,
         Command::Health(options) => return health::run(options).await,
+        Command::Doctor(options) => return doctor::run(options).await,
         Command::Gaps(options) => return gaps::run(options).await,
         Command::Up { roles, settings } => {
             return with_keys(settings, async |config, auth| {

@@ -4,6 +4,10 @@
 //! A setting `a.b` is `[a] b` in the file and `ROCKETS_A__B` among the variables. Each problem names the setting, where
 //! it came from, and what it may be.
 
+mod access;
+mod nats;
+mod streams;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -13,7 +17,9 @@ use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use figment::value::{Dict, Value};
 
-use crate::auth::{AuthSettings, KeysError, Mode};
+pub use self::nats::Nats;
+pub use self::streams::Stream;
+use crate::auth::AuthSettings;
 use crate::broker::ConnectionSettings;
 use crate::broker::address::without_secrets;
 use crate::broker::topology::Topology;
@@ -62,14 +68,14 @@ pub struct Config {
 impl Config {
     /// The objects at the broker that these settings ask for.
     pub fn topology(&self) -> Topology {
-        let Stream { partitions, replicas, .. } = self.stream;
-        Topology { partitions, replicas, ack_wait: self.track.ack_wait }
+        let Stream { partitions, replicas, bounds } = self.stream;
+        Topology { partitions, replicas, ack_wait: self.track.ack_wait, bounds }
     }
 
     /// The broker that is named; where none is, `rockets up` starts its own.
     pub fn named_broker(&self) -> Option<ConnectionSettings> {
-        let Nats { urls, creds } = self.nats.clone();
-        (!urls.is_empty()).then_some(ConnectionSettings { urls, creds })
+        let urls = self.nats.urls.clone();
+        (!urls.is_empty()).then(|| self.nats.at(urls))
     }
 
     /// The broker of a role by itself: the named one, or the one that `nats-server` without any configuration is.
@@ -85,7 +91,7 @@ impl Config {
     }
 
     fn broker_here(&self, port: u16) -> ConnectionSettings {
-        ConnectionSettings { urls: vec![format!("nats://127.0.0.1:{port}")], creds: self.nats.creds.clone() }
+        self.nats.at(vec![format!("nats://127.0.0.1:{port}")])
     }
 }
 
@@ -100,15 +106,6 @@ pub struct Http {
     pub drain_delay: Duration,
     /// Origins whose pages browsers may let call.
     pub cors_origins: Vec<String>,
-}
-
-/// Reaching a broker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Nats {
-    /// Addresses, if configured.
-    pub urls: Vec<String>,
-    /// A credentials file.
-    pub creds: Option<PathBuf>,
 }
 
 /// The broker that `rockets up` starts.
@@ -132,15 +129,6 @@ pub enum Sync {
     Always,
     /// Every so often: a power cut may take what was acknowledged in between.
     Every(Duration),
-}
-
-/// The streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stream {
-    /// Partitions, fixed for the life of the stream.
-    pub partitions: u16,
-    /// Copies of each stream.
-    pub replicas: usize,
 }
 
 /// The tracker.
@@ -218,7 +206,8 @@ fn variables() -> Env {
 
 /// Variables that the `nats` tools read too; ours come before them.
 fn variables_of_the_nats_tools() -> Env {
-    Env::raw().only(&["NATS_URL", "NATS_CREDS"]).map(|name| name.as_str().replacen('_', ".", 1).into())
+    let read = ["NATS_URL", "NATS_CREDS", "NATS_NKEY", "NATS_USER", "NATS_CA", "NATS_CERT", "NATS_KEY"];
+    Env::raw().only(&read).map(|name| name.as_str().replacen('_', ".", 1).into())
 }
 
 fn check(layers: &Figment) -> Result<Config, Wrong> {
@@ -238,28 +227,16 @@ fn check(layers: &Figment) -> Result<Config, Wrong> {
                 .parsed("http.cors_origins", "origins such as https://a.example, several with commas", origins)
                 .unwrap_or_default(),
         },
-        auth: AuthSettings {
-            mode: read.parsed("auth.mode", "off or required", auth_mode).unwrap_or_default(),
-            keys_file: read.parsed("auth.keys_file", "the path of a file", creds).unwrap_or_default(),
-        },
-        ingest: BoundsSettings {
-            channels_max: read.parsed("ingest.channels_max", UNLIMITED_OR, unlimited).unwrap_or_default(),
-            pending_max: read.parsed("ingest.pending_max", UNLIMITED_OR, unlimited).unwrap_or_default(),
-        },
-        nats: Nats {
-            urls: read.parsed("nats.url", "nats://host:port, several with commas", urls).unwrap_or_default(),
-            creds: read.parsed("nats.creds", "the path of a credentials file", creds).unwrap_or_default(),
-        },
+        auth: access::auth(&mut read),
+        ingest: access::bounds(&mut read),
+        nats: Nats::read(&mut read),
         broker: Broker {
             port: read.parsed("broker.port", "a port from 0 to 65535", text_to).unwrap_or_default(),
             data_dir: read.parsed("broker.data_dir", "the path of a folder", path).unwrap_or_default(),
             sync: read.parsed("broker.sync", "always, or an interval such as 2m", sync).unwrap_or_default(),
             server: read.parsed("broker.server", "the name or path of nats-server", path).unwrap_or_default(),
         },
-        stream: Stream {
-            partitions: read.parsed("stream.partitions", "from 1 to 256", partitions).unwrap_or_default(),
-            replicas: read.parsed("stream.replicas", "1, 3 or 5", replicas).unwrap_or_default(),
-        },
+        stream: Stream::read(&mut read),
         track: Track {
             ack_wait: read.parsed("track.ack_wait", "a time from 1s to 10m such as 5s", ack_wait).unwrap_or_default(),
         },
@@ -277,9 +254,6 @@ fn check(layers: &Figment) -> Result<Config, Wrong> {
         },
         log: Log { format: read.parsed("log.format", "auto, text or json", log_format).unwrap_or_default() },
     };
-    if config.auth.mode == Mode::Required && config.auth.keys_file.is_none() {
-        read.problems.push(KeysError::NotNamed.to_string());
-    }
     if read.problems.is_empty() { Ok(config) } else { Err(Wrong(read.problems)) }
 }
 
@@ -301,6 +275,16 @@ impl Reader<'_> {
             self.problems.push(format!("{setting}: must be {may_be}; is {is}, from {source}"));
         }
         parsed
+    }
+}
+
+impl Reader<'_> {
+    /// Two settings of which one means nothing without the other.
+    fn together(&mut self, one: (&str, bool), other: (&str, bool)) {
+        let ((one, is_there), (other, is_other_there)) = (one, other);
+        if is_there != is_other_there {
+            self.problems.push(format!("{one} and {other}: must be set both, or neither"));
+        }
     }
 }
 
@@ -373,15 +357,6 @@ fn path(text: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| text.into())
 }
 
-fn creds(text: &str) -> Option<Option<PathBuf>> {
-    Some(path(text))
-}
-
-fn urls(text: &str) -> Option<Vec<String>> {
-    let urls: Vec<_> = text.split(',').map(str::trim).filter(|url| !url.is_empty()).map(str::to_owned).collect();
-    urls.iter().all(|url| crate::broker::address::is_address(url)).then_some(urls)
-}
-
 /// Origins as browsers write them: a scheme, a host in lower case, a port that is not the scheme's own.
 fn origins(text: &str) -> Option<Vec<String>> {
     let origins: Vec<_> = text.split(',').map(str::trim).filter(|origin| !origin.is_empty()).collect();
@@ -403,14 +378,6 @@ fn sync(text: &str) -> Option<Sync> {
     }
 }
 
-fn partitions(text: &str) -> Option<u16> {
-    text_to(text).filter(|partitions| (1..=256).contains(partitions))
-}
-
-fn replicas(text: &str) -> Option<usize> {
-    text_to(text).filter(|replicas| [1, 3, 5].contains(replicas))
-}
-
 fn ack_wait(text: &str) -> Option<Duration> {
     let bounds = Duration::from_secs(1)..=Duration::from_secs(600);
     humantime::parse_duration(text).ok().filter(|time| bounds.contains(time))
@@ -428,28 +395,11 @@ fn never(text: &str) -> Option<Option<Duration>> {
     time_or("never", text)
 }
 
-const UNLIMITED_OR: &str = "unlimited, or a number from 1 on";
-
-fn unlimited(text: &str) -> Option<Option<u64>> {
-    match text {
-        "unlimited" => Some(None),
-        number => text_to(number).filter(|max| *max > 0).map(Some),
-    }
-}
-
 fn time_or(none: &str, text: &str) -> Option<Option<Duration>> {
     if text == none {
         return Some(None);
     }
     humantime::parse_duration(text).ok().filter(|time| !time.is_zero()).map(Some)
-}
-
-fn auth_mode(text: &str) -> Option<Mode> {
-    match text {
-        "off" => Some(Mode::Off),
-        "required" => Some(Mode::Required),
-        _ => None,
-    }
 }
 
 fn log_format(text: &str) -> Option<Option<logging::Format>> {
@@ -482,7 +432,8 @@ mod tests {
         let bounds = BoundsSettings { channels_max: Some(1_000_000), pending_max: Some(1_000_000) };
         assert_eq!(config.ingest, bounds);
         assert_eq!((config.auth, config.http.admin_addr), (AuthSettings::default(), None));
-        assert_eq!(config.nats, Nats { urls: vec![], creds: None });
+        let nats = Nats { urls: vec![], login: crate::broker::Login::default(), monitor_port: 8222 };
+        assert_eq!(config.nats, nats);
         assert_eq!((config.broker.port, config.broker.sync), (4222, Sync::Always));
         assert_eq!(config.broker.data_dir, PathBuf::from("./data"));
         assert_eq!((config.stream.partitions, config.stream.replicas), (16, 1));
@@ -544,6 +495,14 @@ mod tests {
             "memory.messages = '15MiB'",
             "memory.messages = 67108864",
             "nats.url = 'http://a b'",
+            "nats.user = 'a b'",
+            "nats.user = 'a'",
+            "nats.password_file = 'a'",
+            "nats.cert = 'a'",
+            "nats.inbox_prefix = '_INBOX.>'",
+            "nats.monitor_port = 65536",
+            "stream.log_max_bytes = '4GB'",
+            "stream.bucket_max_bytes = 'unbounded'",
             "http = 7",
         ] {
             assert!(with(toml).is_err(), "{toml}");

@@ -36,6 +36,8 @@ mod cli;
 mod config;
 mod domain;
 mod fail_point;
+#[cfg(any(test, feature = "fuzz"))]
+mod fuzz;
 mod http;
 mod ingest;
 mod launch;
@@ -69,6 +71,8 @@ pub mod internals {
     pub use crate::broker::{Broker, ConnectionSettings};
     pub use crate::cli::Cli;
     pub use crate::domain::{Channel, MessageNumber, Record, wire};
+    #[cfg(feature = "fuzz")]
+    pub use crate::fuzz::{TARGETS as FUZZ_TARGETS, Target as FuzzTarget};
     pub use crate::replay::reading_permits;
     pub use crate::track::health::Signs;
     pub use crate::track::{TrackSettings, run as track};

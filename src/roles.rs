@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::http::health::{self, Check, Checks};
 use crate::http::route::any;
 use crate::http::serve::Site;
-use crate::http::{Cors, Entrance, Door, Routes};
+use crate::http::{Cors, Door, Entrance, Routes};
 use crate::ingest::Ingest;
 use crate::metrics::{IngestMetrics, Metrics, QueryMetrics};
 use crate::query::feed::{self, LiveView};

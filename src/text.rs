@@ -21,9 +21,28 @@ fn is_unsafe(character: char) -> bool {
         || matches!(character, '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
+/// A number of bytes for people, such as `4.0 GiB`.
+pub fn bytes(bytes: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let at = (bytes.max(1).ilog2() / 10).min(4);
+    match at {
+        0 => format!("{bytes} B"),
+        _ => format!("{:.1} {}", bytes as f64 / 1024_f64.powi(at.cast_signed()), units[at as usize]),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_are_told_in_a_unit_that_fits() {
+        for (number, expected) in
+            [(0, "0 B"), (1_023, "1023 B"), (1_536, "1.5 KiB"), (4 << 30, "4.0 GiB"), (u64::MAX, "16777216.0 TiB")]
+        {
+            assert_eq!(bytes(number), expected);
+        }
+    }
 
     #[test]
     fn what_a_terminal_would_obey_is_escaped() {

@@ -8,7 +8,7 @@ use async_nats::jetstream::consumer::{Info, PriorityPolicy, pull};
 use async_nats::jetstream::{Context, stream::Stream};
 use futures_util::StreamExt as _;
 use futures_util::future::try_join_all;
-use rockets::internals::topology::{BUCKET_STREAM, STREAM, Topology, durable_name, record_subject};
+use rockets::internals::topology::{BUCKET_STREAM, Bounds, STREAM, Topology, durable_name, record_subject};
 use rockets::internals::{Channel, PULL_MESSAGES_MAX, Record};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -31,7 +31,8 @@ const REPORTING_RUNS: usize = 3;
 const CHECKED_RECORDS: usize = 50;
 
 /// The settings that `rockets` has unless it is told otherwise.
-const TOPOLOGY: Topology = Topology { partitions: 16, replicas: 1, ack_wait: Duration::from_secs(5) };
+const TOPOLOGY: Topology =
+    Topology { partitions: 16, replicas: 1, ack_wait: Duration::from_secs(5), bounds: Bounds::UNLIMITED };
 
 /// What was applied of what was there when the clock began to run.
 struct Drained {

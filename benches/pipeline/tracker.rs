@@ -26,7 +26,7 @@ pub async fn start(site: &Site, outcomes: bool) -> anyhow::Result<Process> {
 /// Tracks until it is killed. It listens only to show that it runs.
 pub async fn run(port: &str, url: &str, outcomes: &str) -> anyhow::Result<()> {
     let (port, outcomes) = (port.parse::<u16>().context("the port")?, outcomes.parse().context("true or false")?);
-    let broker = Broker::connect(&ConnectionSettings { urls: vec![url.to_owned()], creds: None }, "track").await?;
+    let broker = Broker::connect(&ConnectionSettings::at(url), "track").await?;
     let _listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     let settings = TrackSettings { partitions: 16, ack_wait: Duration::from_secs(5), outcomes };
     let (signs, leads) = (Signs::default(), watch::Sender::default());

@@ -120,7 +120,7 @@ async fn sharing(count: usize, sync: Sync) -> anyhow::Result<(Site, Vec<Process>
     for _ in 0..count {
         trackers.push(site.role("track").await?);
     }
-    let broker = Broker::connect(&ConnectionSettings { urls: vec![site.url()], creds: None }, "bench").await?;
+    let broker = Broker::connect(&ConnectionSettings::at(site.url()), "bench").await?;
     let deadline = Instant::now() + SHARED_MAX;
     loop {
         let words = roll_call(&broker).await?;

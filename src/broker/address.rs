@@ -10,6 +10,18 @@ pub fn is_address(text: &str) -> bool {
     text.parse::<ServerAddr>().is_ok()
 }
 
+/// The host of an address.
+pub fn host(text: &str) -> Option<String> {
+    text.parse::<ServerAddr>().ok().map(|address| address.host().trim_matches(['[', ']']).to_owned())
+}
+
+/// The user that an address names with a password.
+pub(super) fn user_of(urls: &[String]) -> Option<String> {
+    let addresses = urls.iter().filter_map(|url| url.parse::<ServerAddr>().ok());
+    let address = addresses.into_iter().find(ServerAddr::has_user_pass)?;
+    address.password().and(address.username()).map(decoded)
+}
+
 /// Addresses as they may be told to anybody; any other text stays as it is.
 pub fn without_secrets(text: &str) -> String {
     let shown = text.split(',').map(|address| match address.split_once("://") {

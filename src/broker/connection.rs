@@ -1,6 +1,5 @@
 //! One connection to the broker: made, named, kept, and its losses logged once each.
 
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,7 +13,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::BrokerError;
-use super::address::{logging_in, without_secrets};
+use super::address::without_secrets;
+use super::login::Login;
 
 /// Oldest server that is known to keep what it acknowledged; see docs/decisions.
 pub const SERVER_VERSION_FLOOR: Version = Version::new(2, 14, 6);
@@ -45,11 +45,16 @@ pub const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct ConnectionSettings {
     /// Addresses, `nats://host:port`; any one of them will do.
     pub urls: Vec<String>,
-    /// A credentials file, as the `nats` tools take it.
-    pub creds: Option<PathBuf>,
+    /// How to be let in, and what to trust.
+    pub login: Login,
 }
 
 impl ConnectionSettings {
+    /// Of one broker that lets everybody in.
+    pub fn at(url: impl Into<String>) -> Self {
+        Self { urls: vec![url.into()], login: Login::default() }
+    }
+
     /// The addresses, as they may be told to anybody.
     pub fn shown(&self) -> String {
         without_secrets(&self.urls.join(","))
@@ -69,15 +74,21 @@ pub struct Broker {
 impl Broker {
     /// Connects as `rockets-<role>-<instance>` within [`FIRST_CONNECT_MAX`], and refuses a server that is too old.
     pub async fn connect(settings: &ConnectionSettings, role: &str) -> anyhow::Result<Self> {
-        let (instance, (made, connections)) = (instance(), watch::channel(()));
-        let client = connect_patiently(settings, role, &instance, &Arc::new(made)).await?;
-        let version = client.server_info().version;
+        let broker = Self::reach(settings, role, FIRST_CONNECT_MAX).await?;
+        let version = broker.server_version();
         anyhow::ensure!(
             is_supported(&version),
             "the broker at {} is nats-server {version}; at least {} is needed: older ones lose acknowledged messages",
             settings.shown(),
             SERVER_VERSION_FLOOR
         );
+        Ok(broker)
+    }
+
+    /// The same within so long a time, to a server of any version.
+    pub async fn reach(settings: &ConnectionSettings, role: &str, patience: Duration) -> anyhow::Result<Self> {
+        let (instance, (made, connections)) = (instance(), watch::channel(()));
+        let client = connect_patiently(settings, role, &instance, &Arc::new(made), patience).await?;
         let jetstream = ContextBuilder::new().timeout(API_TIMEOUT).build(client.clone());
         Ok(Self { client, jetstream, instance, connections })
     }
@@ -100,6 +111,16 @@ impl Broker {
     /// Its version, as it says itself.
     pub fn server_version(&self) -> String {
         self.client.server_info().version
+    }
+
+    /// The address on which it listens, as it says itself.
+    pub fn listens_on(&self) -> String {
+        self.client.server_info().host
+    }
+
+    /// Whether it lets nobody in who has no login.
+    pub fn needs_login(&self) -> bool {
+        self.client.server_info().auth_required
     }
 
     /// Waits until the broker has seen everything that was sent on this connection so far, or is away.
@@ -146,8 +167,9 @@ async fn connect_patiently(
     role: &str,
     instance: &str,
     made: &Arc<watch::Sender<()>>,
+    patience: Duration,
 ) -> anyhow::Result<Client> {
-    let deadline = Instant::now() + FIRST_CONNECT_MAX;
+    let deadline = Instant::now() + patience;
     let mut shown = false;
     loop {
         let options = options(settings, role, instance, made.clone()).await?;
@@ -177,8 +199,8 @@ fn no_broker(settings: &ConnectionSettings) -> String {
 
 fn not_let_in(settings: &ConnectionSettings) -> String {
     format!(
-        "the broker at {} does not let us in; name a credentials file (nats.creds), or user and password in nats.url \
-         (nats://user:password@host:port)",
+        "the broker at {} does not let us in; name a credentials file (nats.creds), an nkey (nats.nkey), or a user and the \
+         file with its password (nats.user, nats.password_file; or nats://user:password@host:port in nats.url)",
         settings.shown()
     )
 }
@@ -213,9 +235,7 @@ async fn options(
             log.write(&event);
             std::future::ready(())
         });
-    let options = logging_in(options, &settings.urls);
-    let Some(creds) = &settings.creds else { return Ok(options) };
-    options.credentials_file(creds).await.with_context(|| format!("nats.creds: cannot read {}", creds.display()))
+    settings.login.options(options, &settings.urls).await
 }
 
 /// What is logged of a connection.

@@ -1,13 +1,13 @@
 //! Everything that is said to NATS. The only module that imports `async_nats`: outside of it there are channels, records
 //! and [`BrokerError`]s, no subjects, headers or status codes.
 //!
-//! [`topology`] names and defines every object; [`connection`] connects to an [`address`]; [`objects`] makes, verifies
+//! [`topology`] names and defines every object; [`connection`] connects to an [`address`] with a [`mod@login`]; [`objects`] makes, verifies
 //! and watches the objects, and [`mod@lost_end`] compares the log with what others know of it. [`publisher`] is where a
 //! message is stored, [`stored`] a message as it comes out again, by [`consumer`] or [`log_reader`]. With [`store`],
 //! [`outcomes`], [`dead_letters`] and [`mod@checkpoints`] they are what a tracker needs, brought together in
 //! [`partition`]; [`membership`] is which trackers there are, [`storing`] what became of attempts to store something.
-//! [`watch`] is what the view is fed by; [`inspect`] tells how far everything has come, and [`notifications`] when to
-//! look again. [`mod@trim`] removes for good, and [`snapshot`] is what a backup needs. [`error`] sorts what can go wrong,
+//! [`watch`] is what the view is fed by; [`inspect`] tells how far everything has come, [`mod@usage`] how full it is, and
+//! [`notifications`] when to look again. [`mod@trim`] removes for good, and [`snapshot`] is what a backup needs. [`error`] sorts what can go wrong,
 //! once, by what its caller does about it.
 
 pub mod address;
@@ -18,6 +18,7 @@ pub mod dead_letters;
 pub mod error;
 pub mod inspect;
 pub mod log_reader;
+pub mod login;
 pub mod lost_end;
 pub mod membership;
 pub mod notifications;
@@ -31,6 +32,7 @@ pub mod stored;
 pub mod storing;
 pub mod topology;
 pub mod trim;
+pub mod usage;
 pub mod watch;
 
 pub use connection::{Broker, ConnectionSettings};
@@ -38,6 +40,7 @@ pub use consumer::{AckHandle, Deliveries, Delivery};
 pub use dead_letters::{DeadLetter, Reason};
 pub use error::BrokerError;
 pub use log_reader::direct::LAG_PAUSE;
+pub use login::Login;
 pub use membership::Membership;
 pub use objects::monitor::{Monitor, Objects};
 pub use partition::{LogReader, NatsLog, NatsPartition, TrackBroker, TrackStores};

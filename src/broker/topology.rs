@@ -116,6 +116,37 @@ pub const HEADER_MESSAGE_ID: &str = "Nats-Msg-Id";
 /// many times before.
 pub const HEADER_ATTEMPTS: &str = "Rockets-Attempts";
 
+/// Bytes that each stream may take; none for as many as there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// [`STREAM`]'s.
+    pub log: Option<u64>,
+    /// [`DEAD_LETTER_STREAM`]'s.
+    pub dead_letters: Option<u64>,
+    /// [`OUTCOME_STREAM`]'s.
+    pub outcomes: Option<u64>,
+    /// [`CHECKPOINT_STREAM`]'s.
+    pub checkpoints: Option<u64>,
+    /// [`BUCKET_STREAM`]'s.
+    pub bucket: Option<u64>,
+}
+
+impl Bounds {
+    /// As many as there are, for each.
+    pub const UNLIMITED: Self = Self { log: None, dead_letters: None, outcomes: None, checkpoints: None, bucket: None };
+
+    /// All of it, as far as it is bounded.
+    pub fn sum(&self) -> u64 {
+        let Self { log, dead_letters, outcomes, checkpoints, bucket } = *self;
+        [log, dead_letters, outcomes, checkpoints, bucket].into_iter().flatten().fold(0, u64::saturating_add)
+    }
+}
+
+/// A bound as a stream has it.
+fn max_bytes(bound: Option<u64>) -> i64 {
+    bound.and_then(|bytes| i64::try_from(bytes).ok()).unwrap_or(-1)
+}
+
 /// What may differ from one installation to the next.
 #[derive(Clone, Copy, Debug)]
 pub struct Topology {
@@ -125,6 +156,8 @@ pub struct Topology {
     pub replicas: usize,
     /// How long a tracker may hold a message unacknowledged before it is delivered again.
     pub ack_wait: Duration,
+    /// The bound of each stream.
+    pub bounds: Bounds,
 }
 
 /// What all subjects have in common to which messages are published.
@@ -328,6 +361,7 @@ impl Topology {
                 (METADATA_FORMAT.into(), FORMAT.into()),
                 (METADATA_PARTITIONS.into(), partitions.to_string()),
             ]),
+            max_bytes: max_bytes(self.bounds.log),
             ..self.log(STREAM)
         }
     }
@@ -337,6 +371,7 @@ impl Topology {
             description: Some("Messages that could not be applied, with the reason".into()),
             subjects: vec!["rockets_dlq.*.*.*".into()],
             duplicate_window: DEAD_LETTER_DUPLICATE_WINDOW,
+            max_bytes: max_bytes(self.bounds.dead_letters),
             ..self.log(DEAD_LETTER_STREAM)
         }
     }
@@ -348,6 +383,7 @@ impl Topology {
             ),
             subjects: vec!["outcomes.*".into(), "replays.*".into(), "forgotten.*".into()],
             duplicate_window: DUPLICATE_WINDOW,
+            max_bytes: max_bytes(self.bounds.outcomes),
             ..self.log(OUTCOME_STREAM)
         }
     }
@@ -360,6 +396,7 @@ impl Topology {
             // was trimmed is the beginning of what is left, and must not go for another channel's.
             max_messages_per_subject: CHECKPOINTS_KEPT,
             duplicate_window: DUPLICATE_WINDOW,
+            max_bytes: max_bytes(self.bounds.checkpoints),
             ..self.log(CHECKPOINT_STREAM)
         }
     }
@@ -371,6 +408,7 @@ impl Topology {
             // This makes it a bucket: the last record of each channel, and nothing before it.
             max_messages_per_subject: 1,
             duplicate_window: DUPLICATE_WINDOW,
+            max_bytes: max_bytes(self.bounds.bucket),
             ..self.log(BUCKET_STREAM)
         }
     }
@@ -384,6 +422,7 @@ impl Topology {
             discard: DiscardPolicy::New,
             discard_new_per_subject: false,
             max_age: Duration::ZERO,
+            // Each has its own.
             max_bytes: -1,
             max_messages: -1,
             max_messages_per_subject: -1,

@@ -99,8 +99,8 @@ async fn restore_from(folder: &Path, yes: bool, config: &Config) -> anyhow::Resu
         Some(connection) if !config.nats.urls.is_empty() || answers(config.broker.port).await => (None, connection),
         // The store of `rockets up`, which makes the streams as soon as it runs.
         _ => {
-            let own = OwnBroker::start(&config.broker).await?;
-            let connection = ConnectionSettings { urls: vec![own.url()], creds: None };
+            let own = OwnBroker::start(&config.broker, config.stream.bounds.sum()).await?;
+            let connection = ConnectionSettings::at(own.url());
             (Some(own), connection)
         }
     };

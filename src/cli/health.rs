@@ -32,16 +32,21 @@ pub(super) async fn run(options: Options) -> ExitCode {
 }
 
 async fn ask(addr: SocketAddr) -> anyhow::Result<ExitCode> {
+    let (is_ready, answer) = readiness(addr).await?;
+    say(&printable(&answer))?;
+    Ok(if is_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether the role that serves HTTP there is ready, and its answer.
+pub(super) async fn readiness(addr: SocketAddr) -> anyhow::Result<(bool, String)> {
     let client = Client::builder().timeout(TIMEOUT).no_proxy().build()?;
     let answer = client.get(format!("http://{addr}/readyz")).send().await;
     let answer = answer.with_context(|| format!("nothing answers at {addr} (http.addr)"))?;
-    let ready = answer.status().is_success();
-    say(&printable(&answer.text().await?))?;
-    Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok((answer.status().is_success(), answer.text().await?))
 }
 
 /// An address to ask at: one that is listened at everywhere is also here.
-fn here(mut addr: SocketAddr) -> SocketAddr {
+pub(super) fn here(mut addr: SocketAddr) -> SocketAddr {
     if addr.ip().is_unspecified() {
         addr.set_ip(match addr.ip() {
             IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),

@@ -20,7 +20,7 @@ use crate::broker::log_reader::{PAGE_MESSAGES_MAX, Page};
 use crate::broker::outcomes::{OutcomeWriter, outcome_of};
 use crate::broker::publisher::Identity;
 use crate::broker::store::Versioned;
-use crate::broker::topology::Topology;
+use crate::broker::topology::{Bounds, Topology};
 use crate::broker::{
     Broker, BrokerError, DeadLetter, Delivery, LogReader as _, NatsPartition, Outgoing, Publisher, Reason, TrackBroker,
 };
@@ -238,7 +238,7 @@ impl Both {
 }
 
 fn topology(replicas: usize) -> Topology {
-    Topology { partitions: 1, replicas, ack_wait: ACK_WAIT }
+    Topology { partitions: 1, replicas, ack_wait: ACK_WAIT, bounds: Bounds::UNLIMITED }
 }
 
 /// An answer without its time, which is the server's own.

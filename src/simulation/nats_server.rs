@@ -106,8 +106,11 @@ impl NatsCluster {
 /// Connects to a server that begins, and makes its objects as soon as it can.
 async fn provisioned(urls: Vec<String>, topology: &Topology) -> Broker {
     let deadline = Instant::now() + PATIENCE;
-    let broker = Broker::connect(&ConnectionSettings { urls, creds: None }, "conformance").await.unwrap();
-    while let Err(error) = provision(&broker, topology, Means::Change { lower_replicas: false }).await {
+    let broker =
+        Broker::connect(&ConnectionSettings { urls, ..ConnectionSettings::at("") }, "conformance").await.unwrap();
+    while let Err(error) =
+        provision(&broker, topology, Means::Change { lower_replicas: false, set_bounds: false }).await
+    {
         assert!(Instant::now() < deadline, "{error}");
         tokio::time::sleep(POLL).await;
     }

@@ -29,9 +29,12 @@ pub async fn run(
     if let Some(connection) = config.named_broker() {
         return provision_and_run(config, roles, &connection, None, entrance, shutdown).await;
     }
-    let Some(own) = shutdown.run_until_cancelled(OwnBroker::start(&config.broker)).await else { return Ok(()) };
+    let Some(own) = shutdown.run_until_cancelled(OwnBroker::start(&config.broker, config.stream.bounds.sum())).await
+    else {
+        return Ok(());
+    };
     let own = own?;
-    let connection = ConnectionSettings { urls: vec![own.url()], creds: None };
+    let connection = ConnectionSettings::at(own.url());
     let name = Some(own.name());
     let result = provision_and_run(config, roles, &connection, name, entrance, shutdown).await;
     own.stop().await;
@@ -79,7 +82,7 @@ async fn provision(
     }
     // What others have set up is theirs.
     let is_own = expected_name.is_some();
-    let means = if is_own { Means::Change { lower_replicas: false } } else { Means::MakeMissing };
+    let means = if is_own { Means::Change { lower_replicas: false, set_bounds: true } } else { Means::MakeMissing };
     let steps = provision::provision(&broker, &config.topology(), means).await?;
     steps.iter().for_each(Step::log);
     provision::refuse_unfit(&steps)?;

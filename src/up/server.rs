@@ -46,8 +46,9 @@ struct Server {
 }
 
 impl OwnBroker {
-    /// Starts a broker and waits until it answers. Nothing else may be on the store or on the port.
-    pub async fn start(settings: &config::Broker) -> anyhow::Result<Self> {
+    /// Starts a broker whose streams may take so many bytes, and waits until it answers. Nothing else may be on the store or
+    /// on the port.
+    pub async fn start(settings: &config::Broker, streams_bytes: u64) -> anyhow::Result<Self> {
         refuse_unfit(&settings.server).await?;
         let folder = &settings.data_dir;
         std::fs::create_dir_all(folder)
@@ -58,9 +59,12 @@ impl OwnBroker {
         drop(lock.for_broker().await?);
         let port = free_port(settings.port)?;
         let name = format!("rockets-up-{}", uuid::Uuid::new_v4().simple());
-        let config_file = folder.join("nats-server.conf");
-        std::fs::write(&config_file, server_config(port, &name, &folder, &lock.pid_file(), settings.sync))
-            .with_context(|| format!("broker.data_dir: cannot write {}", config_file.display()))?;
+        let config_file = config_file(&folder);
+        std::fs::write(
+            &config_file,
+            server_config(port, &name, &folder, &lock.pid_file(), settings.sync, streams_bytes),
+        )
+        .with_context(|| format!("broker.data_dir: cannot write {}", config_file.display()))?;
         let server = Server { program: settings.server.clone(), port, config_file, lock };
 
         let mut child = server.spawn().await?;
@@ -162,7 +166,19 @@ async fn end(child: &mut Child) {
     }
 }
 
-fn server_config(port: u16, name: &str, folder: &Path, pid_file: &Path, sync: config::Sync) -> String {
+/// The file with which the broker on this store was started last.
+pub fn config_file(data_dir: &Path) -> PathBuf {
+    data_dir.join("nats-server.conf")
+}
+
+fn server_config(
+    port: u16,
+    name: &str,
+    folder: &Path,
+    pid_file: &Path,
+    sync: config::Sync,
+    streams_bytes: u64,
+) -> String {
     let sync_interval = match sync {
         config::Sync::Always => "always".to_owned(),
         config::Sync::Every(interval) => format!("{}ms", interval.as_millis()),
@@ -173,9 +189,25 @@ fn server_config(port: u16, name: &str, folder: &Path, pid_file: &Path, sync: co
         "pid_file": pid_file,
         // A message of the largest size, with the headers of a dead letter, must fit.
         "max_payload": 1024 * 1024,
-        "jetstream": { "store_dir": folder, "sync_interval": sync_interval },
+        "jetstream": { "store_dir": folder, "sync_interval": sync_interval, "max_file_store": room(folder, streams_bytes) },
     });
     format!("{config:#}\n")
+}
+
+/// Bytes that the store may take: three quarters of the disk, as the server itself would have it, but no less than what the
+/// streams may take and some for files of its own.
+fn room(folder: &Path, streams_bytes: u64) -> u64 {
+    let of_disk = rustix::fs::statvfs(folder).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize)) / 4 * 3;
+    let of_streams = streams_bytes.saturating_add(streams_bytes / 10);
+    if of_disk < of_streams {
+        tracing::warn!(
+            of_disk,
+            of_streams,
+            "the disk has less room than the streams may take (stream.log_max_bytes and so on)"
+        );
+    }
+    // The server's numbers have a sign.
+    of_disk.max(of_streams).min(i64::MAX.cast_unsigned())
 }
 
 /// The port if nobody listens there; for 0 one that is free.

@@ -31,7 +31,7 @@ enum Kind {
 use Kind::{Changes, DoesOneThing, Lists, ListsWhatItChanges, Prints, Serves};
 
 /// Every subcommand. `CHANNEL` has a gap, `ID` is a dead letter, `URL` takes messages, `KEYS` is a file of keys.
-const ALL: [(&str, Kind); 29] = [
+const ALL: [(&str, Kind); 30] = [
     ("up", Serves),
     ("ingest", Serves),
     ("track", Serves),
@@ -41,6 +41,7 @@ const ALL: [(&str, Kind); 29] = [
     ("list", Lists("")),
     ("partitions", Lists("")),
     ("health", Prints),
+    ("doctor", Lists("")),
     ("gaps", Lists("")),
     ("skip", Changes("CHANNEL --up-to 5 --reason lost")),
     ("dlq list", Lists("")),

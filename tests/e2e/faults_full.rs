@@ -3,8 +3,11 @@
 use async_nats::jetstream;
 use futures_util::TryStreamExt as _;
 
+use serde_json::Value;
+
+use super::harness::service::settles;
 use super::harness::stream::{all_is_applied, count, dead_letters};
-use super::harness::{Flight, TestService, eventually};
+use super::harness::{Broker, Flight, Program, TestService, eventually};
 
 /// Lets a stream have so many messages and no more; -1 for any number.
 async fn limit(jetstream: &jetstream::Context, stream: &str, messages_max: i64) {
@@ -80,6 +83,67 @@ async fn refused_messages_wait_for_room_among_the_dead_letters() {
     all_is_applied(&jetstream).await;
     assert_eq!(dead_letters(&jetstream).await.len(), 3);
     assert_eq!(count(&jetstream, "ROCKETS").await, 7);
+}
+
+#[tokio::test]
+async fn a_log_that_has_come_to_its_bound_refuses_messages_until_it_is_trimmed() {
+    let broker = Broker::start().await;
+    let mut up = Program::of(&["up"]).broker(&broker).env("ROCKETS_STREAM__LOG_MAX_BYTES", "1MiB").start();
+    let client = up.ready().await;
+    let messages = Flight::new().climb(40);
+    let large = |message: &Value| {
+        let mut message = message.clone();
+        message["pad"] = "x".repeat(60_000).into();
+        message
+    };
+    let mut stored = 0;
+    let refused = loop {
+        let answer = client.post(&large(&messages[stored])).await;
+        if answer.status != 200 {
+            break answer;
+        }
+        stored += 1;
+    };
+    assert!((10..20).contains(&stored), "{stored} messages of 60 kB are in 1 MiB");
+    assert_eq!((refused.status, refused.headers.contains_key("retry-after")), (503, true), "{refused:?}");
+    settles(&client, &messages[..stored]).await;
+    let unready = eventually("it says that it is full", async || {
+        let answer = client.get("/readyz").await;
+        (answer.status == 503).then_some(answer.body.to_string())
+    });
+    assert!(unready.await.contains("stream ROCKETS"));
+
+    Program::of(&["trim", "--keep", "0s", "--yes"]).broker(&broker).ends().await.says(0);
+    eventually("there is room", async || (client.post(&large(&messages[stored])).await.status == 200).then_some(()))
+        .await;
+    up.ready().await;
+    settles(&client, &messages[..=stored]).await;
+}
+
+#[tokio::test]
+async fn outcomes_that_have_no_room_are_reported_once_there_is_some() {
+    let broker = Broker::start().await;
+    let mut up = Program::of(&["up"]).broker(&broker).env("ROCKETS_STREAM__OUTCOMES_MAX_BYTES", "1MiB").start();
+    let client = up.ready().await;
+    let jetstream = broker.jetstream().await;
+    let fill = async || jetstream.publish("forgotten.999999", vec![b'x'; 60_000].into()).await.unwrap().await;
+    while fill().await.is_ok() {}
+    // What is left is too little for this, and not for an outcome.
+    let fill = async || jetstream.publish("forgotten.999999", vec![b'x'; 100].into()).await.unwrap().await;
+    while fill().await.is_ok() {}
+    let messages = Flight::new().climb(3);
+    let mut events = Vec::new();
+    for message in &messages {
+        events.push(client.ingest(message).await);
+    }
+    settles(&client, &messages).await;
+    let stream = jetstream.get_stream("ROCKETS_OUTCOMES").await.unwrap();
+    stream.purge().filter("forgotten.999999").await.unwrap();
+    for event in events {
+        assert_eq!(client.settled(event).await["status"], "processed");
+    }
+    all_is_applied(&jetstream).await;
+    up.ready().await;
 }
 
 /// How many deliveries are unacknowledged, of all partitions.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::{Config as ConsumerConfig, DeliverPolicy, IntoConsumerConfig as _};
 use async_nats::jetstream::stream::{Config as StreamConfig, DiscardPolicy, StorageType};
 use async_nats::jetstream::{self, consumer};
-use rockets::internals::topology::Topology;
+use rockets::internals::topology::{Bounds, Topology};
 use serde_json::{Value, json};
 
 use super::harness::{Broker, Program};
@@ -294,7 +294,9 @@ struct Definition {
 
 /// All of them as the code has them, with the default settings.
 fn definitions() -> Vec<Definition> {
-    let topology = Topology { partitions: 16, replicas: 1, ack_wait: Duration::from_secs(5) };
+    let gib = |gib: u64| Some(gib << 30);
+    let bounds = Bounds { log: gib(4), dead_letters: gib(1), outcomes: gib(1), checkpoints: gib(1), bucket: gib(1) };
+    let topology = Topology { partitions: 16, replicas: 1, ack_wait: Duration::from_secs(5), bounds };
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("nats");
     let streams = topology.streams().map(|config| Definition {
         path: folder.join(format!("stream-{}.json", config.name)),

@@ -75,6 +75,16 @@ pub(in crate::broker) async fn get_last(
     get_one(broker, stream, &serde_json::json!({ "last_by_subj": subject })).await
 }
 
+/// The same for the first message that was stored at that time or later.
+pub(in crate::broker) async fn get_since(
+    broker: &Broker,
+    stream: &str,
+    time: OffsetDateTime,
+) -> Result<Option<RawMessage>, BrokerError> {
+    let time = time.format(&Rfc3339).map_err(BrokerError::unavailable)?;
+    get_one(broker, stream, &serde_json::json!({ "start_time": time, "next_by_subj": ">" })).await
+}
+
 async fn get_one(broker: &Broker, stream: &str, query: &serde_json::Value) -> Result<Option<RawMessage>, BrokerError> {
     let subject = format!("$JS.API.DIRECT.GET.{stream}");
     let asked = broker.client().request(subject, query.to_string().into());

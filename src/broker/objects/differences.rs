@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 /// Fields that are an operator's to set, or the server's to note.
 const OPERATOR_FIELDS: [&str; 12] = [
     "description",
-    "max_bytes",
+    BOUND,
     "max_msgs",
     "max_consumers",
     "placement",
@@ -25,6 +25,8 @@ const OPERATOR_FIELDS: [&str; 12] = [
     "republish",
     "pause_until",
 ];
+/// The field that says how many bytes there may be.
+const BOUND: &str = "max_bytes";
 /// The field that says how many copies there are.
 const REPLICAS: &str = "num_replicas";
 
@@ -37,6 +39,11 @@ pub struct Difference {
 }
 
 impl Difference {
+    /// Another bound.
+    pub(in crate::broker) fn of_bound(is: i64, should_be: i64) -> Self {
+        Self { field: BOUND.to_owned(), is: is.into(), should_be: should_be.into() }
+    }
+
     /// Whether it is the number of copies.
     pub fn is_of_replicas(&self) -> bool {
         self.field == REPLICAS

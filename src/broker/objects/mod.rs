@@ -5,6 +5,7 @@
 //! the answer about all of them from coming in time.) Comparing is [`mod@differences`]'s, making is
 //! [`crate::broker::objects::provision`]'s.
 
+mod bound;
 pub mod differences;
 pub mod monitor;
 pub mod provision;
@@ -128,7 +129,8 @@ struct Durables {
 
 impl Object {
     /// The streams, in the order in which [`Topology::streams`] has them.
-    const STREAMS: [Self; 5] = [Self::Log, Self::DeadLetters, Self::Outcomes, Self::Checkpoints, Self::Bucket];
+    pub(in crate::broker) const STREAMS: [Self; 5] =
+        [Self::Log, Self::DeadLetters, Self::Outcomes, Self::Checkpoints, Self::Bucket];
 
     fn is_named(self, stream: &str) -> bool {
         let name = match self {
@@ -199,6 +201,25 @@ impl fmt::Display for Problem {
             }
         }
     }
+}
+
+/// What one inspection tells to people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspected {
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+    /// Objects that nobody told of.
+    pub unanswered: Vec<String>,
+}
+
+/// Inspects everything once.
+pub async fn inspect_once(broker: &Broker, topology: &Topology) -> Inspected {
+    let Findings { streams, durables } = inspect(broker, topology).await;
+    let is_answered = |object: &Object| streams.iter().any(|finding| finding.object == *object);
+    let silent = Object::STREAMS.into_iter().filter(|object| !is_answered(object)).map(|object| object.to_string());
+    let unanswered = silent.chain(durables.is_none().then(|| "the durables".to_owned())).collect();
+    let of_streams = streams.into_iter().flat_map(|finding| finding.problems);
+    Inspected { problems: of_streams.chain(durables.into_iter().flatten()).collect(), unanswered }
 }
 
 /// Asks for everything once, all at the same time.
@@ -299,8 +320,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::broker::topology::Bounds;
 
-    const TOPOLOGY: Topology = Topology { partitions: 2, replicas: 1, ack_wait: Duration::from_secs(5) };
+    const TOPOLOGY: Topology =
+        Topology { partitions: 2, replicas: 1, ack_wait: Duration::from_secs(5), bounds: Bounds::UNLIMITED };
 
     type Change = fn(&mut stream::Config);
 

@@ -3,8 +3,8 @@
 //! What is there already is changed only by whoever was asked to ([`Means`]), and gets fewer copies only where just that
 //! was asked for. An object that cannot become what is needed is named, with what to do about it.
 //!
-//! Bounds that belong to an operator (`max_bytes`, `max_msgs`, placement, compression, descriptions) may differ and are
-//! never changed. The number of partitions is fixed for the life of the stream: most channels would move, and one whose
+//! What belongs to an operator (`max_msgs`, placement, compression, descriptions) may differ and is never changed, and a
+//! bound of bytes only where it is asked for ([`mod@bound`]). The number of partitions is fixed for the life of the stream: most channels would move, and one whose
 //! messages lie in two partitions has no order any more.
 
 use std::fmt;
@@ -18,6 +18,7 @@ use async_nats::jetstream::{ErrorCode, stream};
 use tokio::time::{Instant, sleep};
 
 pub use super::refusal::ProvisionError;
+use crate::broker::objects::bound::{bound, set_bound};
 use crate::broker::objects::differences::{
     Difference, differences, keeping_the_operators_fields, keeping_the_operators_fields_of_a_durable,
 };
@@ -45,6 +46,8 @@ pub enum Means {
     Change {
         /// Whether there may be fewer copies than before.
         lower_replicas: bool,
+        /// Whether streams that have a bound get the configured one.
+        set_bounds: bool,
     },
 }
 
@@ -162,7 +165,7 @@ fn replicas_of_log(found: &[Option<stream::Config>]) -> Option<usize> {
 fn refuse_fewer_replicas(object: &str, differences: &[Difference], means: Means) -> Result<(), ProvisionError> {
     let fewer = differences.iter().find_map(Difference::fewer_replicas);
     match (means, fewer) {
-        (Means::Change { lower_replicas: false }, Some((is, should_be))) => {
+        (Means::Change { lower_replicas: false, .. }, Some((is, should_be))) => {
             Err(ProvisionError::FewerReplicas { object: object.to_owned(), is, should_be })
         }
         _ => Ok(()),
@@ -225,7 +228,7 @@ async fn provision_stream(
     means: Means,
 ) -> Result<Step, ProvisionError> {
     let object = stream_object(&desired.name);
-    let Some(found) = found_stream(broker, &desired.name).await? else {
+    let Some(stream::Info { config: found, state, .. }) = stream_info(broker, &desired.name).await? else {
         broker.changing().create_stream(made).await.map_err(|error| cannot_make(&object, refusal_of_stream(&error)))?;
         return Ok(Step { object, outcome: Outcome::Made });
     };
@@ -234,13 +237,14 @@ async fn provision_stream(
         _ if differences.is_empty() => Outcome::Found,
         Means::MakeMissing => Outcome::Left(differences),
         Means::Change { .. } => {
-            let update = keeping_the_operators_fields(desired, found);
+            let update = keeping_the_operators_fields(desired.clone(), found.clone());
             let updated = broker.changing().update_stream(update).await;
             updated.map_err(|error| cannot_change(&object, &differences, refusal_of_stream(&error)))?;
             Outcome::Changed(differences)
         }
     };
-    Ok(Step { object, outcome })
+    let bound = bound(&object, &desired, &found, state.bytes, means);
+    Ok(Step { outcome: set_bound(broker, &object, found, bound, outcome).await?, object })
 }
 
 async fn provision_durable(

@@ -129,6 +129,10 @@ pub(in crate::broker) fn cannot_make(object: &str, refusal: Result<jetstream::Er
             "; another stream takes these subjects (`nats stream ls` shows all): remove it or give it others"
         }
         ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED => "; a broker that is alone keeps one copy: set stream.replicas = 1",
+        ErrorCode::STORAGE_RESOURCES_EXCEEDED => {
+            "; the broker gives less room than all streams may take: give it more (`max_file_store`), or the streams less \
+             (stream.log_max_bytes and so on)"
+        }
         _ => "",
     };
     BrokerError::Misconfigured(format!("{object}: {answer}{advice}"))

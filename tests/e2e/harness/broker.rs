@@ -112,9 +112,8 @@ impl Broker {
             "log_file": self.log_file(),
             "jetstream": { "store_dir": self.folder.path(), "sync_interval": self.sync },
         });
-        if let Some(room) = self.room {
-            config["jetstream"]["max_file_store"] = room.into();
-        }
+        // Else the server gives a part of what this machine's disk has left, which may be less than the streams may take.
+        config["jetstream"]["max_file_store"] = self.room.unwrap_or(1 << 40).into();
         for (name, value) in self.more.as_object().into_iter().flatten() {
             config[name] = value.clone();
         }

@@ -72,7 +72,7 @@ impl Program {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rockets"));
         for (name, _) in std::env::vars_os() {
             let name_text = name.to_string_lossy();
-            if ["ROCKETS_", "NATS_", "RUST_LOG", "FAIL_POINT", "NO_COLOR", "CLICOLOR", "OTEL_"]
+            if ["ROCKETS_", "NATS_", "RUST_LOG", "FAIL_POINT", "NO_COLOR", "CLICOLOR", "CI", "OTEL_"]
                 .iter()
                 .any(|prefix| name_text.starts_with(prefix))
             {
