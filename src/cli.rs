@@ -10,36 +10,40 @@ mod forget;
 mod gaps;
 mod health;
 mod history;
+mod key;
 mod list;
 mod listing;
 mod partitions;
 mod rebuild;
+mod settings;
 mod skip;
 mod top;
 mod trim;
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Auth;
 use crate::broker::lost_end::lost_end;
 use crate::broker::objects::Object;
 use crate::broker::objects::provision::{Means, provision, verify_patiently};
 use crate::broker::{Broker, Monitor};
 use crate::config::{self, Config};
-use crate::http::{Ports, Tls, TlsFiles, tls};
+use crate::http::serve::{Entrance, Ports};
+use crate::http::{Address, Tls, TlsFiles, tls};
 use crate::roles::{self, Role};
 use crate::{fail_point, launch, logging, traces, up};
+use settings::Settings;
 
 /// Exit code for wrong usage or configuration, as clap has it.
 const WRONG_USAGE: u8 = 2;
@@ -125,6 +129,9 @@ enum Command {
     Backup(backup::BackupOptions),
     /// Bring a backup back, at a broker that has none of its streams
     Restore(backup::RestoreOptions),
+    /// Make keys, list them, and take them back
+    #[command(subcommand)]
+    Key(key::Command),
     /// Send the messages of many rockets, as the field's sender does, and verify the result
     Launch(launch::Options),
     /// Print the script that completes this program in a shell
@@ -135,164 +142,6 @@ enum Command {
     },
     /// Print the man page: everything that --help says, in one
     Man,
-}
-
-/// Every setting as a flag, before the variables and the file.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Settings (also in config/rockets.toml and in variables, ROCKETS_HTTP__ADDR and so on)")]
-struct Settings {
-    /// Settings file instead of config/rockets.toml
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Where HTTP is served [default: localhost:8088]
-    #[arg(long, value_name = "ADDR")]
-    http_addr: Option<String>,
-    /// How long serving goes on after SIGTERM, while /readyz says 503 [default: 0s]
-    #[arg(long, value_name = "TIME")]
-    http_drain_delay: Option<String>,
-    /// Origins whose pages browsers may let call, several with commas [default: none]
-    #[arg(long, value_name = "ORIGINS")]
-    http_cors_origins: Option<String>,
-    /// Names under which this machine is asked beside its own, several with commas [default: none]
-    #[arg(long, value_name = "HOSTS")]
-    http_hosts: Option<String>,
-    /// Connections at once [default: 4096]
-    #[arg(long, value_name = "N")]
-    http_connections: Option<String>,
-    /// Connections of one address at once [default: 3072]
-    #[arg(long, value_name = "N")]
-    http_connections_per_address: Option<String>,
-    /// Certificate in PEM, for HTTPS
-    #[arg(long, value_name = "FILE")]
-    tls_cert: Option<String>,
-    /// Its key
-    #[arg(long, value_name = "FILE")]
-    tls_key: Option<String>,
-    /// Where the broker is, several with commas [default: none for `up`, else nats://127.0.0.1:4222]
-    #[arg(long, value_name = "URL")]
-    nats_url: Option<String>,
-    /// Credentials file for it
-    #[arg(long, value_name = "FILE")]
-    nats_creds: Option<String>,
-    /// File with the seed of an nkey for it
-    #[arg(long, value_name = "FILE")]
-    nats_nkey: Option<String>,
-    /// User there
-    #[arg(long, value_name = "NAME")]
-    nats_user: Option<String>,
-    /// File with the user's password
-    #[arg(long, value_name = "FILE")]
-    nats_password_file: Option<String>,
-    /// Certificates to trust, PEM: with any of these nothing is said without TLS
-    #[arg(long, value_name = "FILE")]
-    nats_ca: Option<String>,
-    /// Our own certificate, PEM
-    #[arg(long, value_name = "FILE")]
-    nats_cert: Option<String>,
-    /// Its key, PEM
-    #[arg(long, value_name = "FILE")]
-    nats_key: Option<String>,
-    /// What the subjects of replies begin with [default: _INBOX, with a user _INBOX_<user>]
-    #[arg(long, value_name = "SUBJECT")]
-    nats_inbox_prefix: Option<String>,
-    /// Port of the broker's monitoring, for `doctor`; 0: it has none [default: 8222]
-    #[arg(long, value_name = "PORT")]
-    nats_monitor_port: Option<String>,
-    /// Port of the broker that `up` starts [default: 4222]
-    #[arg(long, value_name = "PORT")]
-    broker_port: Option<String>,
-    /// Folder of its store [default: ./data]
-    #[arg(long, value_name = "DIR")]
-    broker_data_dir: Option<String>,
-    /// When it syncs to disk: always, or an interval [default: always]
-    #[arg(long, value_name = "WHEN")]
-    broker_sync: Option<String>,
-    /// The nats-server program [default: nats-server on the PATH]
-    #[arg(long, value_name = "PROGRAM")]
-    broker_server: Option<String>,
-    /// Partitions of the stream, fixed for its life [default: 16]
-    #[arg(long, value_name = "N")]
-    stream_partitions: Option<String>,
-    /// Copies of each stream [default: 1]
-    #[arg(long, value_name = "N")]
-    stream_replicas: Option<String>,
-    /// Room of the log: unlimited, or a size [default: 4GiB]
-    #[arg(long, value_name = "SIZE")]
-    stream_log_max_bytes: Option<String>,
-    /// Room of dead letters [default: 1GiB]
-    #[arg(long, value_name = "SIZE")]
-    stream_dead_letters_max_bytes: Option<String>,
-    /// Room of outcomes [default: 1GiB]
-    #[arg(long, value_name = "SIZE")]
-    stream_outcomes_max_bytes: Option<String>,
-    /// Room of checkpoints [default: 1GiB]
-    #[arg(long, value_name = "SIZE")]
-    stream_checkpoints_max_bytes: Option<String>,
-    /// Room of the bucket [default: 1GiB]
-    #[arg(long, value_name = "SIZE")]
-    stream_bucket_max_bytes: Option<String>,
-    /// How long a tracker may hold a message unacknowledged [default: 5s]
-    #[arg(long, value_name = "TIME")]
-    track_ack_wait: Option<String>,
-    /// For how long the log keeps what was applied: forever, or a time [default: forever]
-    #[arg(long, value_name = "TIME")]
-    retention_keep: Option<String>,
-    /// For how long dead letters are kept: forever, or a time [default: forever]
-    #[arg(long, value_name = "TIME")]
-    retention_dead_letters: Option<String>,
-    /// When numbers that have not arrived are skipped: never, or a time [default: never]
-    #[arg(long, value_name = "TIME")]
-    gaps_skip_after: Option<String>,
-    /// How much of messages a process keeps in memory [default: 64MiB]
-    #[arg(long, value_name = "SIZE")]
-    memory_messages: Option<String>,
-    /// text, json or auto [default: auto]
-    #[arg(long, value_name = "FORMAT")]
-    log_format: Option<String>,
-}
-
-impl Settings {
-    fn load(self) -> Result<Config, config::Wrong> {
-        let flags = [
-            ("http.addr", self.http_addr),
-            ("http.drain_delay", self.http_drain_delay),
-            ("http.cors_origins", self.http_cors_origins),
-            ("http.hosts", self.http_hosts),
-            ("http.connections", self.http_connections),
-            ("http.connections_per_address", self.http_connections_per_address),
-            ("tls.cert", self.tls_cert),
-            ("tls.key", self.tls_key),
-            ("nats.url", self.nats_url),
-            ("nats.creds", self.nats_creds),
-            ("nats.nkey", self.nats_nkey),
-            ("nats.user", self.nats_user),
-            ("nats.password_file", self.nats_password_file),
-            ("nats.ca", self.nats_ca),
-            ("nats.cert", self.nats_cert),
-            ("nats.key", self.nats_key),
-            ("nats.inbox_prefix", self.nats_inbox_prefix),
-            ("nats.monitor_port", self.nats_monitor_port),
-            ("broker.port", self.broker_port),
-            ("broker.data_dir", self.broker_data_dir),
-            ("broker.sync", self.broker_sync),
-            ("broker.server", self.broker_server),
-            ("stream.partitions", self.stream_partitions),
-            ("stream.replicas", self.stream_replicas),
-            ("stream.log_max_bytes", self.stream_log_max_bytes),
-            ("stream.dead_letters_max_bytes", self.stream_dead_letters_max_bytes),
-            ("stream.outcomes_max_bytes", self.stream_outcomes_max_bytes),
-            ("stream.checkpoints_max_bytes", self.stream_checkpoints_max_bytes),
-            ("stream.bucket_max_bytes", self.stream_bucket_max_bytes),
-            ("track.ack_wait", self.track_ack_wait),
-            ("retention.keep", self.retention_keep),
-            ("retention.dead_letters", self.retention_dead_letters),
-            ("gaps.skip_after", self.gaps_skip_after),
-            ("memory.messages", self.memory_messages),
-            ("log.format", self.log_format),
-        ];
-        let given: Vec<_> = flags.into_iter().filter_map(|(setting, value)| Some((setting, value?))).collect();
-        config::load(self.config.as_deref(), &given)
-    }
 }
 
 /// Parses the command line, runs what it says, and returns how the process ends.
@@ -315,6 +164,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Man => return about::man(),
         Command::Skip(options) => return skip::run(options).await,
         Command::Dlq(command) => return dlq::run(command).await,
+        Command::Key(command) => return key::run(command).await,
         Command::History(options) => return history::run(options).await,
         Command::Rebuild(options) => return rebuild::run(options).await,
         Command::Trim(options) => return trim::run(options).await,
@@ -333,9 +183,9 @@ async fn run(command: Command) -> ExitCode {
         Command::Doctor(options) => return doctor::run(options).await,
         Command::Gaps(options) => return gaps::run(options).await,
         Command::Up { roles, settings } => {
-            return with_config(settings, async |config| {
-                let (ports, shutdown) = (listen(&config).await?, shutdown_signal()?);
-                up::run(&config, &distinct(roles), ports, shutdown).await
+            return with_keys(settings, async |config, auth| {
+                let (entrance, shutdown) = (enter(&config, auth).await?, shutdown_signal()?);
+                up::run(&config, &distinct(roles), entrance, shutdown).await
             })
             .await;
         }
@@ -343,14 +193,26 @@ async fn run(command: Command) -> ExitCode {
         Command::Track(settings) => (settings, Role::Track),
         Command::Query(settings) => (settings, Role::Query),
     };
-    with_config(settings, async |config| run_role(&config, role).await).await
+    with_keys(settings, async |config, auth| run_role(&config, auth, role).await).await
+}
+
+/// The same of what serves HTTP. Without the keys that it is to ask for it does not begin.
+async fn with_keys(settings: Settings, command: impl AsyncFnOnce(Config, Auth) -> anyhow::Result<()>) -> ExitCode {
+    let auth = |config: &Config| Auth::open(&config.auth).map_err(|error| wrong_usage(&error.to_string()));
+    match loaded(settings).and_then(|config| Ok((auth(&config)?, config))) {
+        Ok((auth, config)) => logged(config, async |config| command(config, auth).await).await,
+        Err(code) => code,
+    }
 }
 
 async fn with_config(settings: Settings, command: impl AsyncFnOnce(Config) -> anyhow::Result<()>) -> ExitCode {
-    let config = match loaded(settings) {
-        Ok(config) => config,
-        Err(code) => return code,
-    };
+    match loaded(settings) {
+        Ok(config) => logged(config, command).await,
+        Err(code) => code,
+    }
+}
+
+async fn logged(config: Config, command: impl AsyncFnOnce(Config) -> anyhow::Result<()>) -> ExitCode {
     logging::start(config.log.format);
     match command(config).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -399,8 +261,8 @@ async fn init(config: Config, means: Means) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn run_role(config: &Config, role: Role) -> anyhow::Result<()> {
-    let (ports, shutdown) = (listen(config).await?, shutdown_signal()?);
+async fn run_role(config: &Config, auth: Auth, role: Role) -> anyhow::Result<()> {
+    let (entrance, shutdown) = (enter(config, auth).await?, shutdown_signal()?);
     let connection = config.broker_of_a_role();
     let verified = async {
         let broker = Broker::connect(&connection, role.into()).await?;
@@ -411,7 +273,7 @@ async fn run_role(config: &Config, role: Role) -> anyhow::Result<()> {
         Some(verified) => verified?,
     }
     let monitored = Monitor::new(config.topology());
-    roles::run(config, &[role], &connection, monitored, ports, shutdown).await
+    roles::run(config, &[role], &connection, monitored, entrance, shutdown).await
 }
 
 /// Lets this process open as many files as it may: each connection is one, and many systems begin with 1,024.
@@ -421,15 +283,21 @@ fn raise_open_files() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-async fn listen(config: &Config) -> anyhow::Result<Ports> {
+async fn enter(config: &Config, auth: Auth) -> anyhow::Result<Entrance> {
     let tls = config.tls.clone().map(encrypt).transpose()?;
-    let addr = config.http.addr;
+    let public = listen("http.addr", config.http.addr, tls.clone()).await?;
+    let operators = match config.http.admin_addr {
+        Some(addr) => Some(listen("http.admin_addr", addr, tls).await?),
+        None => None,
+    };
+    Ok(Entrance { public, operators, auth })
+}
+
+async fn listen(setting: &str, addr: Address, tls: Option<Arc<Tls>>) -> anyhow::Result<Ports> {
+    let variable = format!("ROCKETS_{}", setting.to_uppercase().replace('.', "__"));
     let listeners = addr.bind().await;
-    let listeners = listeners
-        .with_context(|| format!("http.addr: cannot listen on {addr}; choose another (ROCKETS_HTTP__ADDR)"))?;
-    if !addr.is_loopback() {
-        tracing::warn!(%addr, "whoever reaches this address may read, write, skip and drop: no keys are asked for");
-    }
+    let listeners =
+        listeners.with_context(|| format!("{setting}: cannot listen on {addr}; choose another ({variable})"))?;
     Ok(Ports { listeners, tls })
 }
 

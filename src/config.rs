@@ -4,6 +4,7 @@
 //! A setting `a.b` is `[a] b` in the file and `ROCKETS_A__B` among the variables. Each problem names the setting, where
 //! it came from, and what it may be.
 
+mod access;
 mod nats;
 mod streams;
 
@@ -17,10 +18,12 @@ use figment::value::{Dict, Value};
 
 pub use self::nats::Nats;
 pub use self::streams::Stream;
+use crate::auth::AuthSettings;
 use crate::broker::ConnectionSettings;
 use crate::broker::address::without_secrets;
 use crate::broker::topology::Topology;
 use crate::http::{Address, Bounds, TlsFiles};
+use crate::ingest::bounds::BoundsSettings;
 use crate::traces::settings as traces;
 use crate::{logging, memory};
 
@@ -45,6 +48,10 @@ pub struct Config {
     pub http: Http,
     /// Serving it as HTTPS.
     pub tls: Option<TlsFiles>,
+    /// Who may do what.
+    pub auth: AuthSettings,
+    /// How much may come in.
+    pub ingest: BoundsSettings,
     /// Reaching a broker.
     pub nats: Nats,
     /// The broker that `rockets up` starts.
@@ -98,6 +105,8 @@ impl Config {
 pub struct Http {
     /// Where HTTP is served; port 0 picks a free one.
     pub addr: Address,
+    /// Where alone operators' requests are served, if that is said.
+    pub admin_addr: Option<Address>,
     /// How long serving goes on after SIGTERM, while `/readyz` says that the process is not ready.
     pub drain_delay: Duration,
     /// Origins whose pages browsers may let call.
@@ -188,7 +197,7 @@ pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Config, Wro
         None if !Path::new(DEFAULT_FILE).exists() => layers,
         None => layers.merge(Toml::file_exact(DEFAULT_FILE)),
     };
-    let layers = layers.merge(variables_of_the_nats_tools()).merge(Env::prefixed(VARIABLE_PREFIX).split("__"));
+    let layers = layers.merge(variables_of_the_nats_tools()).merge(variables());
     let flag = |layers: Figment, (setting, value): &(&str, String)| layers.merge(Serialized::global(setting, value));
     let config = check(&flags.iter().fold(layers, flag));
     // Read by the log and by traces themselves, and so no layer; but as wrong as any other setting.
@@ -197,6 +206,11 @@ pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Config, Wro
         true => config,
         false => Err(Wrong(config.err().into_iter().flat_map(|wrong| wrong.0).chain(problems).collect())),
     }
+}
+
+/// Our own, but for the key that `rockets launch` sends.
+fn variables() -> Env {
+    Env::prefixed(VARIABLE_PREFIX).ignore(&["KEY"]).split("__")
 }
 
 /// Variables that the `nats` tools read too; ours come before them.
@@ -214,6 +228,9 @@ fn check(layers: &Figment) -> Result<Config, Wrong> {
             addr: read
                 .parsed("http.addr", "an address such as localhost:8088 or 0.0.0.0:8088", text_to)
                 .unwrap_or(Address::Localhost(0)),
+            admin_addr: read
+                .parsed("http.admin_addr", "an address such as 127.0.0.1:8089, or empty", optional)
+                .unwrap_or_default(),
             drain_delay: read
                 .parsed("http.drain_delay", "a time from 0s to 5m such as 5s", drain_delay)
                 .unwrap_or_default(),
@@ -231,6 +248,8 @@ fn check(layers: &Figment) -> Result<Config, Wrong> {
             },
         },
         tls: read.tls(),
+        auth: access::auth(&mut read),
+        ingest: access::bounds(&mut read),
         nats: Nats::read(&mut read),
         broker: Broker {
             port: read.parsed("broker.port", "a port from 0 to 65535", text_to).unwrap_or_default(),
@@ -361,6 +380,11 @@ fn text_to<T: FromStr>(text: &str) -> Option<T> {
     text.parse().ok()
 }
 
+/// Empty where there is none.
+fn optional<T: FromStr>(text: &str) -> Option<Option<T>> {
+    if text.is_empty() { Some(None) } else { text_to(text).map(Some) }
+}
+
 fn path(text: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| text.into())
 }
@@ -457,6 +481,9 @@ mod tests {
         assert_eq!((config.http.bounds, config.http.hosts), (bounds, vec![]));
         assert_eq!(config.http.drain_delay, Duration::ZERO);
         assert_eq!(config.http.cors_origins, [""; 0]);
+        let bounds = BoundsSettings { channels_max: Some(1_000_000), pending_max: Some(1_000_000) };
+        assert_eq!(config.ingest, bounds);
+        assert_eq!((config.auth, config.http.admin_addr), (AuthSettings::default(), None));
         let nats = Nats { urls: vec![], login: crate::broker::Login::default(), monitor_port: 8222 };
         assert_eq!(config.nats, nats);
         assert_eq!((config.broker.port, config.broker.sync), (4222, Sync::Always));
@@ -519,6 +546,11 @@ mod tests {
             "broker.sync = '0s'",
             "broker.data_dir = ''",
             "log.format = 'xml'",
+            "http.admin_addr = 'here'",
+            "auth.mode = 'optional'",
+            "ingest.channels_max = 0",
+            "ingest.pending_max = 'none'",
+            "auth.mode = 'required'",
             "retention.keep = 'never'",
             "retention.keep = '0s'",
             "gaps.skip_after = 'forever'",

@@ -11,6 +11,7 @@
 //! - [`ingest`], [`track`], [`query`] are the roles. They never import each other: they meet through the broker.
 //! - [`admin`] is what an operator does about what went wrong, over HTTP beside the roles, and from the command line.
 //! - [`roles`] runs some of them in one process, [`up`] runs all of them and a broker of its own.
+//! - [`auth`] is who may do what: keys, and what each of them allows.
 //! - [`upkeep`] is what trackers do from time to time: trim the log, skip what will not come.
 //! - [`rebuild`] compares the bucket with the stream, and repairs it.
 //! - [`backup`] saves all that is stored into a folder, and brings it back.
@@ -20,12 +21,15 @@
 //! - [`mod@page`] is what people look at: files, served beside the read side. [`mod@openapi`] describes the API.
 //! - [`launch`] is the load generator: a user like any other, which shares nothing with the rest.
 //! - [`terminal`] is what somebody sees there, [`text`] makes what comes from outside safe to be seen.
-//! - [`cli`] and [`config`] are what an operator touches; [`logging`] is what an operator reads, [`metrics`] what Prometheus
+//! - [`cli`] and [`config`] are what an operator touches; [`logging`] is what an operator reads, [`audit`]
+//!   what was done, [`metrics`] what Prometheus
 //!   reads, [`traces`] what a collector of traces is sent, [`memory`] what a process may keep of messages.
 //!
 //! `tests/tidy.rs` keeps these directions true.
 
 mod admin;
+mod audit;
+mod auth;
 mod backup;
 mod broker;
 mod cli;

@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::audit;
 use crate::terminal::has_colours;
 
 /// How the log is written.
@@ -27,9 +28,10 @@ pub fn start(format: Option<Format>) {
     start_with(format, "info,async_nats=warn");
 }
 
-/// Starts the log of a tool, whose output is what its user wants to see: without `RUST_LOG` only what is wrong is in it.
+/// Starts the log of a tool, whose output is what its user wants to see: without `RUST_LOG` only what is wrong is in it,
+/// and what the tool has done about what is stored.
 pub fn start_of_tool(format: Option<Format>) {
-    start_with(format, "warn");
+    start_with(format, audit::TOOL_FILTER);
 }
 
 fn start_with(format: Option<Format>, default: &str) {

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::http::health::{self, Check, Checks};
 use crate::http::route::any;
 use crate::http::serve::Site;
-use crate::http::{Cors, Guard, Ports, Routes};
+use crate::http::{Address, Cors, Door, Entrance, Guard, Routes};
 use crate::ingest::Ingest;
 use crate::metrics::{IngestMetrics, Metrics, QueryMetrics};
 use crate::query::feed::{self, LiveView};
@@ -54,7 +54,7 @@ pub async fn run(
     roles: &[Role],
     connection: &ConnectionSettings,
     monitor: Monitored,
-    ports: Ports,
+    entrance: Entrance,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     memory::set(config.memory.messages, config.stream.partitions);
@@ -62,7 +62,7 @@ pub async fn run(
     let names = names.join(",");
     let export = Export::start(&names)?;
     let telemetry = Telemetry { metrics: Metrics::new(&names), traces: export.traces() };
-    let result = run_with(config, roles, connection, monitor, ports, telemetry, shutdown).await;
+    let result = run_with(config, roles, connection, monitor, entrance, telemetry, shutdown).await;
     export.finish().await;
     result
 }
@@ -78,7 +78,7 @@ async fn run_with(
     roles: &[Role],
     connection: &ConnectionSettings,
     monitor: Monitored,
-    ports: Ports,
+    entrance: Entrance,
     mut telemetry: Telemetry,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -94,12 +94,11 @@ async fn run_with(
     let routes = any(process.routes.into_iter().chain(of_process));
     let (cors, is_loopback) = (Cors::new(&config.http.cors_origins), config.http.addr.is_loopback());
     let guard = Guard::new(cors, is_loopback, &config.http.hosts);
-    let site = Site::new(routes, http_metrics, guard, telemetry.traces, shutdown.clone());
-    for listener in &ports.listeners {
-        let is_encrypted = ports.tls.is_some();
-        tracing::info!(addr = %listener.local_addr()?, is_encrypted, roles = ?roles, "serving HTTP");
-    }
-    let serving = http::serve(ports, site, config.http.bounds, process.closing.clone());
+    let door = Door { auth: entrance.auth.clone(), ..Door::default() };
+    let site = Site::new(routes, http_metrics, guard, door, telemetry.traces, shutdown.clone());
+    announce(&entrance, config.http.addr, roles)?;
+    process.tasks.spawn(until_the_end(entrance.auth.clone().run(process.rest.clone())));
+    let serving = http::serve_all(entrance, site, config.http.bounds, process.closing.clone());
     let failed = tokio::select! {
         ((), ()) = async { tokio::join!(serving, close(&shutdown, config.http.drain_delay, &process.closing)) } => None,
         Some(ended) = process.tasks.join_next() => Some(ended),
@@ -113,6 +112,21 @@ async fn run_with(
     process.rest.cancel();
     let mut ended = failed.into_iter().chain(process.tasks.join_all().await.into_iter().map(Ok));
     ended.try_for_each(|ended| ended?)
+}
+
+/// Says where HTTP is served, and once what it means that everybody may do everything there.
+fn announce(entrance: &Entrance, addr: Address, roles: &[Role]) -> anyhow::Result<()> {
+    let is_encrypted = entrance.public.tls.is_some();
+    for listener in &entrance.public.listeners {
+        tracing::info!(addr = %listener.local_addr()?, is_encrypted, ?roles, "serving HTTP");
+    }
+    for listener in entrance.operators.iter().flat_map(|ports| &ports.listeners) {
+        tracing::info!(addr = %listener.local_addr()?, is_encrypted, "serving HTTP for operators");
+    }
+    if entrance.auth.is_off() && !addr.is_loopback() {
+        tracing::warn!(%addr, "whoever reaches this address may send, skip, replay and drop: no keys are asked for (auth.mode)");
+    }
+    Ok(())
 }
 
 /// Lets load balancers look away before requests are refused: until then whoever asks is told that this process is not
@@ -185,7 +199,7 @@ impl Process {
     ) -> anyhow::Result<()> {
         let broker = Broker::connect(connection, role.into()).await?;
         let check = match role {
-            Role::Ingest => self.start_ingest(broker, monitored, telemetry.metrics.ingest()),
+            Role::Ingest => self.start_ingest(broker, config, monitored, telemetry.metrics.ingest()),
             Role::Track => self.start_track(broker, config, monitored, telemetry),
             Role::Query => {
                 self.start_query(broker, config.stream.partitions, monitored.1, telemetry.metrics.query()).await?
@@ -198,10 +212,11 @@ impl Process {
     fn start_ingest(
         &mut self,
         broker: Broker,
+        config: &Config,
         (monitor, objects): (&mut Monitor, &Objects),
         metrics: IngestMetrics,
     ) -> Check {
-        let ingest = Ingest::new(broker, metrics);
+        let ingest = Ingest::new(broker, config.ingest, metrics);
         self.routes.push(ingest.routes());
         monitor.watch_publisher(ingest.publisher());
         let check = ingest.check(objects);

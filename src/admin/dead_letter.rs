@@ -1,5 +1,7 @@
 //! A dead letter as JSON, for people and programs: what HTTP and `rockets dlq --json` say.
 
+use std::fmt;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
@@ -71,6 +73,14 @@ impl DeadLetterRow {
             dead_at: said(dead_letter.dead_at).unwrap_or_default(),
             attempts: dead_letter.attempts,
         }
+    }
+}
+
+/// What it was, in a few words.
+impl fmt::Display for DeadLetterRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = self.message_number.map(|number| format!("number {number} ")).unwrap_or_default();
+        write!(f, "{}: {number}of {}", self.reason, self.channel)
     }
 }
 

@@ -27,10 +27,11 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use utoipa::ToSchema;
 
+use crate::audit::{self, Deed};
 use crate::broker::dead_letters::reader::{read_dead_letter, remove_dead_letter};
 use crate::broker::dead_letters::replays::ReplayNotes;
 use crate::broker::store::Store;
-use crate::broker::{Broker, BrokerError, Publisher};
+use crate::broker::{Broker, BrokerError, Origin, Publisher};
 use dead_letter::DeadLetterDetail;
 
 /// How long anything here may take, in all.
@@ -111,11 +112,12 @@ impl Operations {
     }
 
     /// Removes a dead letter for good.
-    pub async fn drop_dead_letter(&self, id: u64, request_id: &str) -> Result<(), AdminError> {
+    pub async fn drop_dead_letter(&self, id: u64, origin: &Origin) -> Result<(), AdminError> {
+        let dead_letter = self.show(id).await?;
         if !self.in_time(async { Ok(remove_dead_letter(&self.broker, id).await?) }).await? {
             return Err(NO_DEAD_LETTER);
         }
-        tracing::info!(request_id, dead_letter = id, "dead letter dropped");
+        audit::note(origin, Deed::Drop, format!("dead letter {id}"), dead_letter.row, "gone");
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::preview::{Preview, ReplayEffect};
 use super::{Accepted, AdminError, NO_DEAD_LETTER, Operations};
+use crate::audit::{self, Deed};
 use crate::broker::checkpoints::checkpoints;
 use crate::broker::dead_letters::reader::{StoredDeadLetter, read_dead_letter, remove_dead_letter};
 use crate::broker::publisher::Identity;
@@ -70,10 +71,10 @@ impl Operations {
         let Receipt { sequence, duplicate } = self.publisher.publish(outgoing).await.map_err(unstored)?;
         self.notes.note(id, sequence).await?;
         remove_dead_letter(&self.broker, id).await?;
-        let (channel, number) = (message.channel, message.number.get());
-        let correction = corrects.is_some();
-        let (trace_id, request_id) = (origin.trace.id(), origin.request_id);
-        tracing::info!(request_id, trace_id, dead_letter = id, %channel, number, event_id = sequence.0, correction, "dead letter replayed");
+        let before = format!("number {} of {}, tried {attempts} times", message.number, message.channel);
+        let place = if corrects.is_some() { ", a correction" } else { "" };
+        let after = format!("stored as event {}{place}", sequence.0);
+        audit::note(&origin, Deed::Replay, format!("dead letter {id}"), before, after);
         Ok(Accepted::new(sequence.0, duplicate))
     }
 

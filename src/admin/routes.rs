@@ -13,7 +13,7 @@ use crate::broker::Origin;
 use crate::domain::{Channel, wire};
 use crate::http::params::{BadParameter, Params};
 use crate::http::route::{Request, Routes, any, get, route};
-use crate::http::{Answer, RequestId};
+use crate::http::{Access, Answer, RequestId};
 use crate::logging::limited;
 
 /// How long a skip may take with its body and everything.
@@ -29,10 +29,10 @@ pub struct Dropped {
 /// All routes of an operator.
 pub fn routes(operations: &Operations) -> Routes {
     any([
-        get("dead-letters", operations, list),
-        route("GET, HEAD, DELETE", "dead-letters/:", operations, dead_letter),
-        route("POST", "dead-letters/:/replay", operations, replay),
-        route("POST", "rockets/:/skip", operations, skip),
+        get("dead-letters", Access::Knowledge, operations, list),
+        route("GET, HEAD, DELETE", "dead-letters/:", Access::Knowledge, operations, dead_letter),
+        route("POST", "dead-letters/:/replay", Access::Knowledge, operations, replay),
+        route("POST", "rockets/:/skip", Access::Knowledge, operations, skip),
     ])
 }
 
@@ -50,7 +50,7 @@ async fn dead_letter(operations: Operations, request: Request) -> Result<Answer,
         if is_dry_run(&request)? {
             return Ok(Answer::ok(&operations.preview_drop(id).await.map_err(answer_to)?));
         }
-        operations.drop_dead_letter(id, request.id.as_str()).await.map_err(answer_to)?;
+        operations.drop_dead_letter(id, &origin_of(&request)).await.map_err(answer_to)?;
         return Ok(Answer::ok(&Dropped { status: "dropped" }));
     }
     Ok(Answer::ok(&operations.show(id).await.map_err(answer_to)?))
@@ -86,7 +86,8 @@ async fn skip(operations: Operations, mut request: Request) -> Result<Answer, An
 }
 
 fn origin_of(request: &Request) -> Origin {
-    Origin { request_id: request.id.to_string(), trace: request.trace.clone() }
+    let key = request.caller().key_id().map(ToOwned::to_owned);
+    Origin { request_id: request.id.to_string(), trace: request.trace.clone(), key }
 }
 
 /// Whether the effect is only to be told.

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use super::preview::Preview;
 use super::{Accepted, AdminError, Operations};
+use crate::audit::{self, Deed};
 use crate::broker::inspect::acknowledged_through;
 use crate::broker::log_reader::read_page;
 use crate::broker::publisher::Identity;
@@ -139,9 +140,9 @@ impl Operations {
         let payload = wire::write_skip(&skip).into();
         let outgoing = Outgoing { channel, identity: Identity::Skip(up_to), origin: origin.clone(), payload };
         let Receipt { sequence, duplicate } = self.publisher.publish(outgoing).await?;
-        let (up_to, event_id) = (up_to.get(), sequence.0);
-        let (trace_id, request_id) = (origin.trace.id(), origin.request_id);
-        tracing::info!(request_id, trace_id, %channel, up_to, event_id, reason = ?skip.reason, "numbers skipped");
+        let event_id = sequence.0;
+        let after = format!("skipped up to {up_to}, as event {event_id}: {}", skip.reason);
+        audit::note(&origin, Deed::Skip, channel, format!("waits for {}", plan.first), after);
         Ok(Accepted { warning: plan.warning, ..Accepted::new(event_id, duplicate) })
     }
 

@@ -212,7 +212,7 @@ impl Permissions {
 impl fmt::Display for Authorization<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "authorization {{")?;
-        writeln!(f, "    # Who has not said within so many seconds who it is, is let go.")?;
+        writeln!(f, "    # Who has not said within so many seconds who it is, is dropped.")?;
         writeln!(f, "    timeout: 2")?;
         writeln!(f, "    users: [")?;
         for user in User::VARIANTS {

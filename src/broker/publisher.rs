@@ -18,8 +18,8 @@ use tokio_util::task::TaskTracker;
 use super::connection::PUBLISH_TIMEOUT;
 use super::storing::{Proof, Storing};
 use super::topology::{
-    DEAD_LETTER_STREAM, HEADER_ATTEMPTS, HEADER_CORRECTS, HEADER_REPLAYS, HEADER_REQUEST_ID, PROBE_SUBJECT, STREAM,
-    SUBJECT_TEMPLATE, message_id, replay_id, skip_id, subject,
+    DEAD_LETTER_STREAM, HEADER_ATTEMPTS, HEADER_CORRECTS, HEADER_KEY, HEADER_REPLAYS, HEADER_REQUEST_ID, PROBE_SUBJECT,
+    STREAM, SUBJECT_TEMPLATE, message_id, replay_id, skip_id, subject,
 };
 use super::{Broker, BrokerError};
 use crate::domain::{Channel, MessageNumber, Sequence};
@@ -61,6 +61,8 @@ pub struct Origin {
     pub request_id: String,
     /// The trace that it is a part of.
     pub trace: Trace,
+    /// The id of the key that let it in, where one is asked for.
+    pub key: Option<String>,
 }
 
 /// A message on its way into the stream.
@@ -79,7 +81,7 @@ pub struct Outgoing {
 /// A request that is not traced, such as a tool's.
 impl From<String> for Origin {
     fn from(request_id: String) -> Self {
-        Self { request_id, trace: Trace::default() }
+        Self { request_id, ..Self::default() }
     }
 }
 
@@ -104,6 +106,7 @@ impl Outgoing {
         // A value with a line break in it makes the client panic unless it is parsed first.
         let text = |(name, text): (_, &str)| Some((name, text.parse().ok()?));
         headers.extend(text((HEADER_REQUEST_ID, &self.origin.request_id)));
+        headers.extend(self.origin.key.as_deref().and_then(|key| text((HEADER_KEY, key))));
         headers.extend(self.origin.trace.headers().filter_map(|(name, value)| text((name, &value))));
         headers
     }

@@ -103,6 +103,8 @@ pub const HEADER_REQUEST_ID: &str = "Rockets-Request-Id";
 pub const HEADER_CORRECTS: &str = "Rockets-Corrects";
 /// Header of a message that a dead letter was replayed as: the dead letter's id.
 pub const HEADER_REPLAYS: &str = "Rockets-Replays";
+/// Header of a message: the id of the key that it came with.
+pub const HEADER_KEY: &str = "Rockets-Key";
 /// Header of a record: what was decided with it and may not have been reported.
 pub const HEADER_UNREPORTED: &str = "Rockets-Owed";
 /// Header of a record: messages of its channel that a program of an older version has set aside.

@@ -15,7 +15,7 @@ use super::{Settings, failed, is_closed, loaded, wrong_usage};
 use crate::admin::{AdminError, Operations};
 use crate::broker::inspect::overview;
 use crate::broker::watch::bucket_state;
-use crate::broker::{Broker, ConnectionSettings};
+use crate::broker::{Broker, ConnectionSettings, Origin};
 use crate::config::Config;
 use crate::domain::Channel;
 use crate::logging;
@@ -100,6 +100,11 @@ pub(super) fn ended(error: &anyhow::Error) -> ExitCode {
         return wrong_usage(&printable(problem));
     }
     failed(&anyhow::Error::msg(printable(&format!("{error:#}"))))
+}
+
+/// What brings what a tool does: an id as a request has one, so that the log tells what was done together, and no key.
+pub(super) fn by_hand() -> Origin {
+    uuid::Uuid::new_v4().to_string().into()
 }
 
 /// Reads a channel on the command line.

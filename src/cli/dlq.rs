@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use clap::{Args, Subcommand};
 
-use super::common::{cell, run as run_tool, say, say_json};
+use super::common::{by_hand, cell, run as run_tool, say, say_json};
 use super::consent::Consent;
 use super::listing::{Row, Shown};
 use super::{Settings, tell};
@@ -247,7 +247,7 @@ async fn replay(operations: &Operations, id: u64, body: Option<PathBuf>, consent
     let body: Option<Bytes> = body.map(read_body).transpose()?.map(Into::into);
     let effect = async || Ok(operations.preview_replay(id, body.clone()).await?.effect);
     let work = async || {
-        let said = operations.replay(id, body.clone(), request_id().into()).await?;
+        let said = operations.replay(id, body.clone(), by_hand()).await?;
         say(&format!("dead letter {id} replayed: event {} ({})", said.event_id, said.status))?;
         Ok(ExitCode::SUCCESS)
     };
@@ -266,7 +266,7 @@ fn read_body(file: PathBuf) -> anyhow::Result<Vec<u8>> {
 async fn drop_one(operations: &Operations, id: u64, consent: Consent) -> anyhow::Result<ExitCode> {
     let effect = async || Ok(operations.preview_drop(id).await?.effect);
     let work = async || {
-        operations.drop_dead_letter(id, &request_id()).await?;
+        operations.drop_dead_letter(id, &by_hand()).await?;
         say(&format!("dead letter {id} dropped"))?;
         Ok(ExitCode::SUCCESS)
     };
@@ -281,9 +281,4 @@ async fn all(
 ) -> anyhow::Result<ExitCode> {
     let effect = async || bulk::effect(operations, filter, work).await;
     consent.then(effect, async || bulk::work(operations, filter, work).await).await
-}
-
-/// An id as a request has one, so that the log tells what was done together.
-fn request_id() -> String {
-    uuid::Uuid::new_v4().to_string()
 }

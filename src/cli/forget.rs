@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Settings;
-use super::common::{at_broker, channel, say};
+use super::common::{at_broker, by_hand, channel, say};
 use super::consent::Consent;
+use crate::audit::{self, Deed};
 use crate::domain::Channel;
 use crate::retention::forget::{Forgot, forget, stored};
 
@@ -39,7 +40,9 @@ pub(super) async fn run(options: Options) -> ExitCode {
             Ok(format!("Everything that is stored of rocket {channel} is removed for good: {}.", in_words(&there)))
         };
         let work = async || {
-            say(&format!("forgot {} of {channel}", in_words(&forget(&broker, partitions, &channel).await?)))?;
+            let forgot = in_words(&forget(&broker, partitions, &channel).await?);
+            audit::note(&by_hand(), Deed::Forget, channel, &forgot, "nothing");
+            say(&format!("forgot {forgot} of {channel}"))?;
             Ok(ExitCode::SUCCESS)
         };
         consent.then(effect, work).await

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 
-use super::common::{channel, run as run_tool, say};
+use super::common::{by_hand, channel, run as run_tool, say};
 use super::consent::Consent;
 use super::{Settings, tell};
 use crate::admin::{AdminError, Operations};
@@ -49,7 +49,7 @@ pub(super) async fn run(options: Options) -> ExitCode {
 
 async fn skip(operations: &Operations, channel: Channel, request: SkipRequest) -> anyhow::Result<ExitCode> {
     let up_to = request.up_to;
-    let skipped = operations.skip(channel, request, uuid::Uuid::new_v4().to_string().into()).await;
+    let skipped = operations.skip(channel, request, by_hand()).await;
     let said = skipped.with_context(|| channel.to_string())?;
     say(&format!("skipped up to {up_to}: event {} ({})", said.event_id, said.status))?;
     if let Some(warning) = said.warning {

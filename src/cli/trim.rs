@@ -7,10 +7,10 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Settings;
-use super::common::{at_broker, channel, say, say_json};
+use super::common::{at_broker, by_hand, channel, say, say_json};
 use super::consent::Consent;
 use crate::domain::Channel;
-use crate::retention::{Amount, Order, Trimmed, trim};
+use crate::retention::{Amount, Order, Trimmed, total, trim};
 use crate::terminal::Table;
 
 /// How it is called.
@@ -49,7 +49,7 @@ pub(super) async fn run(options: Options) -> ExitCode {
     at_broker(settings, async |broker, partitions| {
         let trimmed = async |dry_run| {
             let order = Order { keep, slack: Duration::ZERO, channel, dry_run };
-            trim(&broker, partitions, order).await
+            trim(&broker, partitions, order, &by_hand()).await
         };
         if consent.is_dry_run() {
             return print(&trimmed(true).await?, json, "would be removed");
@@ -88,11 +88,6 @@ struct Row<'a> {
     channel: Option<&'a str>,
     #[serde(flatten)]
     amount: &'a Amount,
-}
-
-fn total(trimmed: &Trimmed) -> Amount {
-    let sum = |of: fn(&Amount) -> u64| trimmed.values().map(of).sum();
-    Amount { messages: sum(|amount| amount.messages), bytes: sum(|amount| amount.bytes) }
 }
 
 fn in_words(amount: &Amount) -> String {

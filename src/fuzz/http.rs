@@ -8,11 +8,12 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Auth;
 use crate::http::browsers::Guard;
 use crate::http::params::Params;
 use crate::http::route::{Request, Routes, any, get, route};
-use crate::http::serve::{Bounds, Ports, Site};
-use crate::http::{Answer, Cors, serve};
+use crate::http::serve::{Bounds, Entrance, Ports, Site};
+use crate::http::{Access, Answer, Cors, Door, serve_all};
 use crate::metrics::HttpMetrics;
 use crate::traces::Traces;
 
@@ -45,9 +46,11 @@ fn start() -> SocketAddr {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             sender.send(listener.local_addr().expect("an address")).expect("somebody who waits for it");
             let (guard, end) = (Guard::new(Cors::default(), false, &[]), CancellationToken::new());
-            let site = Site::new(routes(), HttpMetrics::default(), guard, Traces::default(), end.clone());
+            let (metrics, door) = (HttpMetrics::default(), Door::default());
+            let site = Site::new(routes(), metrics, guard, door, Traces::default(), end.clone());
             let bounds = Bounds { connections: 64, connections_per_address: 64 };
-            serve(Ports { listeners: vec![listener], tls: None }, site, bounds, end).await;
+            let public = Ports { listeners: vec![listener], tls: None };
+            serve_all(Entrance { public, operators: None, auth: Auth::default() }, site, bounds, end).await;
         });
     });
     address.recv().expect("a server")
@@ -55,7 +58,7 @@ fn start() -> SocketAddr {
 
 /// Routes that read all that ours read of a request.
 fn routes() -> Routes {
-    any([route("POST", "messages", &(), body), get("rockets/:", &(), parameters)])
+    any([route("POST", "messages", Access::Messages, &(), body), get("rockets/:", Access::Knowledge, &(), parameters)])
 }
 
 async fn body((): (), mut request: Request) -> Result<Answer, Answer> {

@@ -8,16 +8,22 @@ use bytes::Bytes;
 use http_body_util::{Either, Full};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use warp::http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, ETAG, HeaderValue, LOCATION, RETRY_AFTER};
+use warp::http::header::{
+    ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use warp::http::{Response, StatusCode};
 
 use super::events::Events;
 use super::pieces::{Body, Pieces};
 use super::{File, RequestId, Tag};
+use crate::auth::turns::Rate;
 use crate::metrics::http::NO_ROUTE;
 
 /// How long a sender that got a 503 is asked to wait.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
+/// How often somebody may, and what is left of it.
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -32,7 +38,7 @@ pub struct Answer {
     tag: Option<Tag>,
     /// The pattern of the route that answers.
     route: &'static str,
-    header: Option<(warp::http::HeaderName, HeaderValue)>,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 #[derive(Clone, Debug)]
@@ -118,7 +124,7 @@ impl Answer {
     /// 308: it is at this address.
     pub fn moved(to: &'static str) -> Self {
         let answer = Self::new(StatusCode::PERMANENT_REDIRECT, Content::Nothing);
-        Self { header: Some((LOCATION, HeaderValue::from_static(to))), ..answer }
+        answer.with_header(LOCATION, HeaderValue::from_static(to))
     }
 
     /// 200 with events that go on for ever.
@@ -136,6 +142,13 @@ impl Answer {
         Self::error(StatusCode::BAD_REQUEST, problem)
     }
 
+    /// 401: whoever asks has no key that counts. Which of the reasons it is would only help those who guess.
+    pub fn unauthorized() -> Self {
+        let answer =
+            Self::error(StatusCode::UNAUTHORIZED, "a key that counts is needed: Authorization: Bearer rkt_...");
+        answer.with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    }
+
     /// 403: not for whoever asks.
     pub fn forbidden(problem: impl Into<String>) -> Self {
         Self::error(StatusCode::FORBIDDEN, problem)
@@ -149,7 +162,7 @@ impl Answer {
     /// 405 with the methods that there are.
     pub fn method_not_allowed(allow: &'static str) -> Self {
         let answer = Self::error(StatusCode::METHOD_NOT_ALLOWED, format!("method not allowed, use {allow}"));
-        Self { header: Some((ALLOW, HeaderValue::from_static(allow))), ..answer }
+        answer.with_header(ALLOW, HeaderValue::from_static(allow))
     }
 
     /// 408: the request did not come to its end in time.
@@ -175,8 +188,21 @@ impl Answer {
     /// 415: a body in a coding that is not read, and the one that is.
     pub fn unknown_coding(coding: &str) -> Self {
         let problem = format!("Content-Encoding: {coding:?} is not read, only gzip is");
-        let gzip = HeaderValue::from_static("gzip");
-        Self { header: Some((ACCEPT_ENCODING, gzip)), ..Self::error(StatusCode::UNSUPPORTED_MEDIA_TYPE, problem) }
+        let answer = Self::error(StatusCode::UNSUPPORTED_MEDIA_TYPE, problem);
+        answer.with_header(ACCEPT_ENCODING, HeaderValue::from_static("gzip"))
+    }
+
+    /// 429: too often, or too much; it may do after so long.
+    pub fn too_many(problem: impl Into<String>, wait: Duration) -> Self {
+        Self::error(StatusCode::TOO_MANY_REQUESTS, problem).with_header(RETRY_AFTER, in_seconds(wait).into())
+    }
+
+    /// The same by a policy of this name: none is left of this rate, and there is more after so long.
+    pub fn by_rate(self, policy: &str, rate: Rate, wait: Duration) -> Self {
+        let (times, period, seconds) = (rate.times, rate.period.as_secs(), in_seconds(wait));
+        let text = |text: String| text.parse().unwrap_or(HeaderValue::from_static("-"));
+        self.with_header(RATE_LIMIT, text(format!("\"{policy}\";r=0;t={seconds}")))
+            .with_header(RATE_LIMIT_POLICY, text(format!("\"{policy}\";q={times};w={period}")))
     }
 
     /// 500: a mistake of ours.
@@ -187,7 +213,7 @@ impl Answer {
     /// 503 with `Retry-After`: not now.
     pub fn unavailable(what: impl Into<String>) -> Self {
         let seconds = HeaderValue::from(RETRY_AFTER_DEFAULT.as_secs());
-        Self { header: Some((RETRY_AFTER, seconds)), ..Self::error(StatusCode::SERVICE_UNAVAILABLE, what) }
+        Self::error(StatusCode::SERVICE_UNAVAILABLE, what).with_header(RETRY_AFTER, seconds)
     }
 
     /// The same with data beside the error.
@@ -222,13 +248,18 @@ impl Answer {
         }
     }
 
+    fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
     fn error(status: StatusCode, problem: impl Into<String>) -> Self {
         Self::new(status, Content::Error(problem.into()))
     }
 
     fn new(status: StatusCode, content: Content) -> Self {
-        let (next_cursor, trimmed_through, revision, tag, header) = (None, None, None, None, None);
-        Self { status, content, next_cursor, trimmed_through, revision, tag, route: NO_ROUTE, header }
+        let (next_cursor, trimmed_through, revision, tag) = (None, None, None, None);
+        Self { status, content, next_cursor, trimmed_through, revision, tag, route: NO_ROUTE, headers: Vec::new() }
     }
 
     /// The whole answer: in its envelope, but for events and for what is not said again.
@@ -238,7 +269,7 @@ impl Answer {
         let headers = response.headers_mut();
         headers.insert(RequestId::HEADER, request_id.to_header());
         headers.extend(self.tag.as_ref().map(|tag| (ETAG, tag.to_header())));
-        headers.extend(self.header.clone());
+        headers.extend(self.headers.iter().cloned());
         match self.content {
             Content::Nothing => {}
             Content::Pieces(ref pieces) => {
@@ -288,6 +319,11 @@ impl Answer {
         // Strings and JSON that was written before: this cannot fail.
         serde_json::to_vec(&envelope).unwrap_or_default().into()
     }
+}
+
+/// Whole seconds after which so much time is over.
+fn in_seconds(wait: Duration) -> u64 {
+    wait.as_secs_f64().ceil().max(1.0) as u64
 }
 
 /// An answer travels through warp inside the extensions of an empty response; [`mod@super::serve`] unpacks it.

@@ -10,8 +10,8 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
-use super::Answer;
 use super::route::{Routes, any, get};
+use super::{Access, Answer};
 
 /// What is wrong where the connection to the broker is lost.
 pub const NO_BROKER: &str = "the broker is not available";
@@ -107,9 +107,9 @@ impl Condition {
 pub fn routes(checks: &Checks) -> Routes {
     let alive = |_, _| ready(Ok(Answer::ok(&OK)));
     any([
-        get("livez", checks, alive),
-        get("health", checks, |checks, _| ready(Ok(health(&checks)))),
-        get("readyz", checks, |checks, _| ready(Ok(readiness(&checks)))),
+        get("livez", Access::Open, checks, alive),
+        get("health", Access::Open, checks, |checks, _| ready(Ok(health(&checks)))),
+        get("readyz", Access::Open, checks, |checks, _| ready(Ok(readiness(&checks)))),
     ])
 }
 

@@ -3,11 +3,11 @@
 use std::future::ready;
 use std::sync::Arc;
 
-use super::Answer;
 use super::route::{Routes, get};
+use super::{Access, Answer};
 use crate::metrics::{CONTENT_TYPE, Metrics};
 
 /// `/metrics`.
 pub fn routes(metrics: &Arc<Metrics>) -> Routes {
-    get("metrics", metrics, |metrics, _| ready(Ok(Answer::plain(CONTENT_TYPE, metrics.text()))))
+    get("metrics", Access::Metrics, metrics, |metrics, _| ready(Ok(Answer::plain(CONTENT_TYPE, metrics.text()))))
 }

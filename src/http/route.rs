@@ -15,7 +15,9 @@ use warp::path::FullPath;
 use warp::{Filter, Rejection};
 
 use super::asker::Asker;
+use super::door::{Access, Admitted, Door};
 use super::{Answer, RequestId, body};
+use crate::auth::Caller;
 use crate::traces::Trace;
 
 /// Some routes of one role.
@@ -45,6 +47,8 @@ pub struct Request {
     pub trace: Trace,
     /// Whether anybody still waits for the answer.
     pub asker: Asker,
+    door: Door,
+    admitted: Admitted,
     chunks: Chunks,
 }
 
@@ -52,23 +56,41 @@ type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
 
 impl Request {
     /// The body, unpacked, at most so many bytes, or the answer to give instead.
+    ///
+    /// A signature is checked over what was sent, and there is no body of one that is wrong.
     pub async fn body(&mut self, bytes_max: usize) -> Result<Bytes, Answer> {
-        body::read(&self.headers, &mut self.chunks, bytes_max).await
+        let Self { headers, chunks, admitted, .. } = self;
+        let seen = chunks.inspect_ok(|chunk| admitted.see(chunk));
+        let body = body::read(headers, seen, bytes_max).await?;
+        self.admitted.prove()?;
+        Ok(body)
+    }
+
+    /// Who asks. Of one who signs this is known to be true once the body was read.
+    pub fn caller(&self) -> &Caller {
+        &self.admitted.caller
+    }
+
+    /// Lets it in, or answers why not.
+    fn admit(mut self, access: Access) -> Result<Self, Answer> {
+        self.admitted = self.door.admit(access, &self.method, &self.headers)?;
+        Ok(self)
     }
 }
 
 /// A route that only reads.
-pub fn get<S, H, F>(path: &'static str, state: &S, handler: H) -> Routes
+pub fn get<S, H, F>(path: &'static str, access: Access, state: &S, handler: H) -> Routes
 where
     S: Clone + Send + Sync + 'static,
     H: Fn(S, Request) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<Answer, Answer>> + Send + 'static,
 {
-    route("GET, HEAD", path, state, handler)
+    route("GET, HEAD", path, access, state, handler)
 }
 
-/// A route with these methods, at the paths of a pattern such as `rockets/:/history`, in which `:` is any one segment.
-pub fn route<S, H, F>(methods: &'static str, path: &'static str, state: &S, handler: H) -> Routes
+/// A route with these methods, at the paths of a pattern such as `rockets/:/history`, in which `:` is any one segment,
+/// for those who may.
+pub fn route<S, H, F>(methods: &'static str, path: &'static str, access: Access, state: &S, handler: H) -> Routes
 where
     S: Clone + Send + Sync + 'static,
     H: Fn(S, Request) -> F + Clone + Send + Sync + 'static,
@@ -76,14 +98,15 @@ where
 {
     let state = state.clone();
     let answered = request(path).then(move |request: Request| {
-        let is_allowed = methods.split(", ").any(|method| request.method == method);
-        let handled = is_allowed.then(|| handler(state.clone(), request));
+        let has_method = methods.split(", ").any(|method| request.method == method);
+        let admitted = if has_method { request.admit(access) } else { Err(Answer::method_not_allowed(methods)) };
+        let handled = admitted.map(|request| handler(state.clone(), request));
         async move {
-            let answer = match handled {
-                Some(handled) => handled.await.unwrap_or_else(|answer| answer),
-                None => Answer::method_not_allowed(methods),
+            let answered = match handled {
+                Ok(handled) => handled.await,
+                Err(answer) => Err(answer),
             };
-            answer.of_route(path)
+            answered.unwrap_or_else(|answer| answer).of_route(path)
         }
     });
     Routes { filter: answered.boxed(), patterns: vec![path] }
@@ -106,10 +129,10 @@ fn request(pattern: &'static str) -> impl Filter<Extract = (Request,), Error = R
     });
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     let head = warp::method().and(query).and(warp::header::headers_cloned());
-    let extensions = warp::ext::get().and(warp::ext::optional::<Trace>()).and(warp::ext::get());
+    let extensions = warp::ext::get().and(warp::ext::optional::<Trace>()).and(warp::ext::get()).and(warp::ext::get());
     let rest = head.and(extensions).and(warp::body::stream());
-    path.and(rest).map(|(parameter, is_folder), method, query, headers, id, trace: Option<Trace>, asker, chunks| {
-        Request {
+    let request =
+        |(parameter, is_folder), method, query, headers, id, trace: Option<Trace>, asker, door, chunks| Request {
             method,
             parameter,
             is_folder,
@@ -118,9 +141,11 @@ fn request(pattern: &'static str) -> impl Filter<Extract = (Request,), Error = R
             id,
             trace: trace.unwrap_or_default(),
             asker,
+            door,
+            admitted: Admitted::default(),
             chunks: in_bytes(chunks),
-        }
-    })
+        };
+    path.and(rest).map(request)
 }
 
 /// The segment of a path that stands in the place of the pattern's `:`, empty where it has none; nothing where the path is

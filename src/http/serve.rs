@@ -32,7 +32,8 @@ use super::browsers::{self, Guard};
 use super::peers::{Counted, Peers};
 use super::pieces::Body;
 use super::tls::Tls;
-use super::{Answer, RequestId, Routes, connection, trace};
+use super::{Answer, Door, RequestId, Routes, Side, connection, trace};
+use crate::auth::Auth;
 use crate::logging::limited;
 use crate::metrics::HttpMetrics;
 use crate::traces::Traces;
@@ -63,7 +64,18 @@ pub struct Bounds {
     pub connections_per_address: usize,
 }
 
+/// Where requests come in, and what is asked of those who bring them.
+pub struct Entrance {
+    /// Where everybody asks.
+    pub public: Ports,
+    /// Where operators ask, if that is elsewhere.
+    pub operators: Option<Ports>,
+    /// The keys.
+    pub auth: Auth,
+}
+
 /// What is served.
+#[derive(Clone)]
 pub struct Site {
     /// The routes.
     pub routes: Routes,
@@ -73,22 +85,48 @@ pub struct Site {
     pub guard: Guard,
     /// Where the spans of requests begin.
     pub traces: Traces,
+    /// Who is let in.
+    pub door: Door,
     /// When whoever asks had better ask another process the next time.
     pub leaving: CancellationToken,
     /// Requests in hand.
-    in_hand: Semaphore,
+    in_hand: Arc<Semaphore>,
 }
 
 impl Site {
     /// A site of these routes.
-    pub fn new(routes: Routes, metrics: HttpMetrics, guard: Guard, traces: Traces, leaving: CancellationToken) -> Self {
+    pub fn new(
+        routes: Routes,
+        metrics: HttpMetrics,
+        guard: Guard,
+        door: Door,
+        traces: Traces,
+        leaving: CancellationToken,
+    ) -> Self {
         routes.patterns.iter().for_each(|pattern| metrics.know(pattern));
-        Self { routes, metrics, guard, traces, leaving, in_hand: Semaphore::new(REQUESTS_MAX) }
+        let in_hand = Arc::new(Semaphore::new(REQUESTS_MAX));
+        Self { routes, metrics, guard, traces, door, leaving, in_hand }
+    }
+
+    /// The same at one of several addresses.
+    fn at(&self, side: Side) -> Self {
+        Self { door: Door { side, ..self.door.clone() }, ..self.clone() }
+    }
+}
+
+/// Serves wherever requests come in.
+pub async fn serve_all(entrance: Entrance, site: Site, bounds: Bounds, shutdown: CancellationToken) {
+    match entrance.operators {
+        Some(operators) => {
+            let at_public = serve(entrance.public, site.at(Side::Public), bounds, shutdown.clone());
+            tokio::join!(at_public, serve(operators, site.at(Side::Operators), bounds, shutdown));
+        }
+        None => serve(entrance.public, site, bounds, shutdown).await,
     }
 }
 
 /// Answers requests until the shutdown, then those that are in hand.
-pub async fn serve(ports: Ports, site: Site, bounds: Bounds, shutdown: CancellationToken) {
+async fn serve(ports: Ports, site: Site, bounds: Bounds, shutdown: CancellationToken) {
     let Ports { listeners, tls } = ports;
     let (site, mut connections) = (Arc::new(site), JoinSet::new());
     let (slots, peers) = (Arc::new(Semaphore::new(bounds.connections)), Peers::new(bounds.connections_per_address));
@@ -170,6 +208,7 @@ pub(super) async fn answer(
 ) -> Result<Response<Body>, Infallible> {
     let begun = Instant::now();
     request.extensions_mut().insert(asker);
+    request.extensions_mut().insert(site.door.clone());
     let request_id = RequestId::of(request.headers());
     let cors = &site.guard.cors;
     let origin = cors.origin_of(&request);

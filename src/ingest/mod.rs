@@ -1,9 +1,11 @@
 //! The role that takes messages in: `POST /messages`, checked, stored by the broker, and only then answered.
 //!
-//! `HTTP ▸ http/body ▸ domain/wire ▸ broker/publisher ▸ [stream]`
+//! `HTTP ▸ http/body ▸ domain/wire ▸` [`bounds`] `▸ broker/publisher ▸ [stream]`
 //!
 //! What it does not do: look at the order or at any rocket. A message that makes no sense is stored like any other; the
 //! tracker finds out.
+
+pub mod bounds;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,10 +23,11 @@ use crate::domain::{Message, wire};
 use crate::fail_point;
 use crate::http::health::{Check, Condition, NO_BROKER};
 use crate::http::route::{Request, Routes, route};
-use crate::http::{Answer, RequestId};
+use crate::http::{Access, Answer, RequestId};
 use crate::logging::limited;
 use crate::metrics::IngestMetrics;
 use crate::traces::Trace;
+use bounds::{Bounds, BoundsSettings};
 
 /// Largest body of a message, in bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -35,6 +38,7 @@ pub struct Ingest {
     broker: Broker,
     publisher: Publisher,
     metrics: IngestMetrics,
+    bounds: Bounds,
 }
 
 /// A message is stored.
@@ -48,15 +52,16 @@ pub struct Ingested {
 }
 
 impl Ingest {
-    /// An ingress that publishes on this connection.
-    pub fn new(broker: Broker, metrics: IngestMetrics) -> Self {
+    /// An ingress that publishes on this connection, within these bounds.
+    pub fn new(broker: Broker, bounds: BoundsSettings, metrics: IngestMetrics) -> Self {
         metrics.know_fields(&NotAMessage::PATHS);
-        Self { publisher: Publisher::new(broker.clone()), broker, metrics }
+        let bounds = Bounds::new(broker.clone(), bounds);
+        Self { publisher: Publisher::new(broker.clone()), broker, metrics, bounds }
     }
 
     /// `/messages`.
     pub fn routes(&self) -> Routes {
-        route("POST", "messages", self, Self::answer)
+        route("POST", "messages", Access::Messages, self, Self::answer)
     }
 
     /// Whether messages can be taken in.
@@ -82,20 +87,17 @@ impl Ingest {
         let stored = async {
             let payload = request.body(BODY_BYTES_MAX).await.inspect_err(|_| self.metrics.reject("body"))?;
             let message = wire::read(&payload).map_err(|error| self.rejected(&error))?;
-            self.store(&message, payload, &request.id, &request.trace).await
+            may_write(&request, &message)?;
+            let admitted = self.bounds.admit(&message, request.caller()).await;
+            admitted.inspect_err(|_| self.metrics.reject("metadata.channel"))?;
+            self.store(&message, payload, origin_of(&request)).await
         };
         stored.await.inspect_err(|answer| log_rejected(answer, &request.id, &request.trace))
     }
 
-    async fn store(
-        &self,
-        message: &Message,
-        payload: Bytes,
-        request_id: &RequestId,
-        trace: &Trace,
-    ) -> Result<Answer, Answer> {
+    async fn store(&self, message: &Message, payload: Bytes, origin: Origin) -> Result<Answer, Answer> {
         let (channel, number) = (message.channel, message.number);
-        let origin = Origin { request_id: request_id.to_string(), trace: trace.clone() };
+        let Origin { request_id, trace, .. } = origin.clone();
         let outgoing = Outgoing { channel, identity: Identity::Message(number), origin, payload };
         let begun = Instant::now();
         let published = self.publisher.publish(outgoing).await;
@@ -109,7 +111,7 @@ impl Ingest {
                 Ok(Answer::ok(&Ingested { status, event_id }))
             }
             Err(error) => {
-                log_unstored(&error, request_id, trace);
+                log_unstored(&error, &request_id, &trace);
                 Err(Answer::unavailable("the message cannot be stored now, send it again"))
             }
         }
@@ -133,6 +135,19 @@ impl Ingest {
     }
 }
 
+fn origin_of(request: &Request) -> Origin {
+    let key = request.caller().key_id().map(ToOwned::to_owned);
+    Origin { request_id: request.id.to_string(), trace: request.trace.clone(), key }
+}
+
+/// Refuses a message of a channel that its sender's key does not name.
+fn may_write(request: &Request, message: &Message) -> Result<(), Answer> {
+    match request.caller().may_write(&message.channel) {
+        true => Ok(()),
+        false => Err(Answer::forbidden("metadata.channel: this key may not write it")),
+    }
+}
+
 /// A stream that is set up otherwise may still take messages.
 fn condition(problems: &[Problem], storing: &Storing) -> Condition {
     let of_log: Vec<_> = problems.iter().filter(|problem| problem.object == Object::Log).collect();
@@ -151,7 +166,7 @@ fn log_rejected(answer: &Answer, request_id: &RequestId, trace: &Trace) {
     }
 }
 
-fn log_unstored(error: &BrokerError, request_id: &RequestId, trace: &Trace) {
+fn log_unstored(error: &BrokerError, request_id: &str, trace: &Trace) {
     limited!(warn, %request_id, trace_id = trace.id(), %error, "a message could not be stored");
 }
 

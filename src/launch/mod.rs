@@ -79,14 +79,13 @@ async fn run_with(
     let deadline = Instant::now() + options.verify_deadline;
     let progress = Progress::of_verifying(oracle.messages());
     let pause = retry_after.min(LOOK_AGAIN_AFTER);
-    let operator =
-        Operator { client: build_client(true, options.ca.as_deref())?, base: base.clone(), deadline, pause, progress };
+    let operator = Operator { client: build_client(true, &options)?, base: base.clone(), deadline, pause, progress };
     verify(operator, oracle, &options, shutdown, output).await
 }
 
 fn sender(options: &Options, retry_after: Duration, oracle: &Arc<Mutex<Oracle>>) -> anyhow::Result<Sender> {
     Ok(Sender {
-        client: build_client(options.keep_alive, options.ca.as_deref())?,
+        client: build_client(options.keep_alive, options)?,
         url: options.url.clone(),
         queue: Queue::new(feed(options, Arc::clone(oracle)), retry_after),
         pacer: options.rate.map(Pacer::new),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 use reqwest::Url;
+use reqwest::header::HeaderValue;
 
 /// The most places a message may be moved, and so the most messages that the shuffle holds in memory.
 const SHUFFLE_PLACES_MAX: i64 = 100_000;
@@ -107,6 +108,10 @@ pub struct Options {
           value_parser = clap::value_parser!(u64).range(0..=CORRECTIONS_MAX))]
     pub corrections: u64,
 
+    /// The key that every request has; better as the variable, because other users of the machine see what is said here
+    #[arg(long, value_name = "KEY", env = "ROCKETS_KEY", hide_env_values = true, value_parser = authorization)]
+    pub key: Option<HeaderValue>,
+
     /// JSON lines instead of tables: an object of what was sent, and with --verify one of what was found
     #[arg(long)]
     pub json: bool,
@@ -124,6 +129,13 @@ fn http_url(text: &str) -> Result<Url, String> {
         "http" | "https" if url.has_host() => Ok(url),
         _ => Err("only http:// and https:// URLs are spoken here, such as http://localhost:8088/messages".into()),
     }
+}
+
+/// What a request says that has this key. It is not shown, wherever it is printed.
+fn authorization(key: &str) -> Result<HeaderValue, String> {
+    let mut value = HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| "no header can have it".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 fn share(text: &str) -> Result<f64, String> {
@@ -153,7 +165,7 @@ mod tests {
     fn defaults_are_those_of_the_fields_sender() {
         let options = parse(&["http://localhost:8088/messages"]).unwrap();
         assert_eq!((options.concurrency_level, options.max_messages, options.seed), (3, 100_000, 444));
-        assert_eq!(options.message_delay, Duration::ZERO);
+        assert_eq!((options.message_delay, options.key), (Duration::ZERO, None));
         assert!(!options.keep_alive && !options.hostile && options.rate.is_none() && options.verify.is_none());
     }
 
@@ -162,6 +174,13 @@ mod tests {
         let options =
             parse(&["http://localhost:8088/messages", "--message-delay=500ms", "--concurrency-level=1"]).unwrap();
         assert_eq!((options.message_delay, options.concurrency_level), (Duration::from_millis(500), 1));
+    }
+
+    #[test]
+    fn a_key_is_not_shown() {
+        let options = parse(&["http://a/", "--key", "rkt_a_secret"]).unwrap();
+        assert_eq!(options.key.as_ref().unwrap().as_bytes(), b"Bearer rkt_a_secret");
+        assert!(!format!("{options:?}").contains("secret"));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Response, StatusCode, Url};
 use serde_json::Value;
@@ -27,6 +27,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_rustls::rustls::crypto::ring;
 
 use super::disorder::Outgoing;
+use super::options::Options;
 use super::report::{Progress, Tally};
 
 /// Everything that the workers share.
@@ -188,12 +189,15 @@ pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// An HTTP client with our rules: no proxy (it would be its latency that is measured), no redirects (a 3xx is no 2xx).
-/// Beside the authorities that the system trusts, it trusts those of the file.
-pub(super) fn build_client(keep_alive: bool, authorities: Option<&Path>) -> anyhow::Result<Client> {
+/// Beside the authorities that the system trusts, it trusts those of the file; and every request says who sends it, where there
+/// is a key.
+pub(super) fn build_client(keep_alive: bool, options: &Options) -> anyhow::Result<Client> {
     // One that is chosen already is the same.
     let _ = ring::default_provider().install_default();
     let builder = Client::builder().timeout(ATTEMPT_TIMEOUT).no_proxy().redirect(Policy::none()).http1_only();
-    let builder = match authorities {
+    let headers = options.key.clone().map(|key| (AUTHORIZATION, key)).into_iter().collect();
+    let builder = builder.default_headers(headers);
+    let builder = match options.ca.as_deref() {
         None => builder,
         Some(file) => {
             builder.tls_certs_merge(certificates(file).with_context(|| format!("--ca: cannot use {}", file.display()))?)

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use utoipa_swagger_ui::{Config, serve};
 
 use crate::http::route::{Request, Routes, any, get};
-use crate::http::{Answer, File, Files};
+use crate::http::{Access, Answer, File, Files};
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
      font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -36,7 +36,7 @@ const FILES: [&str; 8] = [
 pub fn routes() -> Routes {
     let config = Arc::new(Config::from(DESCRIPTION).use_base_layout());
     let files: Files = FILES.into_iter().filter_map(|name| Some((name, file_of(name, &config)?))).collect();
-    any([get("docs", &files, index), get("docs/:", &files, file)])
+    any([get("docs", Access::Open, &files, index), get("docs/:", Access::Open, &files, file)])
 }
 
 fn file_of(name: &str, config: &Arc<Config<'static>>) -> Option<File> {

@@ -6,6 +6,7 @@ use super::bodies::{self, MessageBody};
 use super::operation::{Operation, get, post};
 use super::parameters::wait;
 use super::schemas::number;
+use crate::auth::Scope;
 use crate::ingest::{BODY_BYTES_MAX, Ingested};
 use crate::query::events::PublicEvent;
 
@@ -25,12 +26,14 @@ fn ingest() -> Operation {
     );
     post("/messages", "ingest")
         .says(TAG, "Send a message", &about)
+        .needs(Scope::Ingest)
         .takes::<MessageBody>(Required::True, "One message.", bodies::message())
         .answers::<Ingested>("It is stored, or was before.")
         .fails(400, "It is no message; the error names the field.")
         .fails(408, "The body did not come to its end in time.")
         .fails(413, "The body is too long.")
         .fails(415, "The body is in a coding that is not read.")
+        .fails(429, "The key is over a rate, or there is as much of the channel, or of channels, as there may be.")
         .fails(503, "The broker cannot store it now: send it again.")
 }
 
@@ -41,6 +44,7 @@ fn event() -> Operation {
             "What became of a message",
             "With `wait` the answer comes once the outcome is known, or the time is over.",
         )
+        .needs(Scope::Read)
         .at("event_id", number(0), "The `event_id` that was answered when it was stored.")
         .asks([wait()])
         .answers::<PublicEvent>("The event.")

@@ -12,8 +12,8 @@ use utoipa::openapi::info::{InfoBuilder, LicenseBuilder};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{OpenApi, OpenApiBuilder, OpenApiVersion, Paths};
 
-use crate::http::File;
 use crate::http::route::{Routes, any, get};
+use crate::http::{Access, File};
 use operation::Operation;
 use schemas::Schemas;
 
@@ -35,7 +35,8 @@ Takes the messages of many rockets, out of order and more than once, and always 
 Every answer in JSON is an envelope: `request_id`, and either `data` or `error`. A request may bring a `Request-Id` of 1 to 128 \
 visible ASCII characters; otherwise one is made. It comes back as a header and in the envelope, and is in every log line that \
 the request causes. `HEAD` is `GET` without the body. A parameter that a route does not have is a 400, an unknown path a 404, \
-another method a 405 with `Allow`. Answers of 1 KiB and more are packed with `gzip` or `br` where `Accept-Encoding` asks for it, \
+another method a 405 with `Allow`. Where keys are asked for (`auth.mode`), `Authorization: Bearer rkt_<id>_<secret>` says who asks. \
+Answers of 1 KiB and more are packed with `gzip` or `br` where `Accept-Encoding` asks for it, \
 and a body may be packed with `gzip` (another `Content-Encoding` is a 415). A request line or headers that are no HTTP are \
 answered without a body. A `Host` that is not this one's is a 403, and so is what a browser sends for a page of another origin \
 and would change something. Where too many requests are in hand it is a 503.";
@@ -55,6 +56,8 @@ pub fn document() -> OpenApi {
     operations().for_each(|operation| operation.put_into(&mut paths, &mut schemas));
     let components = schemas.into_components();
     let components = operation::headers().into_iter().fold(components, |all, (name, header)| all.header(name, header));
+    let (name, scheme) = operation::security();
+    let components = components.security_scheme(name, scheme);
     let license = LicenseBuilder::new().name("MIT").identifier(Some("MIT")).build();
     let info = InfoBuilder::new().title("rockets").version(env!("CARGO_PKG_VERSION"));
     OpenApiBuilder::new()
@@ -72,7 +75,7 @@ pub fn routes() -> Routes {
     let json = document().to_pretty_json().unwrap_or_default();
     let file = Arc::new(File::new("openapi.json", json, "default-src 'none'"));
     let answer = |file: Arc<File>, request: crate::http::Request| async move { Ok(file.answer(&request.headers)) };
-    any([get("openapi.json", &file, answer), docs::routes()])
+    any([get("openapi.json", Access::Open, &file, answer), docs::routes()])
 }
 
 fn operations() -> impl Iterator<Item = Operation> {

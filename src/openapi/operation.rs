@@ -6,6 +6,7 @@ use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, Paths};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, OneOfBuilder};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
     Content, ContentBuilder, Header, ObjectBuilder, Ref, RefOr, Required, ResponseBuilder, Schema, Type,
 };
@@ -13,12 +14,19 @@ use utoipa::{PartialSchema as _, ToSchema};
 
 use super::schemas::{self, Schemas};
 use crate::admin::preview::Preview;
+use crate::auth::Scope;
 
 /// The media type of everything that is in the envelope.
 const JSON: &str = "application/json";
 
 const REQUEST_ID: &str = "Request-Id";
 const RETRY_AFTER: &str = "Retry-After";
+const AUTHENTICATE: &str = "WWW-Authenticate";
+const RATE_LIMIT: &str = "RateLimit";
+const RATE_LIMIT_POLICY: &str = "RateLimit-Policy";
+
+/// What a key is called where operations ask for one.
+const KEY: &str = "key";
 
 /// The schema of an answer that is an error.
 pub const ERROR: &str = "Error";
@@ -148,6 +156,15 @@ impl Operation {
         self.response(status, Ref::from_schema_name(ERROR), when)
     }
 
+    /// A key for this is needed, where keys are asked for at all.
+    pub fn needs(self, scope: Scope) -> Self {
+        let is_open = SecurityRequirement::default();
+        let needs = SecurityRequirement::new(KEY, [scope.to_string()]);
+        self.with(|operation| operation.security(is_open).security(needs))
+            .fails(401, "Keys are asked for, and the request has none that counts.")
+            .fails(403, &format!("The key is not for this: it needs the scope `{scope}`, and a message's channel."))
+    }
+
     /// 503 with one of these beside the error.
     pub fn fails_with<T: ToSchema>(mut self, when: &str) -> Self {
         let data = self.schemas.name::<T>();
@@ -182,8 +199,14 @@ impl Operation {
     fn responding(self, status: u16, response: ResponseBuilder, description: &str) -> Self {
         let named = |name| Ref::new(format!("#/components/headers/{name}"));
         let mut response = response.description(description).header_ref(REQUEST_ID, named(REQUEST_ID));
-        if status == 503 {
-            response = response.header_ref(RETRY_AFTER, named(RETRY_AFTER));
+        let more = match status {
+            401 => &[AUTHENTICATE][..],
+            429 => &[RETRY_AFTER, RATE_LIMIT, RATE_LIMIT_POLICY],
+            503 => &[RETRY_AFTER],
+            _ => &[],
+        };
+        for name in more {
+            response = response.header_ref(*name, named(name));
         }
         self.with(|operation| operation.response(status.to_string(), response))
     }
@@ -231,9 +254,22 @@ fn envelope() -> ObjectBuilder {
 }
 
 /// The headers that answers have, by their names.
-pub fn headers() -> [(&'static str, Header); 2] {
+pub fn headers() -> [(&'static str, Header); 5] {
     let id = header(Type::String, "What the request is called in answers and logs: as it was sent, or made.");
-    [(REQUEST_ID, id), (RETRY_AFTER, header(Type::Integer, "After how many seconds to ask again."))]
+    [
+        (REQUEST_ID, id),
+        (RETRY_AFTER, header(Type::Integer, "After how many seconds to ask again.")),
+        (AUTHENTICATE, header(Type::String, "`Bearer`.")),
+        (RATE_LIMIT, header(Type::String, "What is left of the rate, and in how many seconds there is more.")),
+        (RATE_LIMIT_POLICY, header(Type::String, "The rate: how many, in how many seconds.")),
+    ]
+}
+
+/// How a request has a key.
+pub fn security() -> (&'static str, SecurityScheme) {
+    let about = "A key of `rockets key new`, where `auth.mode` is `required`.";
+    let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("rkt_<id>_<secret>");
+    (KEY, SecurityScheme::Http(scheme.description(Some(about)).build()))
 }
 
 fn header(schema_type: Type, description: &str) -> Header {

@@ -11,6 +11,7 @@ use crate::admin::dead_letter::{DeadLetterDetail, DeadLetterRow};
 use crate::admin::preview::{DropEffect, ReplayEffect};
 use crate::admin::routes::Dropped;
 use crate::admin::{Accepted, skip::SkipEffect};
+use crate::auth::Scope;
 use crate::broker::dead_letters::Reason;
 
 /// The heading of these.
@@ -29,6 +30,7 @@ fn skip() -> Operation {
                  is applied. A skip is stored in the log, as a message of its channel.";
     post("/rockets/{channel}/skip", "skip")
         .says(TAG, "Skip numbers that will not come", about)
+        .needs(Scope::Operate)
         .at("channel", uuid(), "The rocket's id.")
         .asks([dry_run()])
         .takes::<SkipBody>(Required::True, "Up to which number, and why.", bodies::skip())
@@ -45,6 +47,7 @@ fn skip() -> Operation {
 fn dead_letters() -> Operation {
     get("/dead-letters", "deadLetters")
         .says(TAG, "Messages that could not be applied", "The newest first.")
+        .needs(Scope::Read)
         .asks([
             parameter(
                 "channel",
@@ -62,6 +65,7 @@ fn dead_letters() -> Operation {
 fn dead_letter() -> Operation {
     get("/dead-letters/{id}", "deadLetter")
         .says(TAG, "One dead letter", "With the bytes of its message, as they were stored.")
+        .needs(Scope::Read)
         .at("id", number(0), "Its id.")
         .answers::<DeadLetterDetail>("The dead letter.")
         .fails(400, "The id is wrong.")
@@ -75,6 +79,7 @@ fn replay() -> Operation {
                  goes once this is stored.";
     post("/dead-letters/{id}/replay", "replay")
         .says(TAG, "Store a message again", about)
+        .needs(Scope::Operate)
         .at("id", number(0), "The dead letter's id.")
         .asks([dry_run()])
         .takes::<MessageBody>(Required::False, "The message as it should have been.", bodies::message())
@@ -91,6 +96,7 @@ fn replay() -> Operation {
 fn drop_dead_letter() -> Operation {
     delete("/dead-letters/{id}", "drop")
         .says(TAG, "Drop a dead letter", "For good. No rocket changes.")
+        .needs(Scope::Operate)
         .at("id", number(0), "Its id.")
         .asks([dry_run()])
         .answers_or_tells::<Dropped, DropEffect>("It is gone; or what would go.")

@@ -4,6 +4,7 @@ use utoipa::openapi::{Content, ObjectBuilder};
 
 use super::operation::{Operation, get};
 use super::schemas::{Schemas, text};
+use crate::auth::Scope;
 use crate::http::health::{Health, Readiness};
 use crate::metrics::CONTENT_TYPE;
 
@@ -32,11 +33,10 @@ pub fn operations() -> [Operation; 9] {
             .says(TAG, "Whether it does its work", "The same in one word.")
             .answers::<Health>("It does.")
             .fails_with::<Health>("It does not."),
-        get("/metrics", "metrics").says(TAG, "Figures for Prometheus", "What this process counts.").sends(
-            CONTENT_TYPE,
-            any_text,
-            "The figures.",
-        ),
+        get("/metrics", "metrics")
+            .says(TAG, "Figures for Prometheus", "What this process counts.")
+            .needs(Scope::Read)
+            .sends(CONTENT_TYPE, any_text, "The figures."),
         get("/", "page").says(TAG, "The page", HAS_ITS_FILES).unless_had().sends(HTML, any_text, "It."),
         file("/page/{file}", "pageFile"),
         get("/openapi.json", "openapi").says(TAG, "This description", HAS_ITS_FILES).unless_had().sends(

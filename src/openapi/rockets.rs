@@ -4,6 +4,7 @@ use super::live;
 use super::operation::{Beside, Operation, get};
 use super::parameters::{filter, order, page, parameter, sorting, wait};
 use super::schemas::{number, text, uuid};
+use crate::auth::Scope;
 use crate::query::PublicRocket;
 use crate::query::gaps::PublicGap;
 use crate::query::history::PublicRow;
@@ -25,6 +26,7 @@ fn list() -> Operation {
                  has changed meanwhile.";
     get("/rockets", "rockets")
         .says(TAG, "The rockets", about)
+        .needs(Scope::Read)
         .asks(sorting())
         .asks(filter())
         .asks(page("How many a page has at most; without, it has all."))
@@ -39,6 +41,7 @@ fn rocket() -> Operation {
                  at whatever process this is asked.";
     get("/rockets/{channel}", "rocket")
         .says(TAG, "One rocket", about)
+        .needs(Scope::Read)
         .at("channel", uuid(), "Its id.")
         .asks([parameter("after", number(0), "The event to wait for."), wait()])
         .unless_had()
@@ -53,6 +56,7 @@ fn history() -> Operation {
     let at = "The rocket as it was after this number, or at this message time; nothing else is asked for then.";
     get("/rockets/{channel}/history", "history")
         .says(TAG, "How a rocket came to be what it is", "A row a number, read from the log. With `at`, one rocket.")
+        .needs(Scope::Read)
         .at("channel", uuid(), "Its id.")
         .asks(page(HUNDRED))
         .asks([order("The lowest number first, or the highest, as it is unless asked otherwise.")])
@@ -72,6 +76,7 @@ fn live() -> Operation {
                  every five seconds. `since`, or the header, goes on from where a list or an earlier stream ended.";
     get("/rockets/live", "live")
         .says(TAG, "The rockets as they change", about)
+        .needs(Scope::Read)
         .asks([parameter("channel", uuid(), "Only this rocket.")])
         .asks(filter())
         .asks([parameter("since", text(), "The `revision` of a list, or the id of an event of this stream.")])
@@ -84,6 +89,7 @@ fn live() -> Operation {
 fn gaps() -> Operation {
     get("/gaps", "gaps")
         .says(TAG, "Which channels wait", "The channels that wait for a number, the one that has waited longest first.")
+        .needs(Scope::Read)
         .asks(page(HUNDRED))
         .lists::<PublicGap>(&[Beside::NextCursor], "The gaps.")
         .fails(400, "A parameter is wrong.")
@@ -93,6 +99,7 @@ fn gaps() -> Operation {
 fn stats() -> Operation {
     get("/stats", "stats")
         .says(TAG, "How many there are of each kind", "Counted at most once a second.")
+        .needs(Scope::Read)
         .answers::<PublicStats>("The counts.")
         .fails(400, "There are no parameters.")
         .fails(503, NO_BROKER)

@@ -5,7 +5,7 @@
 //! module deliberately does not do: make anything. There are no templates, and nothing that a rocket says is ever part of a file.
 
 use crate::http::route::{Request, Routes, any, get};
-use crate::http::{Answer, File, Files};
+use crate::http::{Access, Answer, File, Files};
 
 /// Scripts, styles and requests only from and to where the page is from, and no text that becomes a script.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -19,17 +19,17 @@ macro_rules! assets {
 }
 
 /// All files, by their names.
-static ASSETS: [(&str, &[u8]); 29] = assets![
+static ASSETS: [(&str, &[u8]); 30] = assets![
     "index.html" "icon.svg" "base.css" "layout.css" "parts.css" "theme.js" "main.js"
     "api.js" "cells.js" "chart.js" "correct.js" "dead-letters.js" "dialog.js" "dom.js" "exact.js" "fleet.js" "fleet-view.js"
     "format.js" "header.js" "history.js" "keys.js" "message.js" "picture.js" "problems.js" "replay-many.js" "rocket.js"
-    "stream.js" "table.js" "url.js"
+    "stream.js" "table.js" "url.js" "who.js"
 ];
 
 /// `/`, and its files below `/page/`.
 pub fn routes() -> Routes {
     let files: Files = ASSETS.iter().map(|(name, bytes)| (*name, File::new(name, *bytes, POLICY))).collect();
-    any([get("", &files, document), get("page/:", &files, file)])
+    any([get("", Access::Open, &files, document), get("page/:", Access::Open, &files, file)])
 }
 
 async fn document(files: Files, request: Request) -> Result<Answer, Answer> {

@@ -14,17 +14,17 @@ use crate::broker::{Broker, Objects};
 use crate::domain::Channel;
 use crate::http::health::{Check, Condition};
 use crate::http::route::{Request, Routes, any, get};
-use crate::http::{Answer, Tag};
+use crate::http::{Access, Answer, Tag};
 
 /// Everything that can be asked but histories: rockets, events and gaps.
 pub fn routes(live: &Arc<LiveView>, broker: &Broker, events: &Events, following: &Live) -> Routes {
     any([
         following.routes(),
-        get("rockets/:", &(live.clone(), events.clone()), rocket),
-        get("rockets", &(live.clone(), WholeLists::default()), list),
-        get("stats", &Stats::new(live, broker), Stats::answer),
-        get("events/:", events, Events::answer),
-        get("gaps", &(live.clone(), broker.clone()), gaps::answer),
+        get("rockets/:", Access::Knowledge, &(live.clone(), events.clone()), rocket),
+        get("rockets", Access::Knowledge, &(live.clone(), WholeLists::default()), list),
+        get("stats", Access::Knowledge, &Stats::new(live, broker), Stats::answer),
+        get("events/:", Access::Knowledge, events, Events::answer),
+        get("gaps", Access::Knowledge, &(live.clone(), broker.clone()), gaps::answer),
     ])
 }
 

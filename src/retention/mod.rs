@@ -19,10 +19,11 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use crate::audit::{self, Deed};
 use crate::broker::log_reader::read_partition;
 use crate::broker::topology::partition_of;
 use crate::broker::trim::{extent, remove_dead_letters_before, remove_outcomes_before};
-use crate::broker::{Broker, BrokerError, NatsPartition};
+use crate::broker::{Broker, BrokerError, NatsPartition, Origin};
 use crate::domain::{Channel, Sequence, StoredAt};
 use crate::fail_point;
 use plan::{Plan, plan};
@@ -65,7 +66,8 @@ impl Amount {
 pub type Trimmed = BTreeMap<String, Amount>;
 
 /// Trims the log of a stream of so many partitions.
-pub async fn trim(broker: &Broker, partitions: u16, order: Order) -> Result<Trimmed, BrokerError> {
+pub async fn trim(broker: &Broker, partitions: u16, order: Order, origin: &Origin) -> Result<Trimmed, BrokerError> {
+    let began = extent(broker).await?.first;
     let now = StoredAt::from(OffsetDateTime::now_utc());
     let cut = before(now, order.keep);
     let channels = match order.channel {
@@ -80,14 +82,36 @@ pub async fn trim(broker: &Broker, partitions: u16, order: Order) -> Result<Trim
         None => sweep.all(partitions).await?,
     };
     if !order.dry_run {
-        remove_outcomes_before(broker, extent(broker).await?.first).await?;
+        let after = extent(broker).await?.first;
+        remove_outcomes_before(broker, after).await?;
+        note(origin, &trimmed, began, after);
     }
     Ok(trimmed)
 }
 
 /// Removes dead letters that are older than this; returns how many there were.
-pub async fn trim_dead_letters(broker: &Broker, keep: Duration) -> Result<u64, BrokerError> {
-    remove_dead_letters_before(broker, before(OffsetDateTime::now_utc().into(), keep)).await
+pub async fn trim_dead_letters(broker: &Broker, keep: Duration, origin: &Origin) -> Result<u64, BrokerError> {
+    let removed = remove_dead_letters_before(broker, before(OffsetDateTime::now_utc().into(), keep)).await?;
+    if removed > 0 {
+        audit::note(origin, Deed::Trim, "the dead letters", format!("{removed} that were old"), "gone");
+    }
+    Ok(removed)
+}
+
+fn note(origin: &Origin, trimmed: &Trimmed, before: Sequence, after: Sequence) {
+    if trimmed.is_empty() {
+        return;
+    }
+    let Amount { messages, .. } = total(trimmed);
+    let [before, after] = [before, after].map(|first| format!("from {}", first.0));
+    let after = format!("{after}, without {messages} messages of {} rockets", trimmed.len());
+    audit::note(origin, Deed::Trim, "the log", before, after);
+}
+
+/// What goes of all channels.
+pub fn total(trimmed: &Trimmed) -> Amount {
+    let sum = |of: fn(&Amount) -> u64| trimmed.values().map(of).sum();
+    Amount { messages: sum(|amount| amount.messages), bytes: sum(|amount| amount.bytes) }
 }
 
 fn before(time: StoredAt, by: Duration) -> StoredAt {

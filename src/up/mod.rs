@@ -14,15 +14,20 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::objects::provision::{self, Means, Step};
 use crate::broker::{Broker, ConnectionSettings, Monitor};
 use crate::config::Config;
-use crate::http::Ports;
+use crate::http::Entrance;
 use crate::roles::{self, Role};
 use repair::{is_bucket_to_be_filled, repair};
 use server::OwnBroker;
 
 /// Runs these roles until the shutdown, at the configured broker or at one of our own.
-pub async fn run(config: &Config, roles: &[Role], ports: Ports, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(
+    config: &Config,
+    roles: &[Role],
+    entrance: Entrance,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     if let Some(connection) = config.named_broker() {
-        return provision_and_run(config, roles, &connection, None, ports, shutdown).await;
+        return provision_and_run(config, roles, &connection, None, entrance, shutdown).await;
     }
     let Some(own) = shutdown.run_until_cancelled(OwnBroker::start(&config.broker, config.stream.bounds.sum())).await
     else {
@@ -31,7 +36,7 @@ pub async fn run(config: &Config, roles: &[Role], ports: Ports, shutdown: Cancel
     let own = own?;
     let connection = ConnectionSettings::at(own.url());
     let name = Some(own.name());
-    let result = provision_and_run(config, roles, &connection, name, ports, shutdown).await;
+    let result = provision_and_run(config, roles, &connection, name, entrance, shutdown).await;
     own.stop().await;
     result
 }
@@ -41,7 +46,7 @@ async fn provision_and_run(
     roles: &[Role],
     connection: &ConnectionSettings,
     expected_name: Option<&str>,
-    ports: Ports,
+    entrance: Entrance,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let provisioned = provision(config, connection, expected_name);
@@ -53,7 +58,7 @@ async fn provision_and_run(
     let (monitor, objects) = Monitor::new(topology);
     let monitored = (monitor, objects.clone());
     tokio::select! {
-        ended = roles::run(config, roles, connection, monitored, ports, shutdown.clone()) => ended,
+        ended = roles::run(config, roles, connection, monitored, entrance, shutdown.clone()) => ended,
         // What the roles need at their end is there or not: nothing is made any more.
         Some(never) = shutdown.run_until_cancelled(repair(&broker, &topology, objects, is_to_be_filled)) => never,
     }

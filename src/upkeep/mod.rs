@@ -15,7 +15,7 @@ use crate::admin::{AdminError, Operations};
 use crate::broker::log_reader::read_one;
 use crate::broker::store::records;
 use crate::broker::topology::partition_of;
-use crate::broker::{Broker, BrokerError};
+use crate::broker::{Broker, BrokerError, Origin};
 use crate::config::{Gaps, Retention};
 use crate::domain::wire::SkipRequest;
 use crate::domain::{Channel, MessageNumber, Record};
@@ -84,14 +84,8 @@ impl Upkeep {
         loop {
             self.next_trim(keep).await;
             let order = Order { keep, slack: keep / SLACK_PART, channel: None, dry_run: false };
-            match trim(&self.broker, self.partitions, order).await {
-                Ok(trimmed) if trimmed.is_empty() => {}
-                Ok(trimmed) => {
-                    let messages: u64 = trimmed.values().map(|amount| amount.messages).sum();
-                    let bytes: u64 = trimmed.values().map(|amount| amount.bytes).sum();
-                    tracing::info!(channels = trimmed.len(), messages, bytes, "the log was trimmed");
-                }
-                Err(error) => tracing::warn!(%error, "the log could not be trimmed, trying again later"),
+            if let Err(error) = trim(&self.broker, self.partitions, order, &by_itself()).await {
+                tracing::warn!(%error, "the log could not be trimmed, trying again later");
             }
         }
     }
@@ -100,10 +94,8 @@ impl Upkeep {
         let Some(keep) = self.retention.dead_letters else { return };
         loop {
             self.next_trim(keep).await;
-            match trim_dead_letters(&self.broker, keep).await {
-                Ok(0) => {}
-                Ok(dead_letters) => tracing::info!(dead_letters, "old dead letters were removed"),
-                Err(error) => tracing::warn!(%error, "old dead letters could not be removed, trying again later"),
+            if let Err(error) = trim_dead_letters(&self.broker, keep, &by_itself()).await {
+                tracing::warn!(%error, "old dead letters could not be removed, trying again later");
             }
         }
     }
@@ -156,6 +148,11 @@ fn missing(record: &Record) -> Option<MessageNumber> {
     MessageNumber::new(first.first.get() - 1)
 }
 
+/// What brings what nobody has asked for.
+fn by_itself() -> Origin {
+    uuid::Uuid::new_v4().to_string().into()
+}
+
 /// Skips as an operator would; where things have changed meanwhile, nothing is to be done.
 async fn skip(
     operations: &Operations,
@@ -164,8 +161,7 @@ async fn skip(
     after: Duration,
 ) -> Result<(), AdminError> {
     let reason = format!("not arrived within {}", humantime::format_duration(after));
-    let request_id = uuid::Uuid::new_v4().to_string();
-    match operations.skip(channel, SkipRequest { up_to, reason }, request_id.into()).await {
+    match operations.skip(channel, SkipRequest { up_to, reason }, by_itself()).await {
         Ok(_) | Err(AdminError::Conflict(_) | AdminError::NotFound(_)) => Ok(()),
         Err(error) => Err(error),
     }

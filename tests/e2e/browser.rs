@@ -1,4 +1,5 @@
-//! The page in a real browser: chromium, driven by Playwright from Python, uses it as people do (`tests/browser/check.py`).
+//! The page in a real browser: chromium, driven by Playwright from Python, uses it as people do (`tests/browser/check.py`), also
+//! where a key is asked for (`tests/browser/keys.py`).
 //!
 //! It runs where `.venv` and chromium are there (`tests/browser/get-browser`); elsewhere it is skipped, except in continuous
 //! integration. Its pictures are in `target/browser`.
@@ -12,34 +13,50 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::contract_service::Service;
+use super::harness::Broker;
+use super::keys::Keys;
 
 /// How long all of it may take: a page, its dialogs, axe in two themes, on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 #[tokio::test]
 async fn the_page_is_used_as_people_use_it() {
-    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let python = project.join(".venv/bin/python");
-    if let Some(reason) = missing(&python).await {
-        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{reason}, and this is continuous integration");
-        // Past the test runner, which shows nothing of a test that passes.
-        writeln!(std::io::stderr(), "SKIPPED browser: {reason}; tests/browser/get-browser gets what it needs").unwrap();
-        return;
-    }
+    let Some(python) = python().await else { return };
     let service = Service::start().await;
-    let run = Command::new(python)
-        .arg("-B")
-        .arg(project.join("tests/browser/check.py"))
-        .arg(format!("http://{}", service.addr()))
-        .arg(env!("CARGO_BIN_EXE_rockets"))
-        .arg(project.join("target/browser"))
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = timeout(PATIENCE, run).await.expect("an end").unwrap();
+    let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/browser");
+    let url = format!("http://{}", service.addr());
+    sees(python, "check.py", [&url, env!("CARGO_BIN_EXE_rockets"), pictures.to_str().unwrap()]).await;
+}
+
+#[tokio::test]
+async fn the_page_asks_for_a_key() {
+    let Some(python) = python().await else { return };
+    let (keys, broker) = (Keys::new(), Broker::start().await);
+    let read = keys.key(&["--scope", "read"]).await;
+    let ingest = keys.key(&["--scope", "ingest"]).await;
+    let (_program, client) = keys.up(&broker).start_and_ready().await;
+    sees(python, "keys.py", [client.base(), &read, &ingest]).await;
+}
+
+/// Runs one of the scripts, which looks at the page until it has seen all.
+async fn sees(mut python: Command, script: &str, arguments: [&str; 3]) {
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
+    python.arg("-B").arg(scripts.join(script)).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    let output = timeout(PATIENCE, python.output()).await.expect("an end").unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
     assert_eq!(text(&output.stdout), "all seen\n");
+}
+
+/// What runs the scripts, where that is there with all that it needs.
+async fn python() -> Option<Command> {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
+    let Some(reason) = missing(&python).await else { return Some(Command::new(python)) };
+    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{reason}, and this is continuous integration");
+    // Past the test runner, which shows nothing of a test that passes.
+    let mut past = std::io::stderr();
+    writeln!(past, "SKIPPED browser: {reason}; tests/browser/get-browser gets what it needs").unwrap();
+    None
 }
 
 /// What is not there of what it needs.

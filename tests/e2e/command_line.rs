@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::harness::program::{Ended, Start};
 use super::harness::{Broker, ChannelLog, Flight, Program, Terminal, TestService, eventually};
+use super::keys::Keys;
 
 /// What a subcommand is, and how it is called.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,8 +30,8 @@ enum Kind {
 
 use Kind::{Changes, DoesOneThing, Lists, ListsWhatItChanges, Prints, Serves};
 
-/// Every subcommand. `CHANNEL` has a gap, `ID` is a dead letter, `URL` takes messages.
-const ALL: [(&str, Kind); 27] = [
+/// Every subcommand. `CHANNEL` has a gap, `ID` is a dead letter, `URL` takes messages, `KEYS` is a file of keys.
+const ALL: [(&str, Kind); 30] = [
     ("up", Serves),
     ("ingest", Serves),
     ("track", Serves),
@@ -53,6 +54,9 @@ const ALL: [(&str, Kind); 27] = [
     ("forget", Changes("CHANNEL")),
     ("backup", DoesOneThing),
     ("restore", DoesOneThing),
+    ("key new", DoesOneThing),
+    ("key list", Lists("--keys-file KEYS")),
+    ("key revoke", DoesOneThing),
     ("launch", Lists("URL --max-messages 20")),
     ("completions", Prints),
     ("man", Prints),
@@ -123,12 +127,15 @@ fn program(broker: &Broker, arguments: &[String]) -> Start {
 #[tokio::test]
 async fn what_lists_gives_one_object_a_line_and_nothing_else() {
     let (mut service, _, flight) = service().await;
+    let keys = Keys::new();
+    keys.key(&["--scope", "read"]).await;
     for (name, kind) in ALL {
         let arguments = match kind {
             Lists(arguments) => format!("{arguments} --json"),
             ListsWhatItChanges(arguments) => format!("{arguments} --json --dry-run"),
             _ => continue,
         };
+        let arguments = arguments.replace("KEYS", keys.file().to_str().unwrap());
         let said = said(&service, &flight, name, &arguments).await;
         let ended = program(service.broker(), &said).ends().await;
         let rows = ended.rows();

@@ -49,6 +49,7 @@ mod history;
 mod hostile_bytes;
 mod hostile_http;
 mod https;
+mod keys;
 mod live;
 mod login;
 mod lost_end;

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 
 use futures_util::stream::{self, StreamExt as _};
 
-use super::super::common::say;
-use super::request_id;
+use super::super::common::{by_hand, say};
 use crate::admin::{AdminError, Operations};
+use crate::broker::Origin;
 use crate::broker::dead_letters::list::DeadLetterFilter;
 use crate::terminal::{Table, bar};
 
@@ -45,10 +45,10 @@ impl Work {
         }
     }
 
-    async fn on(self, operations: &Operations, id: u64, request_id: &str) -> Result<(), AdminError> {
+    async fn on(self, operations: &Operations, id: u64, origin: &Origin) -> Result<(), AdminError> {
         match self {
-            Self::Replay => operations.replay(id, None, request_id.to_owned().into()).await.map(drop),
-            Self::Drop => operations.drop_dead_letter(id, request_id).await,
+            Self::Replay => operations.replay(id, None, origin.clone()).await.map(drop),
+            Self::Drop => operations.drop_dead_letter(id, origin).await,
         }
     }
 }
@@ -63,8 +63,8 @@ pub(super) async fn effect(operations: &Operations, filter: &DeadLetterFilter, w
 
 /// Does it with all of them.
 pub(super) async fn work(operations: &Operations, filter: &DeadLetterFilter, work: Work) -> anyhow::Result<ExitCode> {
-    let request_id = request_id();
-    let tally = for_each(operations, filter, async |id| work.on(operations, id, &request_id).await).await?;
+    let origin = by_hand();
+    let tally = for_each(operations, filter, async |id| work.on(operations, id, &origin).await).await?;
     tell(&tally, work.in_words())
 }
 

@@ -13,21 +13,45 @@ export class ApiError extends Error {
   }
 }
 
+let key = "";
+let askForKey = async () => false;
+
+/** Sends this key from now on. It is kept here and nowhere else. */
+export function useKey(given) {
+  key = given;
+}
+
+/** The key that is sent; empty where there is none. */
+export function usedKey() {
+  return key;
+}
+
+/** Who asks for a key where one is needed: a function that promises whether there is another one then. */
+export function onKeyNeeded(ask) {
+  askForKey = ask;
+}
+
+/** Whether it is worth to try again what was refused to whoever sent this key. */
+export async function hasOtherKey(sent) {
+  return sent !== key || askForKey();
+}
+
 /** Headers of every request. */
 export function headers(more = {}) {
-  return { Accept: "application/json", ...more };
+  const authorization = key ? { Authorization: `Bearer ${key}` } : {};
+  return { Accept: "application/json", ...authorization, ...more };
 }
 
 /** Asks, and gives the whole envelope. */
 export async function get(path, signal) {
-  return ask(path, { headers: headers(), signal: deadline(signal) });
+  return ask(path, () => ({ headers: headers(), signal: deadline(signal) }));
 }
 
 /** Does something. A text is sent as it is, anything else as JSON. */
 export async function send(method, path, body) {
   const text = body === undefined || typeof body === "string" ? body : stringify(body);
   const more = text === undefined ? {} : { "Content-Type": "application/json" };
-  return ask(path, { method, body: text, headers: headers(more), signal: deadline() });
+  return ask(path, () => ({ method, body: text, headers: headers(more), signal: deadline() }));
 }
 
 /** A path with its query; what is empty is left out. */
@@ -59,13 +83,15 @@ function deadline(signal) {
 }
 
 async function ask(where, options) {
+  const sent = key;
   let response;
   try {
-    response = await fetch(where, { ...options, cache: "no-store", credentials: "same-origin" });
+    response = await fetch(where, { ...options(), cache: "no-store", credentials: "same-origin" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError(0, "the service does not answer");
   }
+  if (response.status === 401 && (await hasOtherKey(sent))) return ask(where, options);
   const envelope = read(await response.text());
   if (!response.ok) throw new ApiError(response.status, envelope?.error ?? `the service answered ${response.status}`);
   if (!envelope) throw new ApiError(response.status, "the answer is no JSON");

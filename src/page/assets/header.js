@@ -79,6 +79,7 @@ export class Header {
       connecting: () => "connecting",
       stale: () => "the server's view is stale",
       paused: () => "paused",
+      locked: () => "a key is needed",
       reconnecting: () => `reconnecting, stale since ${clock(since)}`,
       lost: () => `reconnecting in ${span(retryAt - Date.now() + 499)}, stale since ${clock(since)}`,
     };

@@ -11,6 +11,7 @@ import { GapsView } from "./problems.js";
 import { RocketView } from "./rocket.js";
 import { LiveStream } from "./stream.js";
 import { current, onChange } from "./url.js";
+import { listenForKeys } from "./who.js";
 
 const VIEWS = ["fleet", "gaps", "dead-letters"];
 
@@ -41,6 +42,7 @@ document.addEventListener("recoloured", () => {
   fleetView.picture.chart.recolour();
   rocketView.recolour();
 });
+listenForKeys(() => stream.reconnect());
 onChange(update);
 update(current());
 listen(fleetView);

@@ -2,7 +2,7 @@
 // goes on from the last id that it saw. The server sends a pulse every five seconds; when none comes the values are called stale and
 // the connection is made again. A tab that nobody sees for a minute lets go of its connection.
 
-import { headers } from "./api.js";
+import { hasOtherKey, headers, usedKey } from "./api.js";
 import { parse } from "./exact.js";
 
 const PATH = "rockets/live";
@@ -84,8 +84,10 @@ export class LiveStream {
   }
 
   async #read(signal) {
+    const sent = usedKey();
     const where = this.#lastId ? `${PATH}?since=${encodeURIComponent(this.#lastId)}` : PATH;
     const response = await fetch(where, { headers: headers({ Accept: "text/event-stream" }), cache: "no-store", signal });
+    if (response.status === 401) return (await hasOtherKey(sent)) ? this.#read(signal) : this.#stop("locked");
     if (!response.ok) throw new Error(`the stream answered ${response.status}`);
     this.#isOpen = true;
     this.#heardAt = Date.now();

@@ -11,9 +11,9 @@ use super::super::routes::channel_of;
 use super::{Histories, HistoryRequest, Moment, Then};
 use crate::broker::{Broker, BrokerError};
 use crate::domain::{Channel, MessageNumber};
-use crate::http::Answer;
 use crate::http::asker::Unanswered;
 use crate::http::route::{Request, Routes, get};
+use crate::http::{Access, Answer};
 use crate::logging::limited;
 
 /// How long a request waits for its turn. Together with one question to the broker that is not answered it is less than 5 s.
@@ -37,7 +37,9 @@ pub fn routes(broker: &Broker, partitions: u16, turns: Arc<Semaphore>) -> Routes
     let histories = Histories::new(broker.clone(), partitions);
     let waiting = Semaphore::new(WAITING_MAX);
     let reader = Arc::new(Reader { broker: broker.clone(), histories, turns, waiting });
-    get("rockets/:/history", &reader, |reader: Arc<Reader>, request| async move { reader.answer(request).await })
+    get("rockets/:/history", Access::Knowledge, &reader, |reader: Arc<Reader>, request| async move {
+        reader.answer(request).await
+    })
 }
 
 impl Reader {

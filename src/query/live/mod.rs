@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use super::feed::{Freshness, LiveView};
 use super::routes::loading;
 use crate::broker::Broker;
-use crate::http::Answer;
 use crate::http::events::Events;
 use crate::http::route::{Request, Routes, get};
+use crate::http::{Access, Answer};
 pub use frame::{Gone, Reset, Synced};
 use places::Places;
 pub use pulse::Pulse;
@@ -49,7 +49,7 @@ impl Live {
 
     /// The route.
     pub fn routes(&self) -> Routes {
-        get("rockets/live", self, Self::answer)
+        get("rockets/live", Access::Knowledge, self, Self::answer)
     }
 
     /// How many readers there are.

@@ -256,6 +256,13 @@ impl Start {
         Ended { code: status.code(), output: program.output(), errors: program.log() }
     }
 
+    /// Starts it and waits until it is ready.
+    pub async fn start_and_ready(self) -> (Program, Client) {
+        let mut program = self.start();
+        let client = program.ready().await;
+        (program, client)
+    }
+
     /// Starts it and waits for nothing.
     pub fn start(mut self) -> Program {
         let command = self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

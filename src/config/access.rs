@@ -1,0 +1,38 @@
+//! Settings of who may do what, and of how much may come in.
+
+use super::{Reader, path, text_to};
+use crate::auth::{AuthSettings, KeysError, Mode};
+use crate::ingest::bounds::BoundsSettings;
+
+const UNLIMITED_OR: &str = "unlimited, or a number from 1 on";
+
+/// Whether keys are asked for; where they are, there is a file of them.
+pub(super) fn auth(read: &mut Reader<'_>) -> AuthSettings {
+    let mode = read.parsed("auth.mode", "off or required", mode).unwrap_or_default();
+    let keys_file = read.parsed("auth.keys_file", "the path of a file", |text| Some(path(text))).unwrap_or_default();
+    if mode == Mode::Required && keys_file.is_none() {
+        read.problems.push(KeysError::NotNamed.to_string());
+    }
+    AuthSettings { mode, keys_file }
+}
+
+/// What bounds channels and what waits of one.
+pub(super) fn bounds(read: &mut Reader<'_>) -> BoundsSettings {
+    let mut max = |setting| read.parsed(setting, UNLIMITED_OR, unlimited).unwrap_or_default();
+    BoundsSettings { channels_max: max("ingest.channels_max"), pending_max: max("ingest.pending_max") }
+}
+
+fn mode(text: &str) -> Option<Mode> {
+    match text {
+        "off" => Some(Mode::Off),
+        "required" => Some(Mode::Required),
+        _ => None,
+    }
+}
+
+fn unlimited(text: &str) -> Option<Option<u64>> {
+    match text {
+        "unlimited" => Some(None),
+        number => text_to(number).filter(|max| *max > 0).map(Some),
+    }
+}
