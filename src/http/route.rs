@@ -77,12 +77,13 @@ where
     let state = state.clone();
     let answered = request(path).then(move |request: Request| {
         let is_allowed = methods.split(", ").any(|method| request.method == method);
+        let (asker, is_read) = (request.asker.clone(), matches!(request.method, Method::GET | Method::HEAD));
         let handled = is_allowed.then(|| handler(state.clone(), request));
         async move {
-            let answer = match handled {
-                Some(handled) => handled.await.unwrap_or_else(|answer| answer),
-                None => Answer::method_not_allowed(methods),
-            };
+            let Some(handled) = handled else { return Answer::method_not_allowed(methods).of_route(path) };
+            // What only reads is not read on for one who has left; what changes something comes to its end.
+            let answer = if is_read { asker.while_there(handled).await } else { Some(handled.await) };
+            let answer = answer.map_or_else(Answer::nobody, |answer| answer.unwrap_or_else(|answer| answer));
             answer.of_route(path)
         }
     });
