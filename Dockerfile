@@ -28,6 +28,8 @@ COPY --from=build /build/target/release/rockets /usr/local/bin/rockets
 
 # Nobody in particular; nothing is written to the file system, which may be read-only.
 USER 65532:65532
+# Unless it is told otherwise it is reached from outside the container.
+ENV ROCKETS_HTTP__ADDR=0.0.0.0:8088
 EXPOSE 8088
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=2s --timeout=3s --start-period=30s --retries=3 CMD ["rockets", "health"]

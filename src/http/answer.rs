@@ -170,6 +170,11 @@ impl Answer {
         Self::error(StatusCode::REQUEST_TIMEOUT, "the request took too long to arrive")
     }
 
+    /// 408 to one who has left: it is only counted.
+    pub(super) fn nobody() -> Self {
+        Self::error(StatusCode::REQUEST_TIMEOUT, "nobody waits for the answer")
+    }
+
     /// 409: the request is right in itself, and things are not as it takes them to be.
     pub fn conflict(problem: impl Into<String>) -> Self {
         Self::error(StatusCode::CONFLICT, problem)

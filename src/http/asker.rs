@@ -61,11 +61,22 @@ impl Connection {
 impl Asker {
     /// Works for the asker: not for longer than this, and not on when they have left.
     pub async fn wait_for<T>(&self, deadline: Duration, work: impl Future<Output = T>) -> Result<T, Unanswered> {
+        let done = self.while_there(timeout(deadline, work)).await.ok_or(Unanswered::Left)?;
+        done.map_err(|_| Unanswered::TookTooLong)
+    }
+
+    /// Works for the asker as long as they are there.
+    pub async fn while_there<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
-            done = timeout(deadline, work) => done.map_err(|_| Unanswered::TookTooLong),
-            () = self.has_left() => Err(Unanswered::Left),
+            done = work => Some(done),
+            () = self.has_left() => None,
         }
+    }
+
+    /// Has the system forget what it has not sent yet, once the connection ends: who does not read would keep it there.
+    pub(super) fn give_up(&self) {
+        let _ = socket2::SockRef::from(&*self.0).set_linger(Some(Duration::ZERO));
     }
 
     async fn has_left(&self) {

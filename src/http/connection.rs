@@ -27,9 +27,10 @@ use crate::logging::limited;
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 /// Memory for what a connection has sent and nobody has taken yet, in bytes.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
-/// How long what was sent may go without being acknowledged by the other side, before the connection is given up.
+/// How long what was sent may go without being acknowledged by the other side, before the connection is given up. The system
+/// does that without a word to the other side, so whoever stalls is cut before.
 #[cfg(target_os = "linux")]
-const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(45);
 /// How long whoever is answered may take next to nothing of what is written, before the connection is given up.
 const STALL_MAX: Duration = Duration::from_secs(30);
 /// Bytes of a connection that the system keeps and has not sent. So a reader that stalls is noticed before megabytes lie
@@ -60,6 +61,8 @@ pub(super) async fn serve(stream: TcpStream, site: Arc<Site>, tls: Option<Arc<Tl
     let connection = Connection::new(stream, tls.is_none());
     let asker = connection.asker();
     let Some(Some(stream)) = closing.run_until_cancelled(shaken_hands(connection, tls)).await else { return };
+    let reader = asker.clone();
+    let stream = WriteDeadline::new(TokioIo::new(stream), STALL_MAX, move || reader.give_up());
     let service = service_fn(move |request| answer(site.clone(), asker.clone(), request));
     let service =
         Compression::new(service).compress_when(SizeAbove::new(PACKED_FROM_BYTES).and(NotForContentType::SSE));
@@ -69,7 +72,7 @@ pub(super) async fn serve(stream: TcpStream, site: Arc<Site>, tls: Option<Arc<Tl
         // A sender may say that it has nothing more to send (`nc -N`) and still wait for the answer.
         .half_close(true)
         .max_buf_size(BUFFER_BYTES_MAX)
-        .serve_connection(WriteDeadline::new(TokioIo::new(stream), STALL_MAX), TowerToHyperService::new(service));
+        .serve_connection(stream, TowerToHyperService::new(service));
     until_closed(connection, closing).await;
 }
 

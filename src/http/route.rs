@@ -99,10 +99,13 @@ where
     let state = state.clone();
     let answered = request(path).then(move |request: Request| {
         let has_method = methods.split(", ").any(|method| request.method == method);
+        let (asker, is_read) = (request.asker.clone(), matches!(request.method, Method::GET | Method::HEAD));
         let admitted = if has_method { request.admit(access) } else { Err(Answer::method_not_allowed(methods)) };
         let handled = admitted.map(|request| handler(state.clone(), request));
         async move {
             let answered = match handled {
+                // What only reads is not read on for one who has left; what changes something comes to its end.
+                Ok(handled) if is_read => asker.while_there(handled).await.unwrap_or_else(|| Err(Answer::nobody())),
                 Ok(handled) => handled.await,
                 Err(answer) => Err(answer),
             };

@@ -16,6 +16,8 @@ const TAKEN_BYTES_MIN: usize = 32 * 1024;
 pub(super) struct WriteDeadline<T> {
     inner: T,
     limit: Duration,
+    /// What else there is to do when it is cut.
+    cut: Box<dyn FnMut() + Send>,
     /// From the first write that waited on, until enough is taken.
     waiting: Option<Waiting>,
 }
@@ -26,8 +28,8 @@ struct Waiting {
 }
 
 impl<T> WriteDeadline<T> {
-    pub(super) fn new(inner: T, limit: Duration) -> Self {
-        Self { inner, limit, waiting: None }
+    pub(super) fn new(inner: T, limit: Duration, cut: impl FnMut() + Send + 'static) -> Self {
+        Self { inner, limit, cut: Box::new(cut), waiting: None }
     }
 
     /// What became of a write, unless writes have waited for too long.
@@ -38,7 +40,10 @@ impl<T> WriteDeadline<T> {
         }
         let limit = self.limit;
         let waiting = self.waiting.get_or_insert_with(|| Waiting { deadline: Box::pin(sleep(limit)), taken_bytes: 0 });
-        waiting.deadline.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        waiting.deadline.as_mut().poll(context).map(|()| {
+            (self.cut)();
+            Err(io::ErrorKind::TimedOut.into())
+        })
     }
 
     fn take(&mut self, bytes: usize) {
@@ -108,7 +113,7 @@ mod tests {
 
     fn connected() -> (WriteDeadline<TokioIo<DuplexStream>>, DuplexStream) {
         let (ours, theirs) = duplex(ROOM);
-        (WriteDeadline::new(TokioIo::new(ours), LIMIT), theirs)
+        (WriteDeadline::new(TokioIo::new(ours), LIMIT, || {}), theirs)
     }
 
     async fn write(connection: &mut WriteDeadline<TokioIo<DuplexStream>>) -> io::Result<usize> {

@@ -70,7 +70,7 @@ async fn list((live, whole): (Arc<LiveView>, WholeLists), request: Request) -> R
         return Ok(Answer::not_modified(tag));
     }
     if asked.limit.is_none() && !is_short(&live) {
-        let list = whole.answer(&live, asked, &request.asker).await?;
+        let list = whole.answer(&live, asked).await?;
         return Ok(list.read_at(position.to_string()).tagged(tag));
     }
     // A page may be the best of a million rockets: nothing that the connections' threads should be busy with.

@@ -11,12 +11,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use super::feed::LiveView;
 use super::selection::SortBy;
 use super::view::Entry;
 use super::{ListRequest, PublicRocket, page};
-use crate::http::asker::Asker;
 use crate::http::{Answer, Pieces};
 
 /// Lists under way at once.
@@ -41,8 +41,8 @@ impl Default for WholeLists {
 
 impl WholeLists {
     /// A list of all the rockets that are asked for, once it is its turn.
-    pub async fn answer(&self, live: &Arc<LiveView>, asked: ListRequest, asker: &Asker) -> Result<Answer, Answer> {
-        let turn = asker.wait_for(TURN_WAIT_MAX, self.0.clone().acquire_owned()).await;
+    pub async fn answer(&self, live: &Arc<LiveView>, asked: ListRequest) -> Result<Answer, Answer> {
+        let turn = timeout(TURN_WAIT_MAX, self.0.clone().acquire_owned()).await;
         let Ok(Ok(turn)) = turn else {
             return Err(Answer::unavailable("too many lists are being read, ask again, or for pages (limit)"));
         };

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::harness::stream::{all_is_applied, publish};
 use super::harness::{Broker, Client, Flight, Program, eventually};
 use super::proxy::{Line, Proxy};
-use super::raw_http::Connection;
+use super::raw_http::{Connection, get};
 
 /// How late each piece comes from the broker. A page of a channel is some thirty of them.
 const SKIPPED_LATE: Duration = Duration::from_millis(3);
@@ -83,6 +83,25 @@ async fn histories_for_those_who_left_keep_nobody_from_theirs() {
     assert_eq!(answer.body["data"].as_array().map(Vec::len), Some(3));
     // Whoever still worked for those who have left had four of them in hand, which share one line to the broker.
     assert!(after < 2 * alone, "it has waited for {after:?}, where one history takes {alone:?}");
+}
+
+#[tokio::test]
+async fn who_left_waits_for_no_event() {
+    let broker = Broker::start().await;
+    // Without a tracker an event stays what it is.
+    let mut up = Program::of(&["up", "--roles", "ingest,query"]).broker(&broker).start();
+    let client = up.ready().await;
+    let event = client.ingest(&Flight::new().launched(1)).await;
+    let addr: SocketAddr = up.addr().await.parse().unwrap();
+    let mut asker = Connection::open(addr).await;
+    asker.send(format!("GET /events/{event}?wait=10s HTTP/1.1\r\nhost: localhost\r\n\r\n")).await;
+    drop(asker);
+    let counted = async || {
+        let metrics = get(addr, "/metrics").await.body;
+        let is_of = |line: &str| ["requests_total", "events/:", "408"].iter().all(|part| line.contains(part));
+        String::from_utf8(metrics).unwrap().lines().any(is_of).then_some(())
+    };
+    eventually("one who left is counted", counted).await;
 }
 
 #[tokio::test]

@@ -128,7 +128,9 @@ async fn lists_that_nobody_reads_cost_little_and_end() {
     // Nobody has left: it is the service that ends them.
     let (_, bytes) = eventually("a turn", async || list("http/1.1 200").await).await;
     assert!(bytes > ROCKETS * 200, "{bytes} bytes");
-    drop(readers);
+    for reader in &readers {
+        becomes("the end of one that does not read", true, async || reader.is_over().await).await;
+    }
 }
 
 #[tokio::test]

@@ -164,14 +164,14 @@ async fn each_wrong_message_is_a_400_that_names_the_field() {
         connection.send(request_bytes("POST", "/messages", "", &body)).await;
         assert_eq!(connection.reply().await.error(400), expected, "{body}");
     }
-    for body in ["", "{", "{} {}", "\u{feff}{}", "metadata=1", r#"{"metadata":{"x":1e999}}"#, "{\"a\":\"\u{1}\"}"] {
+    for body in ["", "{", "{} {}", "metadata=1", r#"{"metadata":{"x":1e999}}"#, "{\"a\":\"\u{1}\"}"] {
         connection.send(request_bytes("POST", "/messages", "Content-Type: text/plain\r\n", body)).await;
         let error = connection.reply().await.error(400);
         assert!(error.starts_with("body: must be JSON: "), "{body}: {error}");
     }
     let not_utf8 = good().replace("ARTEMIS", "X").into_bytes();
     let not_utf8: Vec<u8> = not_utf8.into_iter().map(|byte| if byte == b'X' { 0xff } else { byte }).collect();
-    assert!(post(service.addr(), not_utf8).await.error(400).starts_with("body: must be JSON: "));
+    assert_eq!(post(service.addr(), not_utf8).await.error(400), "body: is not UTF-8");
     assert_eq!(service.stored().await, 0, "nothing of it was stored");
 }
 

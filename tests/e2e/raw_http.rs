@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Interest};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -67,6 +67,11 @@ impl Connection {
         let mut rest = Vec::new();
         assert!(self.rest_within(Duration::from_secs(60), &mut rest).await, "a hang-up in time");
         rest
+    }
+
+    /// Whether it has ended, without reading what has come.
+    pub async fn is_over(&self) -> bool {
+        self.stream.get_ref().ready(Interest::READABLE).await.is_ok_and(|ready| ready.is_read_closed())
     }
 
     /// Reads on for so long, and tells whether the service has hung up.

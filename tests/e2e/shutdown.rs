@@ -14,7 +14,8 @@ use super::harness::balancer::Balancer;
 use super::harness::client::http;
 use super::harness::service::{init, settles};
 use super::harness::stream::count;
-use super::harness::{Broker, Client, Flight, Program, TestService, eventually, free_port};
+use super::harness::{Broker, Client, Flight, Program, TestService, becomes, eventually, free_port};
+use super::raw_http::get;
 
 #[tokio::test]
 async fn every_role_ends_well() {
@@ -133,7 +134,12 @@ async fn behind_a_load_balancer_nobody_notices_that_one_of_two_ends() {
     let jetstream = broker.jetstream().await;
     let stored = async || count(&jetstream, "ROCKETS").await;
     eventually("messages by both", async || (stored().await > 200).then_some(())).await;
-    assert_eq!(leaving.term().await.code(), Some(0));
+    let addr = leaving.addr().await.parse().unwrap();
+    assert_eq!(get(addr, "/livez").await.header("connection"), None);
+    leaving.send_term();
+    let says_goodbye = async || get(addr, "/livez").await.header("connection") == Some("close");
+    becomes("an answer that is the last of its connection", true, says_goodbye).await;
+    assert_eq!(leaving.exit().await.code(), Some(0));
     let before = stored().await;
     eventually("messages by the other", async || (stored().await > before + 200).then_some(())).await;
     stopping.send_replace(true);

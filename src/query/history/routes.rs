@@ -11,7 +11,6 @@ use super::super::routes::channel_of;
 use super::{Histories, HistoryRequest, Moment, Then};
 use crate::broker::{Broker, BrokerError};
 use crate::domain::{Channel, MessageNumber};
-use crate::http::asker::Unanswered;
 use crate::http::route::{Request, Routes, get};
 use crate::http::{Access, Answer};
 use crate::logging::limited;
@@ -52,10 +51,9 @@ impl Reader {
         let Some(_turn) = self.turn().await else {
             return Err(Answer::unavailable("too many histories are being read, ask again"));
         };
-        match request.asker.wait_for(READ_MAX, self.read(&channel, asked)).await {
+        match timeout(READ_MAX, self.read(&channel, asked)).await {
             Ok(read) => read.map_err(|error| unavailable(&channel, &error)),
-            Err(Unanswered::TookTooLong) => Err(Answer::unavailable("the history takes too long to read")),
-            Err(Unanswered::Left) => Err(Answer::unavailable("nobody waits for the history any more")),
+            Err(_) => Err(Answer::unavailable("the history takes too long to read")),
         }
     }
 
