@@ -212,7 +212,7 @@ impl Permissions {
 impl fmt::Display for Authorization<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "authorization {{")?;
-        writeln!(f, "    # Who has not said within so many seconds who it is, is dropped.")?;
+        writeln!(f, "    # Who has not said within so many seconds who it is, is disconnected.")?;
         writeln!(f, "    timeout: 2")?;
         writeln!(f, "    users: [")?;
         for user in User::VARIANTS {
@@ -220,7 +220,7 @@ impl fmt::Display for Authorization<'_> {
             let name = user.name();
             writeln!(f, "        # {}", user.runs())?;
             writeln!(f, "        {{")?;
-            writeln!(f, "            user: {name}, password: $ROCKETS_{}_PASSWORD", name.to_uppercase())?;
+            writeln!(f, "            user: {name}, password: $NATS_{}_PASSWORD", name.to_uppercase())?;
             writeln!(f, "            permissions {{")?;
             write_list(f, "publish", &publish)?;
             write_list(f, "subscribe", &subscribe)?;

@@ -77,7 +77,7 @@ pub(super) struct Settings {
     /// Its key, PEM
     #[arg(long, value_name = "FILE")]
     nats_key: Option<String>,
-    /// What the subjects of replies begin with [default: _INBOX, with a user _INBOX_<user>]
+    /// What the subjects of replies begin with [default: _INBOX, with a user _INBOX_ and its name]
     #[arg(long, value_name = "SUBJECT")]
     nats_inbox_prefix: Option<String>,
     /// Port of the broker's monitoring, for `doctor`; 0: it has none [default: 8222]

@@ -240,7 +240,7 @@ fn how_to_get_it(program: &Path) -> String {
     format!(
         "broker.server: no {} (at least {SERVER_VERSION_FLOOR}) is found. `make run` gets one into nats/.bin; or put one on the PATH \
          (https://nats.io/download, `brew install nats-server`); or name it (ROCKETS_BROKER__SERVER=/path/to/nats-server); \
-         or use a broker that runs elsewhere (ROCKETS_NATS__URL=nats://host:4222)",
+         or use a broker that runs elsewhere (ROCKETS_NATS__URL=nats://host:4222), as `docker compose up` does: the image has none",
         program.display()
     )
 }

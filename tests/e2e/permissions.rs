@@ -253,7 +253,7 @@ async fn a_server_takes_the_file() {
     let mut command = std::process::Command::new(super::harness::broker::server_program());
     command.arg("-t").arg("-c").arg(&config);
     for user in User::VARIANTS {
-        command.env(format!("ROCKETS_{}_PASSWORD", user.name().to_uppercase()), "secret");
+        command.env(format!("NATS_{}_PASSWORD", user.name().to_uppercase()), "secret");
     }
     let output = command.output().unwrap();
     assert!(output.status.success(), "{output:?}");

@@ -203,6 +203,40 @@ async fn what_belongs_to_the_operator_is_left_alone() {
 }
 
 #[tokio::test]
+async fn a_stream_without_a_bound_gets_one_and_one_that_has_another_keeps_it_unless_asked() {
+    let broker = Broker::start().await;
+    init(&broker).await;
+    let jetstream = broker.jetstream().await;
+    // As the version before made it; roles take it as it is.
+    change_stream(&jetstream, "ROCKETS", |config| config.max_bytes = -1).await;
+    change_stream(&jetstream, "ROCKETS_DLQ", |config| config.max_bytes = 1_000_000_000).await;
+    is_accepted(&broker).await;
+    let changed = init(&broker).await;
+    let lines: Vec<_> = changed.lines().filter(|line| !line.starts_with("found ")).collect();
+    assert_eq!(lines, ["changed  stream ROCKETS", "         max_bytes: is -1, should be 4294967296"], "{changed}");
+    let asked = Program::of(&["init", "--set-bounds", "--stream-partitions", PARTITIONS]).broker(&broker).ends().await;
+    let changed = "changed  stream ROCKETS_DLQ\n         max_bytes: is 1000000000, should be 1073741824\n";
+    assert!(asked.says(0).contains(changed), "{asked:?}");
+    assert!(init(&broker).await.lines().all(|line| line.starts_with("found ")));
+}
+
+#[tokio::test]
+async fn a_broker_that_gives_less_room_than_streams_may_take_is_told_and_serves_what_it_had() {
+    let mut broker = Broker::start().await;
+    broker.give_room(Some(1 << 31));
+    broker.restart().await;
+    let (code, _, log) = run("init", &broker).await;
+    assert!(code == Some(1) && log.contains("max_file_store") && log.contains("stream.log_max_bytes"), "{log}");
+    let unlimited = |name: &str| (format!("ROCKETS_STREAM__{name}_MAX_BYTES"), "unlimited");
+    let unbounded = ["LOG", "DEAD_LETTERS", "OUTCOMES", "CHECKPOINTS", "BUCKET"].map(unlimited);
+    let start = Program::of(&["init", "--stream-partitions", PARTITIONS]).broker(&broker);
+    unbounded.iter().fold(start, |start, (name, value)| start.env(name, value)).ends().await.says(0);
+    let (code, _, log) = run("init", &broker).await;
+    assert!(code == Some(0) && log.contains("the broker gives less room (max_file_store)"), "{log}");
+    is_accepted(&broker).await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_repaired_is_named() {
     let broker = Broker::start().await;
     init(&broker).await;

@@ -4,8 +4,8 @@
 //! was asked for. An object that cannot become what is needed is named, with what to do about it.
 //!
 //! What belongs to an operator (`max_msgs`, placement, compression, descriptions) may differ and is never changed, and a
-//! bound of bytes only where it is asked for ([`mod@bound`]). The number of partitions is fixed for the life of the stream: most channels would move, and one whose
-//! messages lie in two partitions has no order any more.
+//! bound of bytes only where there is none or it is asked for (`super::bound`). The number of partitions is fixed for the
+//! life of the stream: most channels would move, and one whose messages lie in two partitions has no order any more.
 
 use std::fmt;
 use std::time::Duration;

@@ -104,7 +104,11 @@ async fn monitored(connection: &ConnectionSettings, port: u16) -> Vec<Result<Fac
         }
         varz(&shown).await.map(|varz| varz.facts(is_here(&host))).map_err(|_| shown)
     });
-    futures_util::future::join_all(asked).await
+    let mut facts = futures_util::future::join_all(asked).await;
+    // Several addresses may be of one server.
+    facts.sort_by_key(|facts| facts.as_ref().map_or_else(Clone::clone, |facts| facts.name.clone()));
+    facts.dedup();
+    facts
 }
 
 async fn varz(host: &str) -> reqwest::Result<Varz> {

@@ -110,7 +110,6 @@ impl Broker {
     }
 
     /// From its next start on its store may take so many bytes; none for as many as there are.
-    #[allow(dead_code, reason = "for the drill alone")]
     pub fn give_room(&mut self, bytes: Option<u64>) {
         self.room = bytes;
     }
