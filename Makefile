@@ -3,7 +3,7 @@
 # Written for GNU make 3.81 too, which is what macOS has.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo check test simulate mutants fuzz observe-test ci bench bench-page drill drill-cluster
+.PHONY: help run demo check test simulate mutants security fuzz observe-test ci bench bench-page drill drill-cluster
 .PHONY: nats-server nats-server-floor prometheus .venv browser
 
 # The pinned broker, where it had to be fetched, stands before an older one of the machine.
@@ -52,7 +52,8 @@ ci: ## Check format, lints and documentation, then run all tests.
 	cargo clippy --locked --all-targets $(features) -- -D warnings
 	cargo clippy --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked $(features) --no-deps --document-private-items
-	$(MAKE) --no-print-directory test
+	bash -o pipefail -c '$(MAKE) --no-print-directory test 2>&1 | tee target/test.log'
+	tests/security/run target/test.log
 
 bench: nats-server ## Measure the whole way of a message.
 	cargo bench --locked --bench pipeline
@@ -66,6 +67,9 @@ drill: nats-server ## Do faults to real processes under load: make drill SEED=7 
 
 drill-cluster: nats-server nats-server-floor ## The same with three brokers: make drill-cluster SEED=7 FAULTS=300
 	DRILL_SEED=$(SEED) DRILL_FAULTS=$(FAULTS) cargo test --locked $(features) --test drill three_brokers_that
+
+security: nats-server .venv browser ## Try what a security reviewer would, a line for each of 15 checks.
+	@tests/security/run
 
 fuzz: ## Have libFuzzer look for input that breaks a promise: make fuzz TARGETS="record table" FUZZ_SECONDS=600
 	tests/fuzz/run $(TARGETS)
