@@ -25,13 +25,15 @@ use crate::query::history::HistoryRequest;
 use crate::query::live::request::LiveRequest;
 use crate::terminal::Table;
 
+mod credentials;
 mod http;
 
 /// What a target is: a function of any bytes.
 pub type Target = fn(&[u8]);
 
 /// All of them, by the names of their corpora.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
+    ("credentials", credentials::credentials),
     ("fold", fold),
     ("http_connection", http::connection),
     ("ingress_raw", ingress_raw),

@@ -22,7 +22,7 @@ const METHODS: &str = "GET, HEAD, POST, DELETE";
 /// Headers that a page may send.
 const HEADERS: &str = "authorization, content-type, if-none-match, last-event-id, request-id, traceparent, tracestate";
 /// Headers that a page may read beside the plain ones.
-const EXPOSED: &str = "allow, etag, request-id, retry-after";
+const EXPOSED: &str = "allow, etag, ratelimit, ratelimit-policy, request-id, retry-after, www-authenticate";
 
 /// The origins that may call.
 #[derive(Clone, Debug, Default)]

@@ -166,7 +166,7 @@ async fn who_is_not_let_in_costs_no_body_and_learns_nothing() {
     for (key, expected) in [("rkt_unknown_0", 401), (&*read, 403)] {
         let mut connection = Connection::open(addr).await;
         let head = format!(
-            "POST /messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Length: 60000\r\n\r\n"
+            "POST /messages HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\nContent-Length: 60000\r\n\r\n"
         );
         connection.send(head).await;
         assert_eq!(connection.reply().await.status, expected, "without the body");
