@@ -59,6 +59,7 @@ async fn a_service_with_its_own_broker_is_well() {
         "gaps",
         "dead letters",
         "role",
+        "keys",
     ];
     for check in looked_at {
         assert!(checks(&found, "ok").contains(&check), "{check}: {found:#?}");

@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use serde::Deserialize;
 
 use super::Finding;
+use crate::auth::Mode;
 use crate::cli::health::readiness;
 use crate::config::Config;
+use crate::http::Address;
 
 /// What `/readyz` answers, as far as it matters here.
 #[derive(Deserialize)]
@@ -21,12 +23,26 @@ struct Data {
     problems: Vec<String>,
 }
 
-/// All findings about the process, such as that its view is stale.
+/// All findings about the process, such as that its view is stale, and about who is let in there.
 pub(super) async fn examine(config: &Config) -> Vec<Finding> {
     let addr = config.http.addr.here();
-    match readiness(config).await {
+    let mut findings = match readiness(config).await {
         Ok((is_ready, answer)) => passed_on(addr, is_ready, &answer),
         Err(_) => vec![Finding::ok("role", format!("nothing serves HTTP at {addr} (http.addr), so none was asked"))],
+    };
+    findings.push(keys(config.http.addr, config.auth.mode));
+    findings
+}
+
+fn keys(addr: Address, mode: Mode) -> Finding {
+    match mode {
+        Mode::Required => Finding::ok("keys", "nobody is let in without one"),
+        Mode::Off if addr.is_loopback() => Finding::ok("keys", "none is asked for, of this machine alone"),
+        Mode::Off => Finding::warn(
+            "keys",
+            format!("none is asked for: whoever reaches {addr} may send, skip, replay and drop"),
+            "make some (`rockets key new`) and set auth.mode to required",
+        ),
     }
 }
 
@@ -63,5 +79,12 @@ mod tests {
         assert_eq!(levels(false, r#"{"error":"x","data":{"problems":["a"]}}"#), [Level::Bad]);
         assert_eq!(levels(false, r#"{"error":"x"}"#), [Level::Bad]);
         assert_eq!(levels(true, "<html>"), [Level::Ok]);
+    }
+
+    #[test]
+    fn an_open_door_is_told_of() {
+        let level = |addr: &str, mode| keys(addr.parse().unwrap(), mode).level;
+        assert_eq!(level("0.0.0.0:80", Mode::Off), Level::Warn);
+        assert_eq!((level("localhost:80", Mode::Off), level("0.0.0.0:80", Mode::Required)), (Level::Ok, Level::Ok));
     }
 }
