@@ -16,6 +16,9 @@ const FILLED_BAD: u64 = 95;
 /// One that is full in fewer days needs somebody soon.
 const DAYS_LEFT_MIN: u64 = 7;
 
+/// More days than this are not said: nobody knows what comes then.
+const DAYS_SAID_MAX: u64 = 1_000;
+
 /// How full everything is.
 pub(super) async fn usages(broker: &Broker, topology: &Topology) -> Result<Vec<Usage>, BrokerError> {
     usage(broker, topology).await
@@ -71,8 +74,8 @@ fn fill(usage: &Usage) -> Finding {
     let filled = u64::try_from(u128::from(*has) * 100 / u128::from(bytes_max.max(1))).unwrap_or(u64::MAX);
     let soon = match days_left {
         Some(0) => ", and is full within a day at the rate of the last one".to_owned(),
-        Some(days) => format!(", and is full in {days} days at the rate of the last one"),
-        None => String::new(),
+        Some(days) if days <= DAYS_SAID_MAX => format!(", and is full in {days} days at the rate of the last one"),
+        _ => String::new(),
     };
     let detail = format!("{object} has {} of {} ({filled} %){soon}", bytes(*has), bytes(bytes_max));
     match () {
