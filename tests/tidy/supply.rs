@@ -20,9 +20,13 @@ fn texts(rules: &toml::Value) -> impl Iterator<Item = &str> {
     rules.as_array().into_iter().flatten().filter_map(toml::Value::as_str)
 }
 
+/// What is built on this platform: of others not everything need have been downloaded.
 fn metadata() -> Value {
+    let rustc = Command::new("rustc").arg("-vV").output().unwrap();
+    let rustc = String::from_utf8(rustc.stdout).unwrap();
+    let host = rustc.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--offline", "--locked", "--format-version", "1", "--all-features"])
+        .args(["metadata", "--locked", "--format-version", "1", "--all-features", "--filter-platform", host])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();
