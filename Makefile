@@ -52,7 +52,7 @@ ci: ## Check format, lints and documentation, then run all tests.
 	cargo clippy --locked --all-targets $(features) -- -D warnings
 	cargo clippy --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked $(features) --no-deps --document-private-items
-	bash -o pipefail -c '$(MAKE) --no-print-directory test 2>&1 | tee target/test.log'
+	bash -o pipefail -c '$(MAKE) --no-print-directory test | tee target/test.log'
 	tests/security/run target/test.log
 
 bench: nats-server ## Measure the whole way of a message.
