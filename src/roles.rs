@@ -219,6 +219,7 @@ impl Process {
         let ingest = Ingest::new(broker, config.ingest, metrics);
         self.routes.push(ingest.routes());
         monitor.watch_publisher(ingest.publisher());
+        self.tasks.spawn(until_the_end(ingest.bounds().clone().count(self.rest.clone())));
         let check = ingest.check(objects);
         self.ingest = Some(ingest);
         check

@@ -1,8 +1,9 @@
 //! What senders could otherwise make grow without end: how many channels there are, and how many messages of one wait.
 //!
-//! Far from a bound nothing is asked of the broker, but once a second how many channels there are. Near one a channel's record
-//! is looked at, at most once a second. So a bound may be passed for a moment, by what comes in it; a bound that is exact
-//! would cost each message a question. Where the broker does not say, a message is let in.
+//! Far from a bound no message waits for a question to the broker: how many channels there are is asked beside them, at most once
+//! a second while messages come. Near one a channel's record is looked at, at most once a second. So a bound may be passed
+//! for a moment, by what comes in it; a bound that is exact would cost each message a question. Where the broker does not say, a
+//! message is let in.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lru::LruCache;
-use tokio::time::timeout;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::auth::Caller;
 use crate::auth::turns::Quota;
@@ -44,10 +47,10 @@ struct Inner {
     broker: Broker,
     settings: BoundsSettings,
     seen: Mutex<LruCache<Channel, Seen>>,
-    /// How many channels there were at the last look.
+    /// How many channels there were when they were counted last.
     channels: AtomicU64,
-    /// When that was.
-    counted_at: tokio::sync::Mutex<Option<Instant>>,
+    /// Somebody wants to know how many there are by now.
+    wanted: Notify,
 }
 
 /// What is known of a channel.
@@ -69,13 +72,27 @@ impl Bounds {
     /// These bounds, for an ingress on this connection.
     pub fn new(broker: Broker, settings: BoundsSettings) -> Self {
         let seen = Mutex::new(LruCache::new(SEEN_MAX));
-        Self(Arc::new(Inner { broker, settings, seen, channels: AtomicU64::new(0), counted_at: Default::default() }))
+        Self(Arc::new(Inner { broker, settings, seen, channels: AtomicU64::new(0), wanted: Notify::new() }))
+    }
+
+    /// Counts the channels for those who want to know, at most once a second, until the shutdown.
+    pub async fn count(self, shutdown: CancellationToken) {
+        let counting = async {
+            loop {
+                self.0.wanted.notified().await;
+                if let Ok(Ok(state)) = timeout(LOOK_MAX, bucket_state(&self.0.broker)).await {
+                    self.0.channels.store(state.keys, Ordering::Relaxed);
+                }
+                sleep(BELIEVED).await;
+            }
+        };
+        shutdown.run_until_cancelled(counting).await;
     }
 
     /// Lets a message in, or answers which bound it would pass.
     pub async fn admit(&self, message: &Message, caller: &Caller) -> Result<(), Answer> {
         let channel = &message.channel;
-        let is_to_be_known = caller.has_rate_of_channels() || self.is_full().await;
+        let is_to_be_known = caller.has_rate_of_channels() || self.is_full();
         if is_to_be_known && !self.is_known(channel).await {
             self.admit_channel(caller).await?;
             self.change(channel, |seen| seen.is_known = true);
@@ -87,7 +104,7 @@ impl Bounds {
     }
 
     async fn admit_channel(&self, caller: &Caller) -> Result<(), Answer> {
-        if self.is_full().await {
+        if self.is_full() {
             return Err(Answer::too_many("metadata.channel: there are as many channels as there may be", BELIEVED));
         }
         match caller.take_channel(Instant::now()) {
@@ -115,17 +132,10 @@ impl Bounds {
         }
     }
 
-    /// Whether there are as many channels as there may be. One message a second finds that out.
-    async fn is_full(&self) -> bool {
+    /// Whether there are as many channels as there may be, as far as is known; asking has them counted again.
+    fn is_full(&self) -> bool {
         let Some(max) = self.0.settings.channels_max else { return false };
-        if let Ok(mut counted_at) = self.0.counted_at.try_lock()
-            && counted_at.is_none_or(|at| at.elapsed() >= BELIEVED)
-        {
-            *counted_at = Some(Instant::now());
-            if let Ok(Ok(state)) = timeout(LOOK_MAX, bucket_state(&self.0.broker)).await {
-                self.0.channels.store(state.keys, Ordering::Relaxed);
-            }
-        }
+        self.0.wanted.notify_one();
         self.0.channels.load(Ordering::Relaxed) >= max
     }
 

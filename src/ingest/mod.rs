@@ -73,6 +73,11 @@ impl Ingest {
         })
     }
 
+    /// What bounds how much comes in.
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
     /// What stores the messages.
     pub fn publisher(&self) -> &Publisher {
         &self.publisher
