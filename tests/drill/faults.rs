@@ -17,7 +17,7 @@ const STREAM: &str = "ROCKETS";
 /// What a store that is to be full may take beyond what it has.
 const ROOM_LEFT: u64 = 256 * 1024;
 /// How late each piece is on a slow line.
-const SKIPPED_LATE: Duration = Duration::from_millis(60);
+const LATE: Duration = Duration::from_millis(60);
 /// How large a message is that fills the store.
 const LARGE: usize = 48 * 1024;
 
@@ -32,7 +32,7 @@ pub async fn inflict(site: &mut Site, load: &Load, fault: Fault) {
             site.slot(role, at).freeze();
         }
         Kind::Cut(role) => site.slot(role, at).line(Line::Cut),
-        Kind::Slow(role) => site.slot(role, at).line(Line::Slow(SKIPPED_LATE)),
+        Kind::Slow(role) => site.slot(role, at).line(Line::Slow(LATE)),
         Kind::Silent(role) => site.slot(role, at).line(Line::Silent),
         Kind::KillBroker => site.one().kill(),
         Kind::FreezeBroker => site.one().freeze(),

@@ -13,7 +13,7 @@ use super::proxy::{Line, Proxy};
 use super::raw_http::{Connection, get};
 
 /// How late each piece comes from the broker. A page of a channel is some thirty of them.
-const SKIPPED_LATE: Duration = Duration::from_millis(3);
+const LATE: Duration = Duration::from_millis(3);
 /// Numbers of the long channel: thirty pages.
 const NUMBERS: u64 = 30_000;
 /// Numbers of a channel with a gap before each message: more gaps than a record lists, so that the log is read for whether
@@ -63,7 +63,7 @@ async fn histories_for_those_who_left_keep_nobody_from_theirs() {
     let (long, short) = (Flight::new(), Flight::new());
     far.store(&long, &long.climb(NUMBERS)).await;
     far.store(&short, &short.climb(3)).await;
-    far.proxy.set(Line::Slow(SKIPPED_LATE));
+    far.proxy.set(Line::Slow(LATE));
     let path = format!("/rockets/{}/history?order=asc", long.channel);
     let asked = Instant::now();
     assert_eq!(far.client.get(&path).await.status, 200);
@@ -114,7 +114,7 @@ async fn a_skip_of_one_who_left_is_dropped() {
         publish(&jetstream, &messages).await;
     }
     all_is_applied(&jetstream).await;
-    far.proxy.set(Line::Slow(SKIPPED_LATE));
+    far.proxy.set(Line::Slow(LATE));
     let skip = json!({ "up_to": numbers, "reason": "radio lost" });
     let body = skip.to_string();
     let head =

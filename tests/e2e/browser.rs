@@ -4,16 +4,14 @@
 //! It runs where `.venv` and chromium are there (`tests/browser/get-browser`); elsewhere it is skipped, except in continuous
 //! integration. Its pictures are in `target/browser`.
 
-use std::io::Write as _;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::process::Command;
-use tokio::time::timeout;
 
 use super::contract_service::Service;
 use super::harness::Broker;
+use super::harness::judge::{judged, skipped};
 use super::keys::Keys;
 
 /// How long all of it may take: a page, its dialogs, axe in two themes, on a machine that is busy with other tests.
@@ -41,21 +39,15 @@ async fn the_page_asks_for_a_key() {
 /// Runs one of the scripts, which looks at the page until it has seen all.
 async fn sees(mut python: Command, script: &str, arguments: [&str; 3]) {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
-    python.arg("-B").arg(scripts.join(script)).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
-    let output = timeout(PATIENCE, python.output()).await.expect("an end").unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
-    assert_eq!(text(&output.stdout), "all seen\n");
+    let look = python.arg("-B").arg(scripts.join(script)).args(arguments);
+    assert_eq!(judged(look, PATIENCE).await, "all seen\n");
 }
 
 /// What runs the scripts, where that is there with all that it needs.
 async fn python() -> Option<Command> {
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
     let Some(reason) = missing(&python).await else { return Some(Command::new(python)) };
-    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{reason}, and this is continuous integration");
-    // Past the test runner, which shows nothing of a test that passes.
-    let mut past = std::io::stderr();
-    writeln!(past, "SKIPPED browser: {reason}; tests/browser/get-browser gets what it needs").unwrap();
+    skipped("browser", &format!("{reason}; tests/browser/get-browser gets what it needs"));
     None
 }
 

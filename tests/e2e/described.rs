@@ -4,16 +4,14 @@
 //! That runs where `.venv` is there (`tests/e2e/get-nats-py`); elsewhere it is skipped, except in continuous integration.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::process::Command;
-use tokio::time::timeout;
 
 use super::contract_service::Service;
+use super::harness::judge::{judged, skipped};
 use super::raw_http::{get, ingest, launch, message, new_channel, request};
 
 type Methods = BTreeMap<String, BTreeSet<String>>;
@@ -72,32 +70,25 @@ async fn the_service_does_what_it_says() {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
     let schemathesis = project.join(".venv/bin/schemathesis");
     if !schemathesis.is_file() {
-        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "no schemathesis, and this is continuous integration");
-        // Past the test runner, which shows nothing of a test that passes.
         let reason = "there is no .venv with schemathesis; tests/e2e/get-nats-py makes it, where there is a python3";
-        writeln!(std::io::stderr(), "SKIPPED described: {reason}").unwrap();
-        return;
+        return skipped("described", reason);
     }
     let (service, folder) = (Service::start().await, tempfile::tempdir().unwrap());
     let settings = project.join("tests/e2e/openapi");
-    let run = Command::new(schemathesis)
+    let mut schemathesis = Command::new(schemathesis);
+    schemathesis
         .arg("--config-file")
         .arg(settings.join("schemathesis.toml"))
         .args(["run", &format!("http://{}/openapi.json", service.addr()), "--seed", "17", "--no-color"])
         .env("KNOWN_CHANNEL", a_rocket_with_everything(&service).await)
         .env("PYTHONPATH", settings)
         .env("PYTHONDONTWRITEBYTECODE", "1")
-        .current_dir(folder.path())
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = timeout(Duration::from_secs(300), run).await.expect("an end").unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+        .current_dir(folder.path());
+    let said = judged(&mut schemathesis, Duration::from_secs(300)).await;
     let operations: usize = described(&service).await.values().map(BTreeSet::len).sum();
     // All but the stream, and the document itself.
     let tested = format!("Tested: {}", operations - 2);
-    assert!(text(&output.stdout).contains(&tested), "{tested} {}", text(&output.stdout));
+    assert!(said.contains(&tested), "{tested} {said}");
 }
 
 /// A rocket with a history, a gap and dead letters.

@@ -10,6 +10,7 @@ pub mod client;
 pub mod collector;
 pub mod data_dir;
 pub mod follower;
+pub mod judge;
 pub mod load;
 pub mod messages;
 pub mod program;
