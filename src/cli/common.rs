@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use serde::Serialize;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Settings, failed, is_closed, loaded, wrong_usage};
@@ -22,6 +22,8 @@ use crate::logging;
 use crate::query::feed::{self, Freshness, LiveView};
 use crate::text::printable;
 
+/// How long all rockets may take to be loaded: some millions of them.
+const LOAD_MAX: Duration = Duration::from_secs(120);
 /// Pause between two looks whether the rockets are loaded.
 const POLL: Duration = Duration::from_millis(10);
 
@@ -78,10 +80,13 @@ pub(super) async fn following<T>(
     bucket_state(broker).await?;
     let live = Arc::new(LiveView::default());
     let feeding = feed::run(broker.clone(), live.clone(), CancellationToken::new());
-    let looking = async {
+    let loaded = async {
         while live.freshness() == Freshness::Loading {
             sleep(POLL).await;
         }
+    };
+    let looking = async {
+        timeout(LOAD_MAX, loaded).await.context("the broker does not hand the rockets out in time")?;
         tool(&live).await
     };
     tokio::select! {
