@@ -21,9 +21,9 @@
 //! - [`mod@page`] is what people look at: files, served beside the read side. [`mod@openapi`] describes the API.
 //! - [`launch`] is the load generator: a user like any other, which shares nothing with the rest.
 //! - [`terminal`] is what somebody sees there, [`text`] makes what comes from outside safe to be seen.
-//! - [`cli`] and [`config`] are what an operator touches; [`logging`] is what an operator reads, [`audit`]
-//!   what was done, [`metrics`] what Prometheus
-//!   reads, [`traces`] what a collector of traces is sent, [`memory`] what a process may keep of messages.
+//! - [`cli`] and [`config`] are what an operator touches; [`logging`] is what an operator reads, [`audit`] what was done,
+//!   [`metrics`] what Prometheus reads, [`traces`] what a collector of traces is sent, [`memory`] what a process may keep of
+//!   messages.
 //!
 //! `tests/tidy.rs` keeps these directions true.
 

@@ -7,9 +7,9 @@
 //! cli ───────────┘             └▸ skip ▸ broker/publisher ▸ [stream]
 //! ```
 //!
-//! Each of these is one function of [`Operations`], which HTTP and the command line share; [`AdminError`] is why one cannot
-//! be done, and [`preview`] tells what it would do. What it does not do: change any rocket. What an operator says is stored like a rocket's message, and the
-//! tracker acts on it.
+//! Each of these is one function of [`Operations`], which HTTP and the command line share; [`AdminError`] is why one
+//! cannot be done, and [`preview`] tells what it would do. What it does not do: change any rocket. What an operator
+//! says is stored like a rocket's message, and the tracker acts on it.
 
 pub mod dead_letter;
 pub mod list;

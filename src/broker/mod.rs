@@ -1,15 +1,15 @@
 //! Everything that is said to NATS. The only module that imports `async_nats`: outside of it there are channels, records
 //! and [`BrokerError`]s, no subjects, headers or status codes.
 //!
-//! [`topology`] names and defines every object; [`connection`] connects to an [`address`] with a [`mod@login`]; [`objects`] makes, verifies
-//! and watches the objects, and [`mod@lost_end`] compares the log with what others know of it. [`publisher`] is where a
-//! message is stored, [`stored`] a message as it comes out again, by [`consumer`] or [`log_reader`]. With [`store`],
-//! [`outcomes`], [`dead_letters`] and [`mod@checkpoints`] they are what a tracker needs, brought together in
-//! [`partition`]; [`membership`] is which trackers there are, [`storing`] what became of attempts to store something.
-//! [`watch`] is what the view is fed by; [`inspect`] tells how far everything has come, [`mod@usage`] how full it is, and
-//! [`notifications`] when to look again. [`mod@trim`] removes for good, and [`snapshot`] is what a backup needs. [`mod@permissions`] is what
-//! each process may do at the broker. [`error`] sorts what can go wrong,
-//! once, by what its caller does about it.
+//! [`topology`] names and defines every object; [`connection`] connects to an [`address`] with a [`mod@login`];
+//! [`objects`] makes, verifies and watches the objects, and [`mod@lost_end`] compares the log with what others know of
+//! it. [`publisher`] is where a message is stored, [`stored`] a message as it comes out again, by [`consumer`] or
+//! [`log_reader`]. With [`store`], [`outcomes`], [`dead_letters`] and [`mod@checkpoints`] they are what a tracker
+//! needs, brought together in [`partition`]; [`membership`] is which trackers there are, [`storing`] what became of
+//! attempts to store something. [`watch`] is what the view is fed by; [`inspect`] tells how far everything has come,
+//! [`mod@usage`] how full it is, and [`notifications`] when to look again. [`mod@trim`] removes for good, and
+//! [`snapshot`] is what a backup needs. [`mod@permissions`] is what each process may do at the broker. [`error`] sorts
+//! what can go wrong, once, by what its caller does about it.
 
 pub mod address;
 pub mod checkpoints;

@@ -1,5 +1,5 @@
-//! Cuts a connection whose other side takes nothing more of what is written, or next to nothing. The server asks nobody for the next piece of a
-//! body while the one before lies there, so that only here it can be noticed.
+//! Cuts a connection whose other side takes nothing more of what is written, or next to nothing. The server asks nobody for the
+//! next piece of a body while the one before lies there, so that only here it can be noticed.
 
 use std::io;
 use std::pin::Pin;

@@ -1,8 +1,9 @@
 //! The read side: what there is to be asked about rockets, about single messages and about gaps.
 //!
 //! On the way of the data: `[bucket] ▸ broker/watch ▸` [`view`] (all rockets in memory) `▸` [`list`] (what a client
-//! asked for) `▸` [`mod@page`] (the rockets that are the answer; [`whole`] all of them, in pieces) `▸` [`public`] (as JSON). Which rockets a list has, and in
-//! which order, is said once, in [`filter`] and [`selection`]; [`cursor`] carries it from one page to the next.
+//! asked for) `▸` [`mod@page`] (the rockets that are the answer; [`whole`] all of them, in pieces) `▸` [`public`] (as
+//! JSON). Which rockets a list has, and in which order, is said once, in [`filter`] and [`selection`]; [`cursor`]
+//! carries it from one page to the next.
 //!
 //! [`mod@live`] is the same rockets as a stream of events, for those who follow them.
 //!
