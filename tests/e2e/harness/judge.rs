@@ -13,7 +13,8 @@ use tokio::time::timeout;
 pub fn skipped(test: &str, reason: &str) {
     assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{test}: {reason}, and this is continuous integration");
     // Past the test runner, which shows nothing of a test that passes.
-    writeln!(std::io::stderr(), "SKIPPED {test}: {reason}").unwrap();
+    let mut past = std::io::stderr();
+    writeln!(past, "SKIPPED {test}: {reason}").unwrap();
 }
 
 /// Runs it to its end, which has to be a good one, and gives what it has printed.
