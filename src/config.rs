@@ -23,7 +23,7 @@ use crate::broker::ConnectionSettings;
 use crate::broker::address::without_secrets;
 use crate::broker::topology::Topology;
 use crate::http::{Address, Bounds, TlsFiles};
-use crate::ingest::bounds::BoundsSettings;
+use crate::ingest::IngestSettings;
 use crate::traces::settings as traces;
 use crate::{logging, memory};
 
@@ -50,8 +50,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// Who may do what.
     pub auth: AuthSettings,
-    /// How much may come in.
-    pub ingest: BoundsSettings,
+    /// How much may come in, and how it is stored.
+    pub ingest: IngestSettings,
     /// Reaching a broker.
     pub nats: Nats,
     /// The broker that `rockets up` starts.
@@ -249,7 +249,7 @@ fn check(layers: &Figment) -> Result<Config, Wrong> {
         },
         tls: read.tls(),
         auth: access::auth(&mut read),
-        ingest: access::bounds(&mut read),
+        ingest: access::ingest(&mut read),
         nats: Nats::read(&mut read),
         broker: Broker {
             port: read.parsed("broker.port", "a port from 0 to 65535", text_to).unwrap_or_default(),
@@ -464,6 +464,8 @@ fn log_format(text: &str) -> Option<Option<logging::Format>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::GroupCommit;
+    use crate::ingest::bounds::BoundsSettings;
 
     fn with(toml: &str) -> Result<Config, Wrong> {
         check(&Figment::from(Toml::string(DEFAULTS)).merge(Toml::string(toml)))
@@ -482,7 +484,7 @@ mod tests {
         assert_eq!(config.http.drain_delay, Duration::ZERO);
         assert_eq!(config.http.cors_origins, [""; 0]);
         let bounds = BoundsSettings { channels_max: Some(1_000_000), pending_max: Some(1_000_000) };
-        assert_eq!(config.ingest, bounds);
+        assert_eq!(config.ingest, IngestSettings { bounds, group_commit: GroupCommit::Auto });
         assert_eq!((config.auth, config.http.admin_addr), (AuthSettings::default(), None));
         let nats = Nats { urls: vec![], login: crate::broker::Login::default(), monitor_port: 8222 };
         assert_eq!(config.nats, nats);
@@ -550,6 +552,7 @@ mod tests {
             "auth.mode = 'optional'",
             "ingest.channels_max = 0",
             "ingest.pending_max = 'none'",
+            "ingest.group_commit = 'always'",
             "auth.mode = 'required'",
             "retention.keep = 'never'",
             "retention.keep = '0s'",

@@ -31,7 +31,7 @@ use crate::audit::{self, Deed};
 use crate::broker::dead_letters::reader::{read_dead_letter, remove_dead_letter};
 use crate::broker::dead_letters::replays::ReplayNotes;
 use crate::broker::store::Store;
-use crate::broker::{Broker, BrokerError, Origin, Publisher};
+use crate::broker::{Broker, BrokerError, GroupCommit, Origin, Publisher};
 use dead_letter::DeadLetterDetail;
 
 /// How long anything here may take, in all.
@@ -92,7 +92,7 @@ impl Accepted {
 impl Operations {
     /// Operations on this connection, on a stream of so many partitions.
     pub async fn new(broker: Broker, partitions: u16) -> Result<Self, BrokerError> {
-        let (publisher, store) = (Publisher::new(broker.clone()), Store::new(&broker).await?);
+        let (publisher, store) = (Publisher::new(broker.clone(), GroupCommit::Off), Store::new(&broker).await?);
         let (notes, tasks) = (ReplayNotes::new(&broker), TaskTracker::new());
         let looks = Arc::new(Semaphore::new(LOOKS_AT_ONCE));
         Ok(Self { broker, partitions, publisher, store, notes, tasks, looks })

@@ -89,6 +89,11 @@ impl BrokerError {
         Self::answer_among_causes(error).map_or_else(|| Self::unavailable(error), Self::from_server)
     }
 
+    /// Whether the server answered: then what was asked was not done.
+    pub(super) fn is_answer(error: &PublishError) -> bool {
+        Self::answer_among_causes(error).is_some()
+    }
+
     /// The server's answer, if one is among the causes of what a call of the client returned.
     fn answer_among_causes<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a jetstream::Error> {
         let mut cause = Some(error);

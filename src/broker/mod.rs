@@ -46,5 +46,5 @@ pub use login::Login;
 pub use membership::Membership;
 pub use objects::monitor::{Monitor, Objects};
 pub use partition::{LogReader, NatsLog, NatsPartition, TrackBroker, TrackStores};
-pub use publisher::{Origin, Outgoing, Publisher, Receipt};
+pub use publisher::{GroupCommit, Origin, Outgoing, Publisher, Receipt};
 pub use stored::{Malformed, Stored};

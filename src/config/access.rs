@@ -2,6 +2,8 @@
 
 use super::{Reader, path, text_to};
 use crate::auth::{AuthSettings, KeysError, Mode};
+use crate::broker::GroupCommit;
+use crate::ingest::IngestSettings;
 use crate::ingest::bounds::BoundsSettings;
 
 const UNLIMITED_OR: &str = "unlimited, or a number from 1 on";
@@ -16,10 +18,21 @@ pub(super) fn auth(read: &mut Reader<'_>) -> AuthSettings {
     AuthSettings { mode, keys_file }
 }
 
-/// What bounds channels and what waits of one.
-pub(super) fn bounds(read: &mut Reader<'_>) -> BoundsSettings {
+/// What bounds channels and what waits of one, and how messages are stored.
+pub(super) fn ingest(read: &mut Reader<'_>) -> IngestSettings {
     let mut max = |setting| read.parsed(setting, UNLIMITED_OR, unlimited).unwrap_or_default();
-    BoundsSettings { channels_max: max("ingest.channels_max"), pending_max: max("ingest.pending_max") }
+    let bounds = BoundsSettings { channels_max: max("ingest.channels_max"), pending_max: max("ingest.pending_max") };
+    let group_commit = read.parsed("ingest.group_commit", "auto, on or off", group_commit).unwrap_or_default();
+    IngestSettings { bounds, group_commit }
+}
+
+fn group_commit(text: &str) -> Option<GroupCommit> {
+    match text {
+        "auto" => Some(GroupCommit::Auto),
+        "on" => Some(GroupCommit::On),
+        "off" => Some(GroupCommit::Off),
+        _ => None,
+    }
 }
 
 fn mode(text: &str) -> Option<Mode> {

@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use crate::broker::objects::{Object, Problem};
 use crate::broker::publisher::Identity;
 use crate::broker::storing::Storing;
-use crate::broker::{Broker, BrokerError, Objects, Origin, Outgoing, Publisher, Receipt};
+use crate::broker::{Broker, BrokerError, GroupCommit, Objects, Origin, Outgoing, Publisher, Receipt};
 use crate::domain::wire::NotAMessage;
 use crate::domain::{Message, wire};
 use crate::fail_point;
@@ -31,6 +31,15 @@ use bounds::{Bounds, BoundsSettings};
 
 /// Largest body of a message, in bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// How messages are taken in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IngestSettings {
+    /// How much may come in.
+    pub bounds: BoundsSettings,
+    /// Whether messages that wait are stored as one batch.
+    pub group_commit: GroupCommit,
+}
 
 /// The ingress on one connection to the broker.
 #[derive(Clone)]
@@ -53,10 +62,10 @@ pub struct Ingested {
 
 impl Ingest {
     /// An ingress that publishes on this connection, within these bounds.
-    pub fn new(broker: Broker, bounds: BoundsSettings, metrics: IngestMetrics) -> Self {
+    pub fn new(broker: Broker, settings: IngestSettings, metrics: IngestMetrics) -> Self {
         metrics.know_fields(&NotAMessage::PATHS);
-        let bounds = Bounds::new(broker.clone(), bounds);
-        Self { publisher: Publisher::new(broker.clone()), broker, metrics, bounds }
+        let bounds = Bounds::new(broker.clone(), settings.bounds);
+        Self { publisher: Publisher::new(broker.clone(), settings.group_commit), broker, metrics, bounds }
     }
 
     /// `/messages`.

@@ -22,7 +22,8 @@ use crate::broker::publisher::Identity;
 use crate::broker::store::Versioned;
 use crate::broker::topology::{Bounds, Topology};
 use crate::broker::{
-    Broker, BrokerError, DeadLetter, Delivery, LogReader as _, NatsPartition, Outgoing, Publisher, Reason, TrackBroker,
+    Broker, BrokerError, DeadLetter, Delivery, GroupCommit, LogReader as _, NatsPartition, Outgoing, Publisher, Reason,
+    TrackBroker,
 };
 use crate::domain::outcome::Since;
 use crate::domain::{Event, MessageNumber, Outcome, OutcomeRecord, Refusal, Sequence, StoredAt, Unreported};
@@ -57,7 +58,7 @@ impl Both {
     }
 
     async fn of(broker: Broker, seed: u64, lags: bool) -> Self {
-        let (publisher, writer) = (Publisher::new(broker.clone()), OutcomeWriter::new(&broker));
+        let (publisher, writer) = (Publisher::new(broker.clone(), GroupCommit::Off), OutcomeWriter::new(&broker));
         let real = NatsPartition::new(&broker, 0, Some(writer)).await.unwrap();
         let model = ModelBroker::with_pages_of(PAGE_MESSAGES_MAX);
         Self { random: Random::new(seed), broker, publisher, real, model, stored: 0, lags }

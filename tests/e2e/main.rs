@@ -42,6 +42,7 @@ mod forget;
 mod formats;
 mod gap;
 mod gaps_and_skips;
+mod group_commit;
 mod harness;
 mod health;
 mod health_repair;
