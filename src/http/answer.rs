@@ -86,6 +86,11 @@ impl Answer {
         }
     }
 
+    /// 207: some of it was done, and what became of each part is said in the data.
+    pub fn multi_status(data: &impl Serialize) -> Self {
+        Self { status: StatusCode::MULTI_STATUS, ..Self::ok(data) }
+    }
+
     /// 200 with a text of this type, without the envelope.
     pub fn plain(content_type: &'static str, text: String) -> Self {
         Self::new(StatusCode::OK, Content::Plain(content_type, text))

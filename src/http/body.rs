@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
 use futures_util::{Stream, StreamExt as _};
-use headers::{ContentLength, Expect, HeaderMapExt as _};
-use tokio::time::{Instant, timeout_at};
+use headers::{ContentLength, ContentType, Expect, HeaderMapExt as _, Mime};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout, timeout_at};
 use warp::http::HeaderMap;
 use warp::http::header::CONTENT_ENCODING;
 
@@ -17,6 +18,11 @@ use super::Answer;
 const BODY_DEADLINE: Duration = Duration::from_secs(15);
 /// How much of a body that is too large is read and thrown away, so that its sender gets to see the answer.
 const THROWN_AWAY_BYTES_MAX: usize = 1024 * 1024;
+/// From so many bytes on a body is a large one, of which only so many are read at once, each of which waits so long for that:
+/// with what is packed and what is unpacked of each they take 130 MB at most.
+const LARGE_BYTES: usize = 64 * 1024;
+const LARGE_BODIES_MAX: usize = 16;
+const SHARE_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How much larger than what is in it a packed body may be: what cannot be packed grows a little.
 const PACKING_BYTES_MAX: usize = 1024;
 
@@ -29,19 +35,90 @@ enum Coding {
     Gzip,
 }
 
-/// Reads a body of at most `bytes_max`, which is what it has when it is unpacked, or tells the answer to give instead.
+/// What a body is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Whatever is no list.
+    One,
+    /// A JSON array.
+    Array,
+    /// A JSON value on each line.
+    Lines,
+}
+
+/// How many bytes a body may have once it is unpacked.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyBounds {
+    /// One that is no list.
+    pub one: usize,
+    /// A list.
+    pub list: usize,
+}
+
+/// A body, unpacked.
+pub struct Received {
+    /// What it is made of.
+    pub form: Form,
+    /// What is in it.
+    pub bytes: Bytes,
+    /// Its share of the memory for large ones, if it is one.
+    _share: Option<SemaphorePermit<'static>>,
+}
+
+impl Form {
+    fn of(headers: &HeaderMap, begin: &[u8]) -> Self {
+        let is_lines = |content_type: ContentType| Mime::from(content_type).essence_str() == "application/x-ndjson";
+        match begin.trim_ascii_start().first() {
+            _ if headers.typed_get().is_some_and(is_lines) => Self::Lines,
+            Some(b'[') => Self::Array,
+            _ => Self::One,
+        }
+    }
+}
+
+impl BodyBounds {
+    fn of(self, form: Form) -> usize {
+        match form {
+            Form::One => self.one,
+            Form::Array | Form::Lines => self.list,
+        }
+    }
+}
+
+/// Reads a body within these bounds, or tells the answer to give instead.
 pub async fn read<B: Buf>(
     headers: &HeaderMap,
     chunks: impl Stream<Item = Result<B, warp::Error>>,
-    bytes_max: usize,
-) -> Result<Bytes, Answer> {
+    bounds: BodyBounds,
+) -> Result<Received, Answer> {
     match Coding::of(headers).map_err(|other| Answer::unknown_coding(&other))? {
-        Coding::Plain => read_plain(headers, chunks, bytes_max, bytes_max).await,
+        Coding::Plain => read_plain(headers, chunks, bounds).await,
         Coding::Gzip => {
-            let packed = read_plain(headers, chunks, bytes_max + PACKING_BYTES_MAX, bytes_max).await?;
-            let body = unpacked(&packed, bytes_max).ok_or_else(|| Answer::bad_request(NOT_GZIP))?;
-            if body.len() > bytes_max { Err(Answer::too_large(bytes_max)) } else { Ok(body) }
+            // Of what it is made shows only when it is unpacked.
+            let packed = BodyBounds { list: bounds.list + PACKING_BYTES_MAX, one: bounds.list + PACKING_BYTES_MAX };
+            let Received { bytes, _share, .. } = read_plain(headers, chunks, packed).await?;
+            let share = match _share {
+                Some(share) => share,
+                None => share_of_memory().await?,
+            };
+            let bytes = unpacked(&bytes, bounds.list).ok_or_else(|| Answer::bad_request(NOT_GZIP))?;
+            let form = Form::of(headers, &bytes);
+            let (bytes_max, _share) = (bounds.of(form), (bytes.len() > LARGE_BYTES).then_some(share));
+            if bytes.len() > bytes_max {
+                Err(Answer::too_large(bytes_max))
+            } else {
+                Ok(Received { form, bytes, _share })
+            }
         }
+    }
+}
+
+/// A share of the memory for large bodies.
+async fn share_of_memory() -> Result<SemaphorePermit<'static>, Answer> {
+    static SHARES: Semaphore = Semaphore::const_new(LARGE_BODIES_MAX);
+    match timeout(SHARE_WAIT_MAX, SHARES.acquire()).await {
+        Ok(Ok(share)) => Ok(share),
+        _ => Err(Answer::unavailable("too many large bodies are in hand, send it again")),
     }
 }
 
@@ -61,31 +138,42 @@ impl Coding {
 async fn read_plain<B: Buf>(
     headers: &HeaderMap,
     chunks: impl Stream<Item = Result<B, warp::Error>>,
-    read_max: usize,
-    bytes_max: usize,
-) -> Result<Bytes, Answer> {
+    bounds: BodyBounds,
+) -> Result<Received, Answer> {
     let declared = headers.typed_get::<ContentLength>().map_or(0, |length| length.0);
     // Whoever waits to be told whether to go on is told not to, by not being asked for the rest.
     let is_read_on = headers.typed_get::<Expect>().is_none();
     let thrown_away_max = if is_read_on { THROWN_AWAY_BYTES_MAX } else { 0 };
-    if declared > (read_max + thrown_away_max) as u64 {
-        return Err(Answer::too_large(bytes_max));
+    if declared > (bounds.list + thrown_away_max) as u64 {
+        return Err(Answer::too_large(bounds.list));
     }
     let deadline = Instant::now() + BODY_DEADLINE;
     let mut chunks = std::pin::pin!(chunks);
+    let (mut form, mut share) = (Form::of(headers, b""), None);
     let (mut body, mut length) = (BytesMut::new(), 0);
-    while length <= read_max + thrown_away_max {
+    while length <= bounds.of(form) + thrown_away_max {
         let chunk = timeout_at(deadline, chunks.next()).await.map_err(|_| Answer::request_timeout())?;
         let mut chunk = match chunk {
             None => break,
             Some(chunk) => chunk.map_err(|_| Answer::bad_request("body: ended early"))?,
         };
         length += chunk.remaining();
-        if length <= read_max {
+        if form == Form::One {
+            form = Form::of(headers, if body.trim_ascii_start().is_empty() { chunk.chunk() } else { &body });
+        }
+        if length > LARGE_BYTES && length <= bounds.of(form) && share.is_none() {
+            share = Some(share_of_memory().await?);
+        }
+        if length <= bounds.of(form) {
             body.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
         }
     }
-    if length > read_max { Err(Answer::too_large(bytes_max)) } else { Ok(body.freeze()) }
+    let bytes_max = bounds.of(form);
+    if length > bytes_max {
+        Err(Answer::too_large(bytes_max))
+    } else {
+        Ok(Received { form, bytes: body.freeze(), _share: share })
+    }
 }
 
 /// What is in a packed body, if it is one. Of more than may be in it, one byte more.
@@ -108,12 +196,13 @@ mod tests {
     use super::*;
 
     const BYTES_MAX: usize = 100;
+    const BOUNDS: BodyBounds = BodyBounds { one: BYTES_MAX, list: BYTES_MAX };
 
     async fn read_with(headers: &[(HeaderName, &str)], chunks: Vec<Vec<u8>>) -> Result<Bytes, Answer> {
         let headers =
             headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap())).collect();
         let chunks = chunks.into_iter().map(|chunk| Ok(Bytes::from(chunk)));
-        read(&headers, futures_util::stream::iter(chunks), BYTES_MAX).await
+        read(&headers, futures_util::stream::iter(chunks), BOUNDS).await.map(|received| received.bytes)
     }
 
     async fn read_chunks(sizes: &[usize]) -> Result<Bytes, Answer> {
@@ -138,7 +227,7 @@ mod tests {
             assert_eq!(read_chunks(sizes).await.unwrap_err().status(), StatusCode::PAYLOAD_TOO_LARGE);
         }
         let endless = futures_util::stream::pending::<Result<Bytes, warp::Error>>();
-        let late = read(&HeaderMap::new(), endless, BYTES_MAX).await.unwrap_err();
+        let late = read(&HeaderMap::new(), endless, BOUNDS).await.err().unwrap();
         assert_eq!(late.status(), StatusCode::REQUEST_TIMEOUT);
     }
 
@@ -149,7 +238,7 @@ mod tests {
             let length = (CONTENT_LENGTH, HeaderValue::from_static(length));
             let expect = (EXPECT, HeaderValue::from_static("100-continue"));
             let headers = [length].into_iter().chain(expects.then_some(expect)).collect();
-            let refused = read(&headers, endless(), BYTES_MAX).await.unwrap_err();
+            let refused = read(&headers, endless(), BOUNDS).await.err().unwrap();
             assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
         }
     }

@@ -140,7 +140,8 @@ impl Admitted {
     }
 }
 
-fn take_turn(caller: &Caller) -> Result<(), Answer> {
+/// Takes the turn of one message.
+pub fn take_turn(caller: &Caller) -> Result<(), Answer> {
     match caller.take_turn(Instant::now()) {
         Quota::Unlimited | Quota::Taken { .. } => Ok(()),
         Quota::Wait { rate, wait } => {

@@ -15,6 +15,7 @@ use warp::path::FullPath;
 use warp::{Filter, Rejection};
 
 use super::asker::Asker;
+use super::body::{BodyBounds, Received};
 use super::door::{Access, Admitted, Door};
 use super::{Answer, RequestId, body};
 use crate::auth::Caller;
@@ -59,11 +60,17 @@ impl Request {
     ///
     /// A signature is checked over what was sent, and there is no body of one that is wrong.
     pub async fn body(&mut self, bytes_max: usize) -> Result<Bytes, Answer> {
+        let received = self.one_or_list(BodyBounds { one: bytes_max, list: bytes_max }).await?;
+        Ok(received.bytes)
+    }
+
+    /// The same of a body that may be a list.
+    pub async fn one_or_list(&mut self, bounds: BodyBounds) -> Result<Received, Answer> {
         let Self { headers, chunks, admitted, .. } = self;
         let seen = chunks.inspect_ok(|chunk| admitted.see(chunk));
-        let body = body::read(headers, seen, bytes_max).await?;
+        let received = body::read(headers, seen, bounds).await?;
         self.admitted.prove()?;
-        Ok(body)
+        Ok(received)
     }
 
     /// Who asks. Of one who signs this is known to be true once the body was read.

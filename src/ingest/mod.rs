@@ -1,32 +1,38 @@
 //! The role that takes messages in: `POST /messages`, checked, stored by the broker, and only then answered.
 //!
-//! `HTTP ▸ http/body ▸ domain/wire ▸` [`bounds`] `▸ broker/publisher ▸ [stream]`
+//! `HTTP ▸ http/body ▸` ([`mod@batch`] `▸`) `domain/wire ▸` [`bounds`] `▸ broker/publisher ▸ [stream]`
 //!
 //! What it does not do: look at the order or at any rocket. A message that makes no sense is stored like any other; the
 //! tracker finds out.
 
+pub mod batch;
 pub mod bounds;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::auth::Caller;
 use crate::broker::objects::{Object, Problem};
 use crate::broker::publisher::Identity;
 use crate::broker::storing::Storing;
 use crate::broker::{Broker, BrokerError, GroupCommit, Objects, Origin, Outgoing, Publisher, Receipt};
 use crate::domain::wire::NotAMessage;
-use crate::domain::{Message, wire};
+use crate::domain::{Channel, Message, MessageNumber, wire};
 use crate::fail_point;
+use crate::http::body::{BodyBounds, Form, Received};
+use crate::http::door::take_turn;
 use crate::http::health::{Check, Condition, NO_BROKER};
 use crate::http::route::{Request, Routes, route};
-use crate::http::{Access, Answer, RequestId};
+use crate::http::{Access, Answer};
 use crate::logging::limited;
 use crate::metrics::IngestMetrics;
 use crate::traces::Trace;
+use batch::{BATCH_BYTES_MAX, Batch, OfMessage};
 use bounds::{Bounds, BoundsSettings};
 
 /// Largest body of a message, in bytes.
@@ -49,6 +55,15 @@ pub struct Ingest {
     metrics: IngestMetrics,
     bounds: Bounds,
 }
+
+/// Who sends, in one request.
+struct Sender {
+    origin: Origin,
+    caller: Caller,
+}
+
+/// What a message is called in the log.
+type Name = (Channel, MessageNumber);
 
 /// A message is stored.
 #[derive(Serialize, ToSchema)]
@@ -98,37 +113,88 @@ impl Ingest {
     }
 
     async fn answer(self, mut request: Request) -> Result<Answer, Answer> {
-        let stored = async {
-            let payload = request.body(BODY_BYTES_MAX).await.inspect_err(|_| self.metrics.reject("body"))?;
-            let message = wire::read(&payload).map_err(|error| self.rejected(&error))?;
-            may_write(&request, &message)?;
-            let admitted = self.bounds.admit(&message, request.caller()).await;
-            admitted.inspect_err(|_| self.metrics.reject("metadata.channel"))?;
-            self.store(&message, payload, origin_of(&request)).await
+        let bounds = BodyBounds { one: BODY_BYTES_MAX, list: BATCH_BYTES_MAX };
+        let received = request.one_or_list(bounds).await.inspect_err(|_| self.metrics.reject("body"));
+        let sender = Sender::of(&request);
+        let answered = match received {
+            Ok(Received { form: Form::One, bytes, .. }) => self.answer_one(&sender, bytes).await,
+            Ok(received) => self.answer_batch(&sender, &received).await,
+            Err(answer) => Err(answer),
         };
-        stored.await.inspect_err(|answer| log_rejected(answer, &request.id, &request.trace))
+        answered.inspect_err(|answer| sender.log_rejected(answer))
     }
 
-    async fn store(&self, message: &Message, payload: Bytes, origin: Origin) -> Result<Answer, Answer> {
-        let (channel, number) = (message.channel, message.number);
-        let Origin { request_id, trace, .. } = origin.clone();
-        let outgoing = Outgoing { channel, identity: Identity::Message(number), origin, payload };
+    async fn answer_one(&self, sender: &Sender, payload: Bytes) -> Result<Answer, Answer> {
+        let (name, outgoing) = self.read(sender, payload).await?;
         let begun = Instant::now();
         let published = self.publisher.publish(outgoing).await;
+        let Receipt { sequence, duplicate } = self.stored(sender, name, published, begun)?;
+        let status = if duplicate { "duplicate" } else { "ingested" };
+        Ok(Answer::ok(&Ingested { status, event_id: sequence.0 }))
+    }
+
+    /// Each for itself: what is wrong with one is nothing to the others.
+    async fn answer_batch(&self, sender: &Sender, Received { form, bytes, .. }: &Received) -> Result<Answer, Answer> {
+        let bodies = batch::split(*form, bytes).map_err(Answer::bad_request);
+        let bodies = bodies.inspect_err(|_| self.metrics.reject("body"))?;
+        let checked = join_all(bodies.into_iter().enumerate().map(async |(at, body)| {
+            // The first one's turn was taken when the request was let in.
+            if at > 0 {
+                take_turn(&sender.caller)?;
+            }
+            self.read(sender, body).await
+        }));
+        let mut outgoing = Vec::new();
+        let named = checked.await.into_iter().map(|checked| {
+            let (name, message) = checked?;
+            outgoing.push(message);
+            Ok(name)
+        });
+        let (named, begun): (Vec<Result<Name, Answer>>, _) = (named.collect(), Instant::now());
+        let mut published = self.publisher.publish_all(outgoing).await.into_iter();
+        let became = named.into_iter().map(|named| {
+            // There is one for each that was handed over.
+            let published = named.map(|name| (name, published.next()))?;
+            let (name, Some(published)) = published else { return Err(Answer::internal_error()) };
+            self.stored(sender, name, published, begun)
+        });
+        Ok(Batch::of(became.map(|became| became.map_or_else(OfMessage::from, OfMessage::from)).collect()).into_answer())
+    }
+
+    /// What is to be stored, if it is a message that may come in.
+    async fn read(&self, sender: &Sender, payload: Bytes) -> Result<(Name, Outgoing), Answer> {
+        if payload.len() > BODY_BYTES_MAX {
+            self.metrics.reject("body");
+            return Err(Answer::too_large(BODY_BYTES_MAX));
+        }
+        let message = wire::read(&payload).map_err(|error| self.rejected(&error))?;
+        sender.may_write(&message)?;
+        let admitted = self.bounds.admit(&message, &sender.caller).await;
+        admitted.inspect_err(|_| self.metrics.reject("metadata.channel"))?;
+        let (channel, number) = (message.channel, message.number);
+        let outgoing =
+            Outgoing { channel, identity: Identity::Message(number), origin: sender.origin.clone(), payload };
+        Ok(((channel, number), outgoing))
+    }
+
+    /// Counts and notes what became of a message.
+    fn stored(
+        &self,
+        Sender { origin: Origin { request_id, trace, .. }, .. }: &Sender,
+        (channel, number): Name,
+        published: Result<Receipt, BrokerError>,
+        begun: Instant,
+    ) -> Result<Receipt, Answer> {
         self.count(&published, begun.elapsed());
-        match published {
+        match &published {
             Ok(Receipt { sequence, duplicate }) => {
                 fail_point::reached("ingest.stored");
-                let status = if duplicate { "duplicate" } else { "ingested" };
-                let (trace_id, number, event_id) = (trace.id(), number.get(), sequence.0);
-                tracing::debug!(%request_id, trace_id, %channel, number, event_id, status, "stored");
-                Ok(Answer::ok(&Ingested { status, event_id }))
+                let (trace_id, event_id) = (trace.id(), sequence.0);
+                tracing::debug!(%request_id, trace_id, %channel, %number, event_id, duplicate, "stored");
             }
-            Err(error) => {
-                log_unstored(&error, &request_id, &trace);
-                Err(Answer::unavailable("the message cannot be stored now, send it again"))
-            }
+            Err(error) => log_unstored(error, request_id, trace),
         }
+        published.map_err(|_| Answer::unavailable("the message cannot be stored now, send it again"))
     }
 }
 
@@ -149,16 +215,26 @@ impl Ingest {
     }
 }
 
-fn origin_of(request: &Request) -> Origin {
-    let key = request.caller().key_id().map(ToOwned::to_owned);
-    Origin { request_id: request.id.to_string(), trace: request.trace.clone(), key }
-}
+impl Sender {
+    fn of(request: &Request) -> Self {
+        let caller = request.caller().clone();
+        let key = caller.key_id().map(ToOwned::to_owned);
+        Self { origin: Origin { request_id: request.id.to_string(), trace: request.trace.clone(), key }, caller }
+    }
 
-/// Refuses a message of a channel that its sender's key does not name.
-fn may_write(request: &Request, message: &Message) -> Result<(), Answer> {
-    match request.caller().may_write(&message.channel) {
-        true => Ok(()),
-        false => Err(Answer::forbidden("metadata.channel: this key may not write it")),
+    /// Refuses a message of a channel that the sender's key does not name.
+    fn may_write(&self, message: &Message) -> Result<(), Answer> {
+        match self.caller.may_write(&message.channel) {
+            true => Ok(()),
+            false => Err(Answer::forbidden("metadata.channel: this key may not write it")),
+        }
+    }
+
+    fn log_rejected(&self, answer: &Answer) {
+        let Origin { request_id, trace, .. } = &self.origin;
+        if answer.status().is_client_error() {
+            limited!(info, %request_id, trace_id = trace.id(), problem = ?answer.problem().unwrap_or_default(), "message rejected");
+        }
     }
 }
 
@@ -172,12 +248,6 @@ fn condition(problems: &[Problem], storing: &Storing) -> Condition {
         condition.stops.push(format!("messages cannot be stored in {}: {why}", Object::Log));
     }
     condition
-}
-
-fn log_rejected(answer: &Answer, request_id: &RequestId, trace: &Trace) {
-    if answer.status().is_client_error() {
-        limited!(info, %request_id, trace_id = trace.id(), problem = ?answer.problem().unwrap_or_default(), "message rejected");
-    }
 }
 
 fn log_unstored(error: &BrokerError, request_id: &str, trace: &Trace) {

@@ -90,6 +90,7 @@ fn sender(options: &Options, retry_after: Duration, oracle: &Arc<Mutex<Oracle>>)
         queue: Queue::new(feed(options, Arc::clone(oracle)), retry_after),
         pacer: options.rate.map(Pacer::new),
         message_delay: options.message_delay,
+        batch: options.batch as usize,
         tally: Mutex::new(Tally::new()?),
         progress: Progress::of_sending((options.max_messages as f64 * f64::from(1.0 - options.lost)) as u64),
     })

@@ -18,6 +18,8 @@ const ROCKETS_MAX: i64 = 100_000;
 const CONCURRENCY_LEVEL_MAX: i64 = 10_000;
 /// The most corrections: each one replays its whole channel, on either side.
 const CORRECTIONS_MAX: u64 = 100_000;
+/// The most messages in one request: as many as the service takes.
+const BATCH_MAX: i64 = 1_000;
 /// The most messages a second that can be asked for.
 const RATE_MAX: i64 = 1_000_000;
 
@@ -45,6 +47,10 @@ pub struct Options {
     #[arg(long, value_name = "WORKERS", default_value_t = 3,
           value_parser = clap::value_parser!(u32).range(1..=CONCURRENCY_LEVEL_MAX))]
     pub concurrency_level: u32,
+
+    /// How many messages each request has: with more than one they are a JSON array, and each gets an answer of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=BATCH_MAX))]
+    pub batch: u32,
 
     /// How many messages are generated; copies (--duplicates) come on top
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]

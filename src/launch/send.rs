@@ -42,6 +42,8 @@ pub(super) struct Sender {
     pub(super) pacer: Option<Pacer>,
     /// The pause of a worker after each attempt.
     pub(super) message_delay: Duration,
+    /// Messages in each request.
+    pub(super) batch: usize,
     /// What has happened so far.
     pub(super) tally: Mutex<Tally>,
     /// How the user sees it happen.
@@ -69,31 +71,61 @@ impl Sender {
 
     async fn work(&self) {
         loop {
-            match self.queue.next(Instant::now()) {
-                Next::Send(outgoing) => self.send(outgoing).await,
-                Next::WaitUntil(due) => sleep_until(due).await,
-                Next::Finished => return,
+            match self.next() {
+                NextBatch::Send(batch) => self.send(batch).await,
+                NextBatch::WaitUntil(due) => sleep_until(due).await,
+                NextBatch::Finished => return,
             }
         }
     }
 
-    async fn send(&self, outgoing: Outgoing) {
-        self.tally().count_taken(&outgoing);
-        if let Some(pacer) = &self.pacer {
-            sleep_until(pacer.turn(Instant::now())).await;
+    /// The next messages for one request.
+    fn next(&self) -> NextBatch {
+        let mut batch = Vec::new();
+        while batch.len() < self.batch {
+            match self.queue.next(Instant::now()) {
+                Next::Send(outgoing) => batch.push(outgoing),
+                _ if !batch.is_empty() => break,
+                Next::WaitUntil(due) => return NextBatch::WaitUntil(due),
+                Next::Finished => return NextBatch::Finished,
+            }
         }
-        let attempt = post(&self.client, &self.url, outgoing.body.clone()).await;
-        self.tally().count(&attempt);
-        if attempt.outcome.is_through() {
-            self.progress.count_through(outgoing.is_copy);
-        } else {
-            self.progress.say_not_through(attempt.outcome);
-            self.queue.send_again(outgoing, Instant::now());
+        NextBatch::Send(batch)
+    }
+
+    async fn send(&self, batch: Vec<Outgoing>) {
+        batch.iter().for_each(|outgoing| self.tally().count_taken(outgoing));
+        if let Some(pacer) = &self.pacer {
+            let turns = batch.iter().map(|_| pacer.turn(Instant::now()));
+            sleep_until(turns.last().unwrap_or_else(Instant::now)).await;
+        }
+        let attempts = match self.batch {
+            1 => post_each(&self.client, &self.url, &batch).await,
+            _ => post_batch(&self.client, &self.url, &batch).await,
+        };
+        for (outgoing, attempt) in batch.into_iter().zip(attempts) {
+            self.tally().count(&attempt);
+            if attempt.outcome.is_through() {
+                self.progress.count_through(outgoing.is_copy);
+            } else {
+                self.progress.say_not_through(attempt.outcome);
+                self.queue.send_again(outgoing, Instant::now());
+            }
         }
         if !self.message_delay.is_zero() {
             sleep(self.message_delay).await;
         }
     }
+}
+
+/// What a worker does next.
+enum NextBatch {
+    /// Send these messages.
+    Send(Vec<Outgoing>),
+    /// Ask again at this time.
+    WaitUntil(Instant),
+    /// End.
+    Finished,
 }
 
 /// How many messages may wait to be sent again.
@@ -185,8 +217,8 @@ impl Pacer {
 
 /// How long an attempt may take, from opening the connection to the last byte of the answer.
 pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How much of an answer is read. What the service answers has some hundred bytes.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// How much of an answer is read. What the service answers has some hundred bytes for each message.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// An HTTP client with our rules: no proxy (it would be its latency that is measured), no redirects (a 3xx is no 2xx).
 /// Beside the authorities that the system trusts, it trusts those of the file; and every request says who sends it, where there
@@ -262,20 +294,43 @@ impl Outcome {
     }
 }
 
+/// Posts messages one after the other.
+async fn post_each(client: &Client, url: &Url, messages: &[Outgoing]) -> Vec<Attempt> {
+    let mut attempts = Vec::new();
+    for message in messages {
+        attempts.push(post(client, url, message.body.clone()).await);
+    }
+    attempts
+}
+
+/// Posts messages in one request. Each has an outcome of its own, and all have the request's latency.
+async fn post_batch(client: &Client, url: &Url, messages: &[Outgoing]) -> Vec<Attempt> {
+    let bodies: Vec<_> = messages.iter().map(|message| &*message.body).collect();
+    let body = [b"[", bodies.join(&b","[..]).as_slice(), b"]"].concat();
+    let start = Instant::now();
+    let outcomes = match exchange(client, url, body.into()).await {
+        Ok((status, text)) => outcomes(status, &text, messages.len()),
+        Err(error) => vec![failure(&error); messages.len()],
+    };
+    let latency = start.elapsed();
+    outcomes.into_iter().map(|outcome| Attempt { outcome, latency }).collect()
+}
+
 /// Posts one body.
 pub(super) async fn post(client: &Client, url: &Url, body: Bytes) -> Attempt {
     let start = Instant::now();
-    let outcome = exchange(client, url, body).await.unwrap_or_else(|error| failure(&error));
+    let outcome = match exchange(client, url, body).await {
+        Ok((status, text)) => outcome(status, &text),
+        Err(error) => failure(&error),
+    };
     Attempt { outcome, latency: start.elapsed() }
 }
 
-async fn exchange(client: &Client, url: &Url, body: Bytes) -> reqwest::Result<Outcome> {
+async fn exchange(client: &Client, url: &Url, body: Bytes) -> reqwest::Result<(StatusCode, Vec<u8>)> {
     let content_type = HeaderValue::from_static("application/json");
     let request = client.post(url.clone()).header(CONTENT_TYPE, content_type).body(body);
     let answer = request.send().await?;
-    let status = answer.status();
-    let text = read(answer).await?;
-    Ok(outcome(status, &text))
+    Ok((answer.status(), read(answer).await?))
 }
 
 /// Reads the answer, at most `ANSWER_BYTES_MAX` of it. An unread rest costs the connection, and nothing else.
@@ -296,6 +351,21 @@ fn outcome(status: StatusCode, text: &[u8]) -> Outcome {
     }
     let said = serde_json::from_slice::<Value>(text).unwrap_or_default();
     Outcome::Through { status: status.as_u16(), duplicate: said["data"]["status"] == "duplicate" }
+}
+
+/// What became of each of so many messages of a batch; without a word on each, that of all of them.
+fn outcomes(status: StatusCode, text: &[u8], messages: usize) -> Vec<Outcome> {
+    let said = serde_json::from_slice::<Value>(text).unwrap_or_default();
+    let of_message = |result: &Value| match result["status"].as_str() {
+        Some("ingested") => Some(Outcome::Through { status: 200, duplicate: false }),
+        Some("duplicate") => Some(Outcome::Through { status: 200, duplicate: true }),
+        Some("rejected") => Some(Outcome::Refused { status: 400 }),
+        Some("unavailable") => Some(Outcome::Refused { status: 503 }),
+        _ => None,
+    };
+    let results = said["data"]["results"].as_array().filter(|results| results.len() == messages);
+    let outcomes = results.and_then(|results| results.iter().map(of_message).collect());
+    outcomes.unwrap_or_else(|| vec![outcome(status, text); messages])
 }
 
 fn failure(error: &reqwest::Error) -> Outcome {
@@ -384,6 +454,20 @@ mod tests {
         for (outcome, expected) in rows {
             assert_eq!(outcome.may_be_through(), expected, "{outcome}");
         }
+    }
+
+    #[test]
+    fn each_message_of_a_batch_has_an_outcome() {
+        let text = r#"{"data":{"results":[{"status":"ingested"},{"status":"duplicate"},{"status":"rejected"},{"status":"unavailable"}]}}"#;
+        let expected = [
+            Outcome::Through { status: 200, duplicate: false },
+            Outcome::Through { status: 200, duplicate: true },
+            Outcome::Refused { status: 400 },
+            Outcome::Refused { status: 503 },
+        ];
+        assert_eq!(outcomes(StatusCode::MULTI_STATUS, text.as_bytes(), 4), expected);
+        let all = outcomes(StatusCode::SERVICE_UNAVAILABLE, text.as_bytes(), 3);
+        assert_eq!(all, [Outcome::Refused { status: 503 }; 3]);
     }
 
     #[test]

@@ -1,12 +1,11 @@
 //! What senders use: `POST /messages`, and what became of a message.
 
-use utoipa::openapi::Required;
-
 use super::bodies::{self, MessageBody};
 use super::operation::{Operation, get, post};
 use super::parameters::wait;
 use super::schemas::number;
 use crate::auth::Scope;
+use crate::ingest::batch::{BATCH_BYTES_MAX, Batch, MESSAGES_MAX};
 use crate::ingest::{BODY_BYTES_MAX, Ingested};
 use crate::query::events::PublicEvent;
 
@@ -21,20 +20,26 @@ pub fn operations() -> [Operation; 2] {
 fn ingest() -> Operation {
     let about = format!(
         "Answers once the broker has stored the message. What it does to its rocket is decided when it is applied, in the order \
-         of its channel's numbers, and told by `GET /events/{{event_id}}`. The body has at most {BODY_BYTES_MAX} bytes. Further \
-         fields are allowed, and a `Content-Type` is not looked at."
+         of its channel's numbers, and told by `GET /events/{{event_id}}`. A message has at most {BODY_BYTES_MAX} bytes. Further \
+         fields are allowed, and a `Content-Type` is not looked at.\n\nA JSON array, or with `Content-Type: application/x-ndjson` \
+         a message on each line, is a batch: 1 to {MESSAGES_MAX} messages in at most {BATCH_BYTES_MAX} bytes, each checked, stored \
+         and answered for itself, in their order. It may be sent again as it is."
     );
     post("/messages", "ingest")
         .says(TAG, "Send a message", &about)
         .needs(Scope::Ingest)
-        .takes::<MessageBody>(Required::True, "One message.", bodies::message())
-        .answers::<Ingested>("It is stored, or was before.")
-        .fails(400, "It is no message; the error names the field.")
+        .takes_some::<MessageBody>(MESSAGES_MAX, "One message, or many.", bodies::message())
+        .answers_either::<Ingested, Batch>("It is stored, or was before; of a batch, all of it.")
+        .answers_in_part::<Batch>("A part of the batch is stored.")
+        .may_fail_with::<Batch>(400, "It is no message; the error names the field. Of a batch, none is one.")
         .fails(408, "The body did not come to its end in time.")
         .fails(413, "The body is too long.")
         .fails(415, "The body is in a coding that is not read.")
-        .fails(429, "The key is over a rate, or there is as much of the channel, or of channels, as there may be.")
-        .fails(503, "The broker cannot store it now: send it again.")
+        .may_fail_with::<Batch>(
+            429,
+            "The key is over a rate, or there is as much of the channel, or of channels, as there may be.",
+        )
+        .may_fail_with::<Batch>(503, "The broker cannot store it now: send it again.")
 }
 
 fn event() -> Operation {

@@ -18,6 +18,8 @@ use crate::auth::Scope;
 
 /// The media type of everything that is in the envelope.
 const JSON: &str = "application/json";
+/// That of bodies with a JSON value on each line.
+const LINES: &str = "application/x-ndjson";
 
 const REQUEST_ID: &str = "Request-Id";
 const RETRY_AFTER: &str = "Retry-After";
@@ -113,6 +115,19 @@ impl Operation {
         self.with(|operation| operation.request_body(Some(body)))
     }
 
+    /// The same of one of these, or of a list of so many of them: a JSON array, or one on each line.
+    pub fn takes_some<T: ToSchema>(mut self, max: usize, description: &str, example: Value) -> Self {
+        let one = self.schemas.name::<T>();
+        let list = || ArrayBuilder::new().items(one.clone()).min_items(Some(1)).max_items(Some(max));
+        // Of lines the schema is that of all of them as one list.
+        let lines = ContentBuilder::new().schema(Some(list()));
+        let schema = OneOfBuilder::new().item(one.clone()).item(list());
+        let content = ContentBuilder::new().schema(Some(schema)).example(Some(example));
+        let body = RequestBodyBuilder::new().description(Some(description)).required(Some(Required::True));
+        let body = body.content(JSON, content.build()).content(LINES, lines.build()).build();
+        self.with(|operation| operation.request_body(Some(body)))
+    }
+
     /// 200 with one of these as the data.
     pub fn answers<T: ToSchema>(mut self, description: &str) -> Self {
         let data = self.schemas.name::<T>();
@@ -124,6 +139,18 @@ impl Operation {
         self.schemas.name::<E>();
         let data = OneOfBuilder::new().item(self.schemas.name::<T>()).item(Preview::<E>::schema());
         self.response(200, in_envelope(data, &[]), description)
+    }
+
+    /// 200 with one of these or one of those as the data.
+    pub fn answers_either<T: ToSchema, U: ToSchema>(mut self, description: &str) -> Self {
+        let data = OneOfBuilder::new().item(self.schemas.name::<T>()).item(self.schemas.name::<U>());
+        self.response(200, in_envelope(data, &[]), description)
+    }
+
+    /// 207 with one of these as the data.
+    pub fn answers_in_part<T: ToSchema>(mut self, description: &str) -> Self {
+        let data = self.schemas.name::<T>();
+        self.response(207, in_envelope(data, &[]), description)
     }
 
     /// 200 with a list of these as the data.
@@ -170,6 +197,14 @@ impl Operation {
         let data = self.schemas.name::<T>();
         let schema = in_envelope(data, &[]).property("error", schemas::text()).required("error");
         self.response(503, schema, when)
+    }
+
+    /// Another status, which is an error, with or without one of these beside it.
+    pub fn may_fail_with<T: ToSchema>(mut self, status: u16, when: &str) -> Self {
+        let data = self.schemas.name::<T>();
+        let with_data = in_envelope(data, &[]).property("error", schemas::text()).required("error");
+        let schema = OneOfBuilder::new().item(Ref::from_schema_name(ERROR)).item(with_data);
+        self.response(status, RefOr::<Schema>::from(schema), when)
     }
 
     /// 308 to another address.

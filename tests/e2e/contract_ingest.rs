@@ -140,7 +140,7 @@ fn wrong_payloads() -> Vec<(String, String)> {
 fn wrong_wholes() -> Vec<(String, String)> {
     let row = |body: &str, error: &str| (body.to_owned(), error.to_owned());
     vec![
-        row("[]", "body: must be a JSON object"),
+        row("[]", "body: must hold 1 to 1000 messages: there is none"),
         row("null", "body: must be a JSON object"),
         row("{}", "metadata: is missing"),
         row(r#"{"message":{}}"#, "metadata: is missing"),

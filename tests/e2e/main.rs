@@ -10,6 +10,7 @@ mod acknowledgements;
 mod alike;
 mod askers;
 mod backup;
+mod batches;
 mod bounds;
 mod browser;
 mod checkpoints;

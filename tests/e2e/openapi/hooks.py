@@ -1,5 +1,6 @@
 """What schemathesis is to know beside the description: what there is to be found, and what no schema can say."""
 
+import json
 import os
 
 import schemathesis
@@ -42,3 +43,9 @@ def has_round_float(value):
     if isinstance(value, list):
         return any(has_round_float(inner) for inner in value)
     return isinstance(value, float) and value.is_integer()
+
+
+@schemathesis.serializer("application/x-ndjson")
+def lines(context, value):
+    """A list as a value on each line; what is none as one."""
+    return "\n".join(json.dumps(item) for item in (value if isinstance(value, list) else [value])).encode()
