@@ -19,9 +19,9 @@ use figment::value::{Dict, Value};
 pub use self::nats::Nats;
 pub use self::streams::Stream;
 use crate::auth::AuthSettings;
-use crate::broker::ConnectionSettings;
 use crate::broker::address::without_secrets;
 use crate::broker::topology::Topology;
+use crate::broker::{ConnectionSettings, GroupCommit};
 use crate::http::{Address, Bounds, TlsFiles};
 use crate::ingest::IngestSettings;
 use crate::traces::settings as traces;
@@ -31,6 +31,9 @@ use crate::{logging, memory};
 pub const DEFAULT_FILE: &str = "config/rockets.toml";
 
 const VARIABLE_PREFIX: &str = "ROCKETS_";
+
+/// What group commit may be.
+const GROUP_COMMIT: &str = "auto, on or off";
 
 /// What a number of connections may be.
 const CONNECTIONS: &str = "a number of connections from 1 to 1000000";
@@ -145,6 +148,8 @@ pub enum Sync {
 pub struct Track {
     /// How long a message may be held unacknowledged.
     pub ack_wait: Duration,
+    /// Whether records that wait are written as one batch.
+    pub group_commit: GroupCommit,
 }
 
 /// What becomes of messages in time.
@@ -260,6 +265,7 @@ fn check(layers: &Figment) -> Result<Config, Wrong> {
         stream: Stream::read(&mut read),
         track: Track {
             ack_wait: read.parsed("track.ack_wait", "a time from 1s to 10m such as 5s", ack_wait).unwrap_or_default(),
+            group_commit: read.parsed("track.group_commit", GROUP_COMMIT, group_commit).unwrap_or_default(),
         },
         retention: Retention {
             keep: read.parsed("retention.keep", "forever, or a time such as 30d", forever).unwrap_or_default(),
@@ -428,6 +434,15 @@ fn connections(text: &str) -> Option<usize> {
     text_to(text).filter(|connections| (1..=1_000_000).contains(connections))
 }
 
+fn group_commit(text: &str) -> Option<GroupCommit> {
+    match text {
+        "auto" => Some(GroupCommit::Auto),
+        "on" => Some(GroupCommit::On),
+        "off" => Some(GroupCommit::Off),
+        _ => None,
+    }
+}
+
 fn ack_wait(text: &str) -> Option<Duration> {
     let bounds = Duration::from_secs(1)..=Duration::from_secs(600);
     humantime::parse_duration(text).ok().filter(|time| bounds.contains(time))
@@ -464,7 +479,6 @@ fn log_format(text: &str) -> Option<Option<logging::Format>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::GroupCommit;
     use crate::ingest::bounds::BoundsSettings;
 
     fn with(toml: &str) -> Result<Config, Wrong> {
@@ -492,6 +506,7 @@ mod tests {
         assert_eq!(config.broker.data_dir, PathBuf::from("./data"));
         assert_eq!((config.stream.partitions, config.stream.replicas), (16, 1));
         assert_eq!((config.track.ack_wait, config.log.format), (Duration::from_secs(5), None));
+        assert_eq!(config.track.group_commit, GroupCommit::Auto);
         assert_eq!((config.retention, config.gaps), (Retention::default(), Gaps::default()));
         assert_eq!(config.memory.messages, 64 * 1024 * 1024);
     }
@@ -530,6 +545,7 @@ mod tests {
             "track.ack_wait = '999ms'",
             "track.ack_wait = '11m'",
             "track.ack_wait = 5",
+            "track.group_commit = true",
             "http.drain_delay = '301s'",
             "http.cors_origins = '*'",
             "http.cors_origins = 'a.example'",

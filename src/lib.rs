@@ -69,7 +69,7 @@ pub mod internals {
     pub use crate::broker::membership::roll_call;
     pub use crate::broker::permissions::{Authorization, User};
     pub use crate::broker::topology;
-    pub use crate::broker::{Broker, ConnectionSettings};
+    pub use crate::broker::{Broker, ConnectionSettings, GroupCommit};
     pub use crate::cli::Cli;
     pub use crate::domain::{Channel, MessageNumber, Record, wire};
     #[cfg(feature = "fuzz")]

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::Operations;
 use crate::broker::{Broker, ConnectionSettings, Monitor, Objects};
-use crate::config::Config;
+use crate::config::{Config, Track};
 use crate::http::health::{self, Check, Checks};
 use crate::http::route::any;
 use crate::http::serve::Site;
@@ -232,8 +232,8 @@ impl Process {
         (monitor, objects): (&mut Monitor, &Objects),
         telemetry: &mut Telemetry,
     ) -> Check {
-        let (partitions, ack_wait) = (config.stream.partitions, config.track.ack_wait);
-        let settings = TrackSettings { partitions, ack_wait, outcomes: true };
+        let (partitions, Track { ack_wait, group_commit }) = (config.stream.partitions, config.track);
+        let settings = TrackSettings { partitions, ack_wait, group_commit, outcomes: true };
         let (metrics, traces) = (telemetry.metrics.track(partitions), telemetry.traces.clone());
         let signs = Signs { metrics, traces, ..Signs::default() };
         monitor.watch_track_stores(&signs.stores);

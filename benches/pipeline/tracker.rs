@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rockets::internals::{Broker, ConnectionSettings, Signs, TrackSettings, reading_permits, track};
+use rockets::internals::{Broker, ConnectionSettings, GroupCommit, Signs, TrackSettings, reading_permits, track};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +28,8 @@ pub async fn run(port: &str, url: &str, outcomes: &str) -> anyhow::Result<()> {
     let (port, outcomes) = (port.parse::<u16>().context("the port")?, outcomes.parse().context("true or false")?);
     let broker = Broker::connect(&ConnectionSettings::at(url), "track").await?;
     let _listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
-    let settings = TrackSettings { partitions: 16, ack_wait: Duration::from_secs(5), outcomes };
+    let settings =
+        TrackSettings { partitions: 16, ack_wait: Duration::from_secs(5), group_commit: GroupCommit::Auto, outcomes };
     let (signs, leads) = (Signs::default(), watch::Sender::default());
     track(broker, settings, reading_permits(), signs, leads, CancellationToken::new()).await
 }

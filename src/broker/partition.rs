@@ -17,7 +17,7 @@ use super::inspect::{is_whole, last_of};
 use super::log_reader::direct::LAG_PAUSE;
 use super::log_reader::{PAGE_MESSAGES_MAX, Page, read_messages, read_some};
 use super::outcomes::{OutcomeWriter, outcomes_of};
-use super::store::{Store, Versioned};
+use super::store::{RecordWriter, Store, Versioned};
 use super::storing::Storing;
 use super::{AckHandle, Broker, BrokerError, Stored};
 use crate::domain::{Aside, Channel, Checkpoint, Event, OutcomeRecord, Sequence, Unreported};
@@ -179,6 +179,11 @@ impl NatsPartition {
     /// The same, noting here what becomes of what is stored.
     pub fn noting(self, stores: TrackStores) -> Self {
         Self { stores, ..self }
+    }
+
+    /// The same, writing records with this writer.
+    pub fn writing(self, records: RecordWriter) -> Self {
+        Self { store: self.store.writing(records), ..self }
     }
 
     /// The same, counting it here.

@@ -3,13 +3,19 @@
 //! What a record's bytes mean is [`crate::domain::record`]'s; here it is only looked whether a newer program wrote them.
 //! Writes go out as plain publishes with an expected revision, so that many can be under way at once.
 
+use std::time::Duration;
+
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use async_nats::jetstream::stream::{DirectGetErrorKind, LastRawMessageErrorKind, Stream};
 use async_nats::{HeaderMap, HeaderValue, jetstream};
 use bytes::Bytes;
 use time::OffsetDateTime;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::TaskTracker;
 
 use super::connection::PUBLISH_TIMEOUT;
+use super::group_commit::{Group, GroupCommit, Write};
 use super::log_reader::direct::{Query, RawMessage, ask};
 use super::topology::{
     BUCKET_STREAM, BUCKET_SUBJECTS, HEADER_ASIDE, HEADER_UNREPORTED, channel_of_record, record_subject,
@@ -21,6 +27,9 @@ use crate::metrics::track::StoreMetrics;
 
 /// Writes under way at once on one connection; further ones wait for their turn.
 const WRITES_IN_FLIGHT_MAX: usize = 4_096;
+
+/// How long writing a record may take.
+const WRITE_DEADLINE: Duration = PUBLISH_TIMEOUT.saturating_mul(2);
 
 /// Header of a marker that says what was done to a key, as key-value buckets have it.
 const HEADER_OPERATION: &str = "KV-Operation";
@@ -51,6 +60,7 @@ pub struct Store {
     stream: Stream<()>,
     context: jetstream::Context,
     metrics: StoreMetrics,
+    writer: Option<RecordWriter>,
 }
 
 impl Store {
@@ -58,7 +68,12 @@ impl Store {
     pub async fn new(broker: &Broker) -> Result<Self, BrokerError> {
         let stream = broker.jetstream().get_stream_no_info(BUCKET_STREAM).await.map_err(BrokerError::unavailable)?;
         let metrics = StoreMetrics::default();
-        Ok(Self { stream, context: broker.publishing(WRITES_IN_FLIGHT_MAX), metrics })
+        Ok(Self { stream, context: broker.publishing(WRITES_IN_FLIGHT_MAX), metrics, writer: None })
+    }
+
+    /// The same, writing with this writer.
+    pub fn writing(self, writer: RecordWriter) -> Self {
+        Self { writer: Some(writer), ..self }
     }
 
     /// The same, counting here what was not written.
@@ -104,34 +119,110 @@ impl Store {
         unreported: &Unreported,
         expected: u64,
     ) -> Result<u64, BrokerError> {
-        let message = PublishMessage::build().payload(record.into());
-        self.write_message(channel, with_unreported(message, unreported), expected).await
+        let (bytes, message) = (record.len(), PublishMessage::build().payload(record.into()));
+        self.write_message(channel, with_unreported(message, unreported), bytes, expected).await
     }
 
     /// Writes a record once more as it is, and notes which messages of its channel are set aside.
     pub async fn set_aside(&self, channel: &Channel, as_read: &Versioned, aside: Aside) -> Result<u64, BrokerError> {
         let record = as_read.record.clone().unwrap_or_else(|| Record::default().to_bytes().into());
-        let message = PublishMessage::build().payload(record).header(HEADER_ASIDE, HeaderValue::from(aside.to_text()));
-        self.write_message(channel, with_unreported(message, &as_read.unreported), as_read.revision).await
+        let (bytes, message) = (record.len(), PublishMessage::build().payload(record));
+        let message = message.header(HEADER_ASIDE, HeaderValue::from(aside.to_text()));
+        self.write_message(channel, with_unreported(message, &as_read.unreported), bytes, as_read.revision).await
     }
 
     async fn write_message(
         &self,
         channel: &Channel,
         message: PublishMessage,
+        bytes: usize,
         expected: u64,
     ) -> Result<u64, BrokerError> {
-        let message = message.expected_last_subject_sequence(expected);
-        let write = async {
-            let ack = self.context.send_publish(record_subject(channel), message).await?.await;
-            let conflict = ack.as_ref().err().and_then(BrokerError::conflict_code);
-            conflict.into_iter().for_each(|code| self.metrics.conflict(code));
-            Ok::<_, BrokerError>(ack?.sequence)
-        };
-        match tokio::time::timeout(2 * PUBLISH_TIMEOUT, write).await {
-            Ok(result) => result,
-            Err(_) => Err(BrokerError::timed_out("writing a record")),
+        let (subject, message) = (record_subject(channel), message.expected_last_subject_sequence(expected));
+        let (context, metrics, deadline) =
+            (self.context.clone(), self.metrics.clone(), Instant::now() + WRITE_DEADLINE);
+        let (asker, written) = oneshot::channel();
+        let write = RecordWrite { subject, message, bytes, deadline, context, metrics, asker };
+        match &self.writer {
+            None => drop(write.store(false).await),
+            Some(RecordWriter(group)) => {
+                if let Some(write) = group.take(write) {
+                    group.store_alone(write, false).await;
+                }
+            }
         }
+        written.await.unwrap_or_else(|error| Err(BrokerError::unavailable(error)))
+    }
+}
+
+/// Writes records, in groups where that pays. Cheap to clone; clones share the queue.
+#[derive(Clone)]
+pub struct RecordWriter(Group<RecordWrite>);
+
+impl RecordWriter {
+    /// A writer on this connection.
+    pub fn new(broker: &Broker, commit: GroupCommit) -> Self {
+        Self(Group::new(broker.clone(), broker.publishing(WRITES_IN_FLIGHT_MAX), TaskTracker::new(), commit))
+    }
+}
+
+/// A record that is to be written.
+struct RecordWrite {
+    subject: String,
+    message: PublishMessage,
+    /// Bytes of the record.
+    bytes: usize,
+    deadline: Instant,
+    context: jetstream::Context,
+    metrics: StoreMetrics,
+    asker: oneshot::Sender<Result<u64, BrokerError>>,
+}
+
+impl RecordWrite {
+    async fn publish(&self) -> Result<u64, BrokerError> {
+        let ack = self.context.send_publish(self.subject.clone(), self.message.clone()).await?.await;
+        let conflict = ack.as_ref().err().and_then(BrokerError::conflict_code);
+        conflict.into_iter().for_each(|code| self.metrics.conflict(code));
+        Ok(ack?.sequence)
+    }
+}
+
+impl Write for RecordWrite {
+    fn key(&self) -> &str {
+        &self.subject
+    }
+
+    fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn goes_alone(&self) -> bool {
+        false
+    }
+
+    fn message(&self) -> (String, PublishMessage) {
+        (self.subject.clone(), self.message.clone())
+    }
+
+    fn is_stored(self, revision: u64) {
+        let _ = self.asker.send(Ok(revision));
+    }
+
+    /// One that may have been written is not written again: it would conflict with itself. Whoever wanted it reads first.
+    async fn store(self, was_tried: bool) -> bool {
+        let written = match was_tried {
+            true => Err(BrokerError::Unavailable("it may have been written with a group".into())),
+            false => timeout_at(self.deadline, self.publish())
+                .await
+                .unwrap_or_else(|_| Err(BrokerError::timed_out("writing a record"))),
+        };
+        let is_written = written.is_ok();
+        let _ = self.asker.send(written);
+        is_written
     }
 }
 

@@ -1,8 +1,7 @@
 //! Settings of who may do what, and of how much may come in.
 
-use super::{Reader, path, text_to};
+use super::{GROUP_COMMIT, Reader, group_commit, path, text_to};
 use crate::auth::{AuthSettings, KeysError, Mode};
-use crate::broker::GroupCommit;
 use crate::ingest::IngestSettings;
 use crate::ingest::bounds::BoundsSettings;
 
@@ -22,17 +21,8 @@ pub(super) fn auth(read: &mut Reader<'_>) -> AuthSettings {
 pub(super) fn ingest(read: &mut Reader<'_>) -> IngestSettings {
     let mut max = |setting| read.parsed(setting, UNLIMITED_OR, unlimited).unwrap_or_default();
     let bounds = BoundsSettings { channels_max: max("ingest.channels_max"), pending_max: max("ingest.pending_max") };
-    let group_commit = read.parsed("ingest.group_commit", "auto, on or off", group_commit).unwrap_or_default();
+    let group_commit = read.parsed("ingest.group_commit", GROUP_COMMIT, group_commit).unwrap_or_default();
     IngestSettings { bounds, group_commit }
-}
-
-fn group_commit(text: &str) -> Option<GroupCommit> {
-    match text {
-        "auto" => Some(GroupCommit::Auto),
-        "on" => Some(GroupCommit::On),
-        "off" => Some(GroupCommit::Off),
-        _ => None,
-    }
 }
 
 fn mode(text: &str) -> Option<Mode> {

@@ -54,7 +54,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::outcomes::OutcomeWriter;
-use crate::broker::{Broker, Deliveries, NatsPartition};
+use crate::broker::store::RecordWriter;
+use crate::broker::{Broker, Deliveries, GroupCommit, NatsPartition};
 use crate::metrics::TrackMetrics;
 use crate::metrics::track::Outcomes;
 use aside::SetAside;
@@ -69,6 +70,8 @@ pub struct TrackSettings {
     pub partitions: u16,
     /// How long a message may be held unacknowledged before it is delivered again.
     pub ack_wait: Duration,
+    /// Whether records that wait are written as one batch.
+    pub group_commit: GroupCommit,
     /// Whether it is reported what became of each message; benchmarks leave it out.
     pub outcomes: bool,
 }
@@ -115,12 +118,13 @@ pub async fn run(
     let (metrics, aside) = (signs.metrics.clone(), signs.aside.clone());
     let counters = Arc::new(Counters { metrics, aside, ..Counters::default() });
     let outcomes = settings.outcomes.then(|| OutcomeWriter::new(&broker));
+    let records = RecordWriter::new(&broker, settings.group_commit);
     let assignment = Assignment::join(&broker, settings.partitions, leads).await?;
     let (mut partitions, stop) = (JoinSet::new(), CancellationToken::new());
     for partition in 0..settings.partitions {
         let deliveries = Deliveries::new(broker.clone(), partition, assignment.ranks());
         let nats = NatsPartition::new(&broker, partition, outcomes.clone()).await?.noting(signs.stores.clone());
-        let nats = nats.counting(signs.metrics.stores.clone());
+        let nats = nats.writing(records.clone()).counting(signs.metrics.stores.clone());
         let worker = Worker::new(nats, settings.ack_wait, counters.clone(), readings.clone());
         let worker = worker.traced(signs.traces.clone(), partition);
         partitions.spawn(worker.run(deliveries, stop.clone()));

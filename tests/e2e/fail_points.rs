@@ -66,8 +66,9 @@ async fn assert_dead(jetstream: &jetstream::Context, refused: &BTreeSet<(String,
     assert_eq!((&told, told_malformed.as_slice()), (refused, malformed));
 }
 
+/// With records that are written in groups wherever two of them wait.
 fn up(broker: &Broker) -> Start {
-    Program::of(&["up"]).broker(broker).env("ROCKETS_TRACK__ACK_WAIT", "1s")
+    Program::of(&["up"]).broker(broker).env("ROCKETS_TRACK__ACK_WAIT", "1s").env("ROCKETS_TRACK__GROUP_COMMIT", "on")
 }
 
 /// Dies at each of these points in turn, on one store, and then finishes.
@@ -101,6 +102,11 @@ async fn dies_and_finishes(points: &[&str]) {
 async fn between_the_record_and_its_outcomes() {
     dies_and_finishes(&["track.record-written:1"]).await;
     dies_and_finishes(&["track.record-written:5"]).await;
+}
+
+#[tokio::test]
+async fn in_the_middle_of_a_group_of_records() {
+    dies_and_finishes(&["group.sent:1", "group.stored:1", "group.sent:1"]).await;
 }
 
 #[tokio::test]

@@ -173,11 +173,11 @@ mod deaths {
 
     #[tokio::test]
     async fn a_group_that_was_sent_and_not_committed_is_not_stored() {
-        dies_and_is_sent_again("ingest.group-sent:2").await;
+        dies_and_is_sent_again("group.sent:1").await;
     }
 
     #[tokio::test]
     async fn a_group_that_was_stored_and_not_answered_is_recognised() {
-        dies_and_is_sent_again("ingest.group-stored:1").await;
+        dies_and_is_sent_again("group.stored:1").await;
     }
 }

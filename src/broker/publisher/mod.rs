@@ -1,13 +1,11 @@
 //! The one place where a message is stored, a rocket's or an operator's: published with its id, and answered only once
 //! the broker has it.
 //!
-//! [`publish`](Publisher::publish) `▸` [`waiting`] `▸` [`singly`] or, where [`pace`] says so and it is none that was stored
-//! [`recent`]ly, [`group`]. A publish that was begun is finished, whoever stopped waiting for it. What is not here: reading
+//! [`publish`](Publisher::publish) `▸` [`waiting`] `▸` [`singly`] or, where that pays and it is none that was stored
+//! [`recent`]ly, [`super::group_commit`]. A publish that was begun is finished, whoever stopped waiting for it. What is not here: reading
 //! the message, and the answer over HTTP.
 
-mod group;
 mod outgoing;
-mod pace;
 mod recent;
 mod singly;
 mod waiting;
@@ -21,11 +19,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
-use self::group::Group;
 pub use self::outgoing::{Identity, Origin, Outgoing, Receipt};
+use self::recent::Recent;
 use self::singly::Singly;
 use self::waiting::{Stored, Waiting};
 use super::connection::PUBLISH_TIMEOUT;
+use super::group_commit::{Group, GroupCommit};
 use super::storing::{Proof, Storing};
 use super::topology::{DEAD_LETTER_STREAM, PROBE_SUBJECT};
 use super::{Broker, BrokerError};
@@ -42,23 +41,12 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// The last sequence of no stream.
 const NO_SEQUENCE: u64 = u64::MAX >> 1;
 
-/// Whether messages that wait are stored as one batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum GroupCommit {
-    /// Where it is found to be faster.
-    #[default]
-    Auto,
-    /// Always.
-    On,
-    /// Never.
-    Off,
-}
-
 /// Stores messages. Cheap to clone; all clones share the bounds on publishes under way.
 #[derive(Clone)]
 pub struct Publisher {
     singly: Singly,
-    group: Group,
+    group: Group<Waiting>,
+    recent: Recent,
     slots: Arc<Semaphore>,
     batch_slots: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -69,11 +57,12 @@ impl Publisher {
     /// A publisher on this connection.
     pub fn new(broker: Broker, commit: GroupCommit) -> Self {
         let context = broker.publishing(PUBLISHES_IN_FLIGHT_MAX + BATCHED_IN_FLIGHT_MAX);
-        let (singly, tasks) = (Singly { broker, context }, TaskTracker::new());
+        let tasks = TaskTracker::new();
+        let group = Group::new(broker.clone(), context.clone(), tasks.clone(), commit);
+        let (singly, recent) = (Singly { broker, context }, Recent::new(commit != GroupCommit::Off));
         let [slots, batch_slots] =
             [PUBLISHES_IN_FLIGHT_MAX, BATCHED_IN_FLIGHT_MAX].map(|slots| Arc::new(Semaphore::new(slots)));
-        let group = Group::new(singly.clone(), tasks.clone(), commit);
-        Self { singly, group, slots, batch_slots, tasks, storing: Storing::default() }
+        Self { singly, group, recent, slots, batch_slots, tasks, storing: Storing::default() }
     }
 
     /// What the last publishes came to.
@@ -91,9 +80,9 @@ impl Publisher {
             return Err(BrokerError::Unavailable(format!("{PUBLISHES_IN_FLIGHT_MAX} publishes are under way")));
         };
         let (waiting, stored) = self.waiting(outgoing, slot, Instant::now() + PUBLISH_DEADLINE);
-        if let Some(waiting) = self.group.take(waiting, self.under_way()) {
+        if let Some(waiting) = self.group.take(waiting) {
             let group = self.group.clone();
-            self.tasks.spawn(async move { group.store_singly(waiting, false).await });
+            self.tasks.spawn(async move { group.store_alone(waiting, false).await });
         }
         answer_of(stored).await
     }
@@ -113,7 +102,7 @@ impl Publisher {
         for outgoing in batch {
             let Some(slot) = slots.split(1) else { break };
             let (waiting, stored) = self.waiting(outgoing, slot, deadline);
-            alone.extend(self.group.take(waiting, self.under_way()));
+            alone.extend(self.group.take(waiting));
             answers.push(answer_of(stored));
         }
         let group = self.group.clone();
@@ -155,12 +144,6 @@ impl Publisher {
         }
     }
 
-    fn under_way(&self) -> usize {
-        PUBLISHES_IN_FLIGHT_MAX + BATCHED_IN_FLIGHT_MAX
-            - self.slots.available_permits()
-            - self.batch_slots.available_permits()
-    }
-
     fn waiting(
         &self,
         mut outgoing: Outgoing,
@@ -172,7 +155,8 @@ impl Publisher {
         // What the message causes is caused by its publishing.
         outgoing.origin.trace = span.trace();
         let (asker, stored) = oneshot::channel();
-        (Waiting { outgoing, id, deadline, span, storing: self.storing.clone(), slot, asker }, stored)
+        let (singly, storing, recent) = (self.singly.clone(), self.storing.clone(), self.recent.clone());
+        (Waiting { outgoing, id, deadline, singly, span, storing, recent, slot, asker }, stored)
     }
 }
 

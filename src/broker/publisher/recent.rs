@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant;
 
@@ -13,9 +14,13 @@ use crate::broker::topology::DUPLICATE_WINDOW;
 /// Ids of one generation: with two of them some 10 MB.
 const IDS_MAX: usize = 200_000;
 
+/// The ids of what was stored lately. Clones share them.
+#[derive(Clone)]
+pub struct Recent(Option<Arc<Mutex<Ids>>>);
+
 /// Ids in two generations, of which the older one goes when the newer one is full or as old as the window in which the
 /// broker recognises a repeat.
-pub struct Recent {
+struct Ids {
     newer: HashSet<u64>,
     older: HashSet<u64>,
     since: Instant,
@@ -23,13 +28,30 @@ pub struct Recent {
 }
 
 impl Recent {
-    /// Nothing was stored yet.
-    pub fn new(now: Instant) -> Self {
-        Self { newer: HashSet::new(), older: HashSet::new(), since: now, hasher: RandomState::new() }
+    /// Nothing was stored yet; where nobody wants to know, nothing is ever noted.
+    pub fn new(is_wanted: bool) -> Self {
+        Self(is_wanted.then(|| Arc::new(Mutex::new(Ids::new(Instant::now())))))
     }
 
     /// Notes that a message with this id is stored.
-    pub fn note(&mut self, id: &str, now: Instant) {
+    pub fn note(&self, id: &str, now: Instant) {
+        if let Some(ids) = &self.0 {
+            ids.lock().unwrap_or_else(PoisonError::into_inner).note(id, now);
+        }
+    }
+
+    /// Whether one is, as far as is known.
+    pub fn has(&self, id: &str) -> bool {
+        self.0.as_ref().is_some_and(|ids| ids.lock().unwrap_or_else(PoisonError::into_inner).has(id))
+    }
+}
+
+impl Ids {
+    fn new(now: Instant) -> Self {
+        Self { newer: HashSet::new(), older: HashSet::new(), since: now, hasher: RandomState::new() }
+    }
+
+    fn note(&mut self, id: &str, now: Instant) {
         if self.newer.len() >= IDS_MAX || now - self.since >= DUPLICATE_WINDOW {
             self.older = std::mem::take(&mut self.newer);
             self.since = now;
@@ -37,8 +59,7 @@ impl Recent {
         self.newer.insert(self.hasher.hash_one(id));
     }
 
-    /// Whether one is, as far as is known.
-    pub fn has(&self, id: &str) -> bool {
+    fn has(&self, id: &str) -> bool {
         let id = self.hasher.hash_one(id);
         self.newer.contains(&id) || self.older.contains(&id)
     }
@@ -51,7 +72,7 @@ mod tests {
     #[test]
     fn an_id_is_known_for_a_window_at_least_and_two_at_most() {
         let begin = Instant::now();
-        let mut recent = Recent::new(begin);
+        let mut recent = Ids::new(begin);
         recent.note("a", begin);
         assert!(recent.has("a") && !recent.has("b"));
         recent.note("b", begin + DUPLICATE_WINDOW);
@@ -63,7 +84,7 @@ mod tests {
     #[test]
     fn ids_are_bounded() {
         let begin = Instant::now();
-        let mut recent = Recent::new(begin);
+        let mut recent = Ids::new(begin);
         (0..3 * IDS_MAX).for_each(|id| recent.note(&id.to_string(), begin));
         assert!(recent.newer.len() + recent.older.len() <= 2 * IDS_MAX);
         assert!(recent.has(&(3 * IDS_MAX - 1).to_string()) && !recent.has("0"));

@@ -2,12 +2,18 @@
 //!
 //! Whoever asked may have left meanwhile: it is stored and noted all the same.
 
+use async_nats::jetstream::message::PublishMessage;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
+use super::recent::Recent;
+use super::singly::Singly;
 use super::{Outgoing, Receipt};
 use crate::broker::BrokerError;
+use crate::broker::group_commit::Write;
 use crate::broker::storing::Storing;
+use crate::broker::topology::subject;
+use crate::domain::Sequence;
 use crate::traces::Span;
 
 /// What became of a message.
@@ -18,22 +24,58 @@ pub struct Waiting {
     pub outgoing: Outgoing,
     /// What the broker recognises it by.
     pub id: String,
-    /// When it is too late.
     pub deadline: Instant,
+    pub singly: Singly,
     pub span: Span,
     pub storing: Storing,
+    pub recent: Recent,
     /// Its share of what may be under way at once.
     pub slot: OwnedSemaphorePermit,
     pub asker: oneshot::Sender<Stored>,
 }
 
+impl Write for Waiting {
+    fn key(&self) -> &str {
+        &self.id
+    }
+
+    fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    fn bytes(&self) -> usize {
+        self.outgoing.payload.len()
+    }
+
+    /// The broker refuses a batch with a repeat.
+    fn goes_alone(&self) -> bool {
+        self.recent.has(&self.id)
+    }
+
+    fn message(&self) -> (String, PublishMessage) {
+        (subject(&self.outgoing.channel), self.outgoing.message(&self.id))
+    }
+
+    fn is_stored(self, sequence: u64) {
+        self.finish(Ok(Receipt { sequence: Sequence(sequence), duplicate: false }));
+    }
+
+    async fn store(self, was_tried: bool) -> bool {
+        let stored = self.singly.store(&self.outgoing, &self.id, self.deadline, was_tried).await;
+        let is_stored = stored.is_ok();
+        self.finish(stored);
+        is_stored
+    }
+}
+
 impl Waiting {
     /// Tells what became of it.
-    pub fn finish(mut self, stored: Stored) {
+    fn finish(mut self, stored: Stored) {
         self.storing.note(self.outgoing.payload.len(), &stored);
         self.span.note(&stored);
         if let Ok(receipt) = &stored {
             self.span.stored(receipt.sequence.0);
+            self.recent.note(&self.id, Instant::now());
         }
         drop(self.slot);
         let _ = self.asker.send(stored);
