@@ -245,12 +245,10 @@ fn check(layers: &Figment) -> Result<Config, Wrong> {
             hosts: read
                 .parsed("http.hosts", "names of hosts such as a.example, several with commas", hosts)
                 .unwrap_or_default(),
-            bounds: Bounds {
-                connections: read.parsed("http.connections", CONNECTIONS, connections).unwrap_or_default(),
-                connections_per_address: read
-                    .parsed("http.connections_per_address", CONNECTIONS, connections)
-                    .unwrap_or_default(),
-            },
+            bounds: Bounds::new(
+                read.parsed("http.connections", CONNECTIONS, connections).unwrap_or_default(),
+                read.parsed("http.connections_per_address", CONNECTIONS, connections).unwrap_or_default(),
+            ),
         },
         tls: read.tls(),
         auth: access::auth(&mut read),
@@ -493,7 +491,7 @@ mod tests {
     fn the_defaults_are_those_of_the_contract() {
         let config = with("").unwrap();
         assert_eq!((config.http.addr, config.tls), (Address::Localhost(8088), None));
-        let bounds = Bounds { connections: 4_096, connections_per_address: 3_072 };
+        let bounds = Bounds::new(4_096, 3_072);
         assert_eq!((config.http.bounds, config.http.hosts), (bounds, vec![]));
         assert_eq!(config.http.drain_delay, Duration::ZERO);
         assert_eq!(config.http.cors_origins, [""; 0]);

@@ -95,10 +95,10 @@ async fn run_with(
     let (cors, is_loopback) = (Cors::new(&config.http.cors_origins), config.http.addr.is_loopback());
     let guard = Guard::new(cors, is_loopback, &config.http.hosts);
     let door = Door { auth: entrance.auth.clone(), ..Door::default() };
-    let site = Site::new(routes, http_metrics, guard, door, telemetry.traces, shutdown.clone());
+    let site = Site::new(routes, http_metrics, guard, door, telemetry.traces, config.http.bounds, shutdown.clone());
     announce(&entrance, config.http.addr, roles)?;
     process.tasks.spawn(until_the_end(entrance.auth.clone().run(process.rest.clone())));
-    let serving = http::serve_all(entrance, site, config.http.bounds, process.closing.clone());
+    let serving = http::serve_all(entrance, site, process.closing.clone());
     let failed = tokio::select! {
         ((), ()) = async { tokio::join!(serving, close(&shutdown, config.http.drain_delay, &process.closing)) } => None,
         Some(ended) = process.tasks.join_next() => Some(ended),

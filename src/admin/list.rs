@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::dead_letter::DeadLetterRow;
 use super::{AdminError, Operations};
 use crate::broker::Reason;
-use crate::broker::dead_letters::list::{DeadLetterFilter, count, dead_letters_from, newest_dead_letters};
+use crate::broker::dead_letters::list::{DeadLetterFilter, count, dead_letters_from};
+use crate::broker::dead_letters::newest::newest_dead_letters;
 use crate::http::cursor;
 use crate::http::params::{BadParameter, Params};
 

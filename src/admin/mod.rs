@@ -111,14 +111,17 @@ impl Operations {
         dead_letter.map(DeadLetterDetail::of).ok_or(NO_DEAD_LETTER)
     }
 
-    /// Removes a dead letter for good.
-    pub async fn drop_dead_letter(&self, id: u64, origin: &Origin) -> Result<(), AdminError> {
-        let dead_letter = self.show(id).await?;
-        if !self.in_time(async { Ok(remove_dead_letter(&self.broker, id).await?) }).await? {
-            return Err(NO_DEAD_LETTER);
-        }
-        audit::note(origin, Deed::Drop, format!("dead letter {id}"), dead_letter.row, "gone");
-        Ok(())
+    /// Removes a dead letter for good. What was begun to be removed is removed and noted although nobody waits for it any more.
+    pub async fn drop_dead_letter(&self, id: u64, origin: Origin) -> Result<(), AdminError> {
+        let (dead_letter, broker) = (self.show(id).await?, self.broker.clone());
+        let remove = async move {
+            if !remove_dead_letter(&broker, id).await? {
+                return Err(NO_DEAD_LETTER);
+            }
+            audit::note(&origin, Deed::Drop, format!("dead letter {id}"), dead_letter.row, "gone");
+            Ok(())
+        };
+        self.to_the_end(remove).await
     }
 
     /// Bounds what would otherwise wait for as long as the broker is away, and does not begin it then.
@@ -129,7 +132,8 @@ impl Operations {
         timeout(DEADLINE, work).await.unwrap_or_else(|_| Err(BrokerError::timed_out("all of it").into()))
     }
 
-    /// The same for what must come to its end although nobody waits for it any more.
+    /// The same for what changes something, and must come to its end although nobody waits for it any more. Each question to the
+    /// broker has a deadline of its own, so the end is some seconds away.
     async fn to_the_end<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, AdminError>> + Send + 'static,

@@ -36,12 +36,13 @@ struct Replay {
 }
 
 impl Operations {
-    /// Stores the message of a dead letter again, or a corrected one in its place, and removes the dead letter. It is done to
-    /// the end although nobody waits for it any more.
+    /// Stores the message of a dead letter again, or a corrected one in its place, and removes the dead letter. What was begun to be
+    /// stored is stored, noted and removed although nobody waits for it any more.
     pub async fn replay(&self, id: u64, corrected: Option<Bytes>, origin: Origin) -> Result<Accepted, AdminError> {
         let corrected = corrected.map(read_corrected).transpose()?;
+        let plan = self.in_time(self.plan_replay(id, corrected)).await?;
         let operations = self.clone();
-        self.to_the_end(async move { operations.replay_to_the_end(id, corrected, origin).await }).await
+        self.to_the_end(async move { operations.carry_out(id, plan, origin).await }).await
     }
 
     /// What that would do, without doing it.
@@ -51,13 +52,8 @@ impl Operations {
         Ok(Preview::of(plan.effect()))
     }
 
-    async fn replay_to_the_end(
-        &self,
-        id: u64,
-        corrected: Option<(Message, Bytes)>,
-        origin: Origin,
-    ) -> Result<Accepted, AdminError> {
-        let Replay { message, payload, attempts, corrects } = match self.plan_replay(id, corrected).await? {
+    async fn carry_out(&self, id: u64, plan: Plan, origin: Origin) -> Result<Accepted, AdminError> {
+        let Replay { message, payload, attempts, corrects } = match plan {
             Plan::Store(replay) => *replay,
             Plan::Done { event, dead_letter_is_left } => {
                 if dead_letter_is_left {

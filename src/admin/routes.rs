@@ -11,6 +11,7 @@ use super::replay::BODY_BYTES_MAX;
 use super::{AdminError, Operations};
 use crate::broker::Origin;
 use crate::domain::{Channel, wire};
+use crate::http::asker::Asker;
 use crate::http::params::{BadParameter, Params};
 use crate::http::route::{Request, Routes, any, get, route};
 use crate::http::{Access, Answer, RequestId};
@@ -45,27 +46,28 @@ async fn list(operations: Operations, request: Request) -> Result<Answer, Answer
 /// Shows a dead letter, or drops it.
 async fn dead_letter(operations: Operations, request: Request) -> Result<Answer, Answer> {
     let answer_to = |error| answer_to(error, &request.id);
-    let id = dead_letter_id(&request.parameter).map_err(answer_to)?;
-    if request.method == Method::DELETE {
-        if is_dry_run(&request)? {
-            return Ok(Answer::ok(&operations.preview_drop(id).await.map_err(answer_to)?));
-        }
-        operations.drop_dead_letter(id, &origin_of(&request)).await.map_err(answer_to)?;
-        return Ok(Answer::ok(&Dropped { status: "dropped" }));
+    let (id, asker) = (dead_letter_id(&request.parameter).map_err(answer_to)?, &request.asker);
+    if request.method != Method::DELETE {
+        return Ok(Answer::ok(&operations.show(id).await.map_err(answer_to)?));
     }
-    Ok(Answer::ok(&operations.show(id).await.map_err(answer_to)?))
+    if is_dry_run(&request)? {
+        return Ok(Answer::ok(&for_asker(asker, operations.preview_drop(id)).await?.map_err(answer_to)?));
+    }
+    for_asker(asker, operations.drop_dead_letter(id, origin_of(&request))).await?.map_err(answer_to)?;
+    Ok(Answer::ok(&Dropped { status: "dropped" }))
 }
 
 async fn replay(operations: Operations, mut request: Request) -> Result<Answer, Answer> {
     let id = dead_letter_id(&request.parameter).map_err(|error| answer_to(error, &request.id))?;
     let body = request.body(BODY_BYTES_MAX).await?;
     let corrected = Some(body).filter(|body| !body.is_empty());
+    let (asker, answer_to) = (&request.asker, |error| answer_to(error, &request.id));
     if is_dry_run(&request)? {
-        let preview = operations.preview_replay(id, corrected).await;
-        return Ok(Answer::ok(&preview.map_err(|error| answer_to(error, &request.id))?));
+        let preview = for_asker(asker, operations.preview_replay(id, corrected)).await?;
+        return Ok(Answer::ok(&preview.map_err(answer_to)?));
     }
-    let replayed = operations.replay(id, corrected, origin_of(&request)).await;
-    Ok(Answer::ok(&replayed.map_err(|error| answer_to(error, &request.id))?))
+    let replayed = for_asker(asker, operations.replay(id, corrected, origin_of(&request))).await?;
+    Ok(Answer::ok(&replayed.map_err(answer_to)?))
 }
 
 async fn skip(operations: Operations, mut request: Request) -> Result<Answer, Answer> {
@@ -83,6 +85,12 @@ async fn skip(operations: Operations, mut request: Request) -> Result<Answer, An
     };
     let late = |_| Answer::unavailable("the skip was not stored in time, ask again");
     asker.wait_for(SKIP_MAX, skipped).await.map_err(late)?
+}
+
+/// What was done for whoever asks. For one who has left nothing is read on, and what has begun to change something comes to its
+/// end all the same.
+async fn for_asker<T>(asker: &Asker, done: impl Future<Output = T>) -> Result<T, Answer> {
+    asker.while_there(done).await.ok_or_else(Answer::nobody)
 }
 
 fn origin_of(request: &Request) -> Origin {

@@ -3,7 +3,7 @@
 //! An address may hold a user and password, `nats://user:password@host`, or a token, `nats://token@host`, as the `nats`
 //! tools take them. Those are for the broker alone: a log or an error never has them.
 
-use async_nats::{ConnectOptions, ServerAddr};
+use async_nats::{Auth, ServerAddr};
 
 /// Whether a text is an address that can be connected to.
 pub fn is_address(text: &str) -> bool {
@@ -42,15 +42,17 @@ pub fn without_secrets(text: &str) -> String {
     shown.collect::<Vec<_>>().join(",")
 }
 
-/// Logs in as the first address says that says it. The client library looks past what an address holds.
-pub(super) fn logging_in(options: ConnectOptions, urls: &[String]) -> ConnectOptions {
+/// The login of the first address that has one. The client library looks past what an address holds.
+pub(super) fn login_in(urls: &[String]) -> Auth {
     let addresses = urls.iter().filter_map(|url| url.parse::<ServerAddr>().ok());
-    let Some(address) = addresses.into_iter().find(ServerAddr::has_user_pass) else { return options };
-    let user = decoded(address.username().unwrap_or_default());
+    let mut login = Auth::new();
+    let Some(address) = addresses.into_iter().find(ServerAddr::has_user_pass) else { return login };
+    let user = Some(decoded(address.username().unwrap_or_default()));
     match address.password() {
-        Some(password) => options.user_and_password(user, decoded(password)),
-        None => options.token(user),
+        Some(password) => (login.username, login.password) = (user, Some(decoded(password))),
+        None => login.token = user,
     }
+    login
 }
 
 /// A part of an address without its escapes, `%40` for `@`.

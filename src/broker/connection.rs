@@ -173,7 +173,7 @@ async fn connect_patiently(
     let deadline = Instant::now() + patience;
     let mut shown = false;
     loop {
-        let options = options(settings, role, instance, made.clone()).await?;
+        let options = options(settings, role, instance, made.clone())?;
         let attempt = options.connect(addresses.as_slice()).await;
         let error = match attempt {
             Ok(client) => return Ok(client),
@@ -216,14 +216,16 @@ fn instance() -> Arc<str> {
     format!("{host}-{}-{}", std::process::id(), &random[..4]).into()
 }
 
-async fn options(
+fn options(
     settings: &ConnectionSettings,
     role: &str,
     instance: &str,
     made: Arc<watch::Sender<()>>,
 ) -> anyhow::Result<ConnectOptions> {
     let log = EventLog { role: role.to_owned(), complaint: Mutex::new(None) };
-    let options = ConnectOptions::new()
+    let options = settings
+        .login
+        .options(&settings.urls)?
         .name(format!("rockets-{role}-{instance}"))
         .ping_interval(PING_INTERVAL)
         .connection_timeout(CONNECT_TIMEOUT)
@@ -236,7 +238,7 @@ async fn options(
             log.write(&event);
             std::future::ready(())
         });
-    settings.login.options(options, &settings.urls).await
+    Ok(options)
 }
 
 /// What is logged of a connection.

@@ -1,15 +1,18 @@
 //! How a broker lets us in: by a credentials file, an nkey, or user and password from a file; and how we know that it is
 //! the right one, by TLS.
 //!
-//! Secrets are read when a connection is made, from files that others cannot read, and are in no setting, log or error.
+//! Secrets are read from files that others cannot read whenever a connection is made, also again: one that was changed there
+//! counts from then on, without a restart. They are in no setting, log or error.
 
+use std::future::ready;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use async_nats::ConnectOptions;
+use async_nats::{Auth, AuthError, ConnectOptions};
+use nkeys::KeyPair;
 
-use super::address::{logging_in, user_of};
+use super::address::{login_in, user_of};
 
 /// What the subjects of replies begin with where nothing else is said.
 pub const INBOX_PREFIX: &str = "_INBOX";
@@ -47,20 +50,38 @@ impl Login {
     }
 
     /// Options with all of this.
-    pub(super) async fn options(&self, options: ConnectOptions, urls: &[String]) -> anyhow::Result<ConnectOptions> {
-        let options = logging_in(options, urls).custom_inbox_prefix(self.inbox_prefix(urls));
-        let mut options = self.encrypted(options)?;
+    pub(super) fn options(&self, urls: &[String]) -> anyhow::Result<ConnectOptions> {
+        // What is wrong is said now, and not by the library whenever it tries.
+        self.proof(urls, &[])?;
+        let (login, of_urls) = (self.clone(), urls.to_vec());
+        let options = ConnectOptions::with_auth_callback(move |nonce| {
+            ready(login.proof(&of_urls, &nonce).map_err(|error| AuthError::new(format!("{error:#}"))))
+        });
+        self.encrypted(options.custom_inbox_prefix(self.inbox_prefix(urls)))
+    }
+
+    /// What lets us in, as its file has it now, with what the broker wants to have signed.
+    fn proof(&self, urls: &[String], nonce: &[u8]) -> anyhow::Result<Auth> {
+        let mut auth = login_in(urls);
         if let (Some(user), Some(file)) = (&self.user, &self.password_file) {
-            options = options.user_and_password(user.clone(), secret("nats.password_file", file)?);
+            auth.username = Some(user.clone());
+            auth.password = Some(secret("nats.password_file", file)?);
         }
         if let Some(file) = &self.nkey {
             let seed = secret("nats.nkey", file)?;
-            // The library says so only when it connects, and then again and again.
-            anyhow::ensure!(is_seed(&seed), "nats.nkey: {} holds no seed of a user (SU…)", file.display());
-            options = options.nkey(seed);
+            let no_seed = || format!("nats.nkey: {} holds no seed of a user (SU…)", file.display());
+            let pair = Some(&*seed).filter(|seed| is_seed(seed)).and_then(pair_of).with_context(no_seed)?;
+            auth.nkey = Some(pair.public_key());
+            auth.signature = Some(pair.sign(nonce)?);
         }
-        let Some(creds) = &self.creds else { return Ok(options) };
-        options.credentials_file(creds).await.with_context(|| format!("nats.creds: cannot read {}", creds.display()))
+        if let Some(file) = &self.creds {
+            let text = secret("nats.creds", file)?;
+            let no_creds = || format!("nats.creds: {} is no credentials file", file.display());
+            let (jwt, pair) = in_creds(&text).with_context(no_creds)?;
+            auth.jwt = Some(jwt.to_owned());
+            auth.signature = Some(pair.sign(nonce)?);
+        }
+        Ok(auth)
     }
 
     /// Who names certificates never speaks without them: an attacker in between would say that the broker has none.
@@ -78,6 +99,20 @@ impl Login {
         }
         Ok(options)
     }
+}
+
+/// The token and the key of a credentials file.
+fn in_creds(text: &str) -> Option<(&str, KeyPair)> {
+    Some((below(text, "-BEGIN NATS USER JWT-")?, pair_of(below(text, "-BEGIN USER NKEY SEED-")?)?))
+}
+
+/// The line below the one that has this.
+fn below<'a>(text: &'a str, head: &str) -> Option<&'a str> {
+    text.lines().skip_while(|line| !line.contains(head)).nth(1).map(str::trim)
+}
+
+fn pair_of(seed: &str) -> Option<KeyPair> {
+    KeyPair::from_seed(seed).ok()
 }
 
 /// Whether a text has the form of the seed of a user.
@@ -115,6 +150,26 @@ mod tests {
         assert_eq!(prefix(Some("query"), None, "nats://a"), "_INBOX_query");
         assert_eq!(prefix(None, None, "nats://track:secret@a"), "_INBOX_track");
         assert_eq!(prefix(Some("query"), Some("_INBOX_x"), "nats://a"), "_INBOX_x");
+    }
+
+    #[test]
+    fn a_credentials_file_has_a_token_and_a_key() {
+        let pair = KeyPair::new_user();
+        let seed = pair.seed().unwrap();
+        let text = |jwt: &str, seed: &str| {
+            format!(
+                "-----BEGIN NATS USER JWT-----\r\n{jwt}\r\n------END NATS USER JWT------\n\n*** IMPORTANT ***\nNKEY Seed printed below\n\n\
+                 -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+            )
+        };
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text("e30.e30.x-y", &seed)).unwrap();
+        let proof = Login { creds: Some(file.path().to_owned()), ..Login::default() }.proof(&[], b"nonce").unwrap();
+        assert_eq!(proof.jwt.as_deref(), Some("e30.e30.x-y"));
+        assert!(pair.verify(b"nonce", &proof.signature.unwrap()).is_ok());
+        for wrong in [text("x", ""), text("x", "SUx"), seed, String::new()] {
+            assert!(in_creds(&wrong).is_none(), "{wrong}");
+        }
     }
 
     #[test]

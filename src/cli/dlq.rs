@@ -266,7 +266,7 @@ fn read_body(file: PathBuf) -> anyhow::Result<Vec<u8>> {
 async fn drop_one(operations: &Operations, id: u64, consent: Consent) -> anyhow::Result<ExitCode> {
     let effect = async || Ok(operations.preview_drop(id).await?.effect);
     let work = async || {
-        operations.drop_dead_letter(id, &by_hand()).await?;
+        operations.drop_dead_letter(id, by_hand()).await?;
         say(&format!("dead letter {id} dropped"))?;
         Ok(ExitCode::SUCCESS)
     };

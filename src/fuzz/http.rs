@@ -47,10 +47,9 @@ fn start() -> SocketAddr {
             sender.send(listener.local_addr().expect("an address")).expect("somebody who waits for it");
             let (guard, end) = (Guard::new(Cors::default(), false, &[]), CancellationToken::new());
             let (metrics, door) = (HttpMetrics::default(), Door::default());
-            let site = Site::new(routes(), metrics, guard, door, Traces::default(), end.clone());
-            let bounds = Bounds { connections: 64, connections_per_address: 64 };
+            let site = Site::new(routes(), metrics, guard, door, Traces::default(), Bounds::new(64, 64), end.clone());
             let public = Ports { listeners: vec![listener], tls: None };
-            serve_all(Entrance { public, operators: None, auth: Auth::default() }, site, bounds, end).await;
+            serve_all(Entrance { public, operators: None, auth: Auth::default() }, site, end).await;
         });
     });
     address.recv().expect("a server")

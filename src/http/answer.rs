@@ -176,7 +176,7 @@ impl Answer {
     }
 
     /// 408 to one who has left: it is only counted.
-    pub(super) fn nobody() -> Self {
+    pub fn nobody() -> Self {
         Self::error(StatusCode::REQUEST_TIMEOUT, "nobody waits for the answer")
     }
 

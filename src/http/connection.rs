@@ -40,11 +40,6 @@ const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 /// From how many bytes on an answer is packed, with what its client has named in `Accept-Encoding`. Events never are: they would
 /// wait for each other.
 const PACKED_FROM_BYTES: u16 = 1_024;
-/// After how long a connection ends behind its next answer, so that load spreads over processes that have come since.
-const AGE_MAX: Duration = Duration::from_secs(270);
-/// Up to how much later that is, so that those which began together do not end together.
-const AGE_SPREAD: Duration = Duration::from_secs(60);
-
 /// Options that make a connection quick, and bound how long a reader may stall. Without them it works as well.
 pub(super) fn prepare(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
@@ -59,7 +54,7 @@ pub(super) fn prepare(stream: &TcpStream) {
 /// Answers what comes on a connection, until one side ends it or everything is closing.
 pub(super) async fn serve(stream: TcpStream, site: Arc<Site>, tls: Option<Arc<Tls>>, closing: CancellationToken) {
     let connection = Connection::new(stream, tls.is_none());
-    let asker = connection.asker();
+    let (asker, age_max) = (connection.asker(), age_max(site.bounds.age));
     let Some(Some(stream)) = closing.run_until_cancelled(shaken_hands(connection, tls)).await else { return };
     let reader = asker.clone();
     let stream = WriteDeadline::new(TokioIo::new(stream), STALL_MAX, move || reader.give_up());
@@ -73,7 +68,7 @@ pub(super) async fn serve(stream: TcpStream, site: Arc<Site>, tls: Option<Arc<Tl
         .half_close(true)
         .max_buf_size(BUFFER_BYTES_MAX)
         .serve_connection(stream, TowerToHyperService::new(service));
-    until_closed(connection, closing).await;
+    until_closed(connection, age_max, closing).await;
 }
 
 type Stream = Either<Connection, tokio_rustls::server::TlsStream<Connection>>;
@@ -90,11 +85,11 @@ async fn shaken_hands(connection: Connection, tls: Option<Arc<Tls>>) -> Option<S
 }
 
 /// A connection that ends badly is its client's affair.
-async fn until_closed(connection: impl GracefulConnection, closing: CancellationToken) {
+async fn until_closed(connection: impl GracefulConnection, age_max: Duration, closing: CancellationToken) {
     let mut connection = pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,
-        () = sleep(age()) => {}
+        () = sleep(age_max) => {}
         () = closing.cancelled() => {}
     }
     // What is in hand is answered, however long it takes, and nothing more.
@@ -102,6 +97,7 @@ async fn until_closed(connection: impl GracefulConnection, closing: Cancellation
     let _ = connection.await;
 }
 
-fn age() -> Duration {
-    AGE_MAX + AGE_SPREAD.mul_f64(f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / f64::from(u8::MAX))
+/// Up to a fifth more, so that connections which began together do not end together.
+fn age_max(age: Duration) -> Duration {
+    age + (age / 5).mul_f64(f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / f64::from(u8::MAX))
 }

@@ -108,7 +108,8 @@ where
         let has_method = methods.split(", ").any(|method| request.method == method);
         let (asker, is_read) = (request.asker.clone(), matches!(request.method, Method::GET | Method::HEAD));
         let admitted = if has_method { request.admit(access) } else { Err(Answer::method_not_allowed(methods)) };
-        let handled = admitted.map(|request| handler(state.clone(), request));
+        // On the heap: what is done for a request may be large, and a thread that serves many has one stack of 2 MiB for it.
+        let handled = admitted.map(|request| Box::pin(handler(state.clone(), request)));
         async move {
             let answered = match handled {
                 // What only reads is not read on for one who has left; what changes something comes to its end.

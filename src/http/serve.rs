@@ -38,8 +38,10 @@ use crate::logging::limited;
 use crate::metrics::HttpMetrics;
 use crate::traces::Traces;
 
-/// Requests in hand at once. Those that have their answer and read it are none of them.
+/// Requests in hand at once.
 const REQUESTS_MAX: usize = 2_048;
+/// After how long a connection ends behind its next answer.
+const AGE_MAX: Duration = Duration::from_secs(270);
 /// What is answered however many requests are in hand: whoever asks wants to know just that.
 const ALWAYS_ANSWERED: [&str; 3] = ["/livez", "/readyz", "/health"];
 /// Pause after a failed accept: the process may have run out of file descriptors.
@@ -55,13 +57,25 @@ pub struct Ports {
     pub tls: Option<Arc<Tls>>,
 }
 
-/// How many connections there may be at once.
+/// How many connections and requests there may be at once, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// In all. Further ones wait to be accepted: a sender may open one for each message, and is not refused.
     pub connections: usize,
     /// Of one address. Further ones are closed at once.
     pub connections_per_address: usize,
+    /// Requests in hand. Further ones are 503. Those that have their answer and read it are none of them.
+    pub requests: usize,
+    /// After how long, or up to a fifth more, a connection ends behind its next answer, so that load spreads over processes that
+    /// have come since.
+    pub age: Duration,
+}
+
+impl Bounds {
+    /// Bounds with so many connections.
+    pub fn new(connections: usize, connections_per_address: usize) -> Self {
+        Self { connections, connections_per_address, requests: REQUESTS_MAX, age: AGE_MAX }
+    }
 }
 
 /// Where requests come in, and what is asked of those who bring them.
@@ -87,6 +101,8 @@ pub struct Site {
     pub traces: Traces,
     /// Who is let in.
     pub door: Door,
+    /// How much of it there may be at once.
+    pub bounds: Bounds,
     /// When whoever asks had better ask another process the next time.
     pub leaving: CancellationToken,
     /// Requests in hand.
@@ -101,11 +117,12 @@ impl Site {
         guard: Guard,
         door: Door,
         traces: Traces,
+        bounds: Bounds,
         leaving: CancellationToken,
     ) -> Self {
         routes.patterns.iter().for_each(|pattern| metrics.know(pattern));
-        let in_hand = Arc::new(Semaphore::new(REQUESTS_MAX));
-        Self { routes, metrics, guard, traces, door, leaving, in_hand }
+        let in_hand = Arc::new(Semaphore::new(bounds.requests));
+        Self { routes, metrics, guard, traces, door, bounds, leaving, in_hand }
     }
 
     /// The same at one of several addresses.
@@ -115,20 +132,20 @@ impl Site {
 }
 
 /// Serves wherever requests come in.
-pub async fn serve_all(entrance: Entrance, site: Site, bounds: Bounds, shutdown: CancellationToken) {
+pub async fn serve_all(entrance: Entrance, site: Site, shutdown: CancellationToken) {
     match entrance.operators {
         Some(operators) => {
-            let at_public = serve(entrance.public, site.at(Side::Public), bounds, shutdown.clone());
-            tokio::join!(at_public, serve(operators, site.at(Side::Operators), bounds, shutdown));
+            let at_public = serve(entrance.public, site.at(Side::Public), shutdown.clone());
+            tokio::join!(at_public, serve(operators, site.at(Side::Operators), shutdown));
         }
-        None => serve(entrance.public, site, bounds, shutdown).await,
+        None => serve(entrance.public, site, shutdown).await,
     }
 }
 
 /// Answers requests until the shutdown, then those that are in hand.
-async fn serve(ports: Ports, site: Site, bounds: Bounds, shutdown: CancellationToken) {
+async fn serve(ports: Ports, site: Site, shutdown: CancellationToken) {
     let Ports { listeners, tls } = ports;
-    let (site, mut connections) = (Arc::new(site), JoinSet::new());
+    let (bounds, site, mut connections) = (site.bounds, Arc::new(site), JoinSet::new());
     let (slots, peers) = (Arc::new(Semaphore::new(bounds.connections)), Peers::new(bounds.connections_per_address));
     let mut renewing = pin!(keep_up(tls.as_deref()));
     loop {
@@ -263,4 +280,90 @@ async fn routed(routes: BoxedFilter<(Answer,)>, mut request: Request<Incoming>, 
         warp::service(routes.or_else(|_| async { Ok::<_, warp::Rejection>((Answer::not_found("path"),)) }));
     let mut response = pin!(service.call(request)).await.unwrap_or_else(|never| match never {});
     response.extensions_mut().remove::<Answer>().unwrap_or_else(Answer::internal_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::http::route::{self, any, get};
+    use crate::http::{Access, Cors};
+
+    /// What `/gate` waits for, and how it is known that somebody waits there.
+    struct Gate {
+        arrived: Semaphore,
+        open: Semaphore,
+    }
+
+    /// A server with these bounds, which runs while the last of these is there.
+    async fn server(bounds: Bounds) -> (SocketAddr, Arc<Gate>, JoinSet<()>) {
+        let gate = Arc::new(Gate { arrived: Semaphore::new(0), open: Semaphore::new(0) });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let at_once = |path| get(path, Access::Open, &(), async |(), _: route::Request| Ok(Answer::ok(&())));
+        let waits = async |gate: Arc<Gate>, _: route::Request| {
+            gate.arrived.add_permits(1);
+            gate.open.acquire().await.unwrap().forget();
+            Ok(Answer::ok(&()))
+        };
+        let routes = any(["livez", "readyz", "health", "else"].map(at_once));
+        let routes = any([routes, get("gate", Access::Open, &gate, waits)]);
+        let (guard, door, end) = (Guard::new(Cors::default(), false, &[]), Door::default(), CancellationToken::new());
+        let site = Site::new(routes, HttpMetrics::default(), guard, door, Traces::default(), bounds, end.clone());
+        let public = Ports { listeners: vec![listener], tls: None };
+        let mut serving = JoinSet::new();
+        serving.spawn(serve_all(Entrance { public, operators: None, auth: Auth::default() }, site, end));
+        (addr, gate, serving)
+    }
+
+    async fn asks(addr: SocketAddr, path: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.unwrap();
+        stream
+    }
+
+    /// The head of the next answer, in small letters.
+    async fn head(stream: &mut TcpStream) -> String {
+        let mut answer = Vec::new();
+        while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
+            assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "{:?}", String::from_utf8_lossy(&answer));
+        }
+        String::from_utf8(answer).unwrap().to_lowercase()
+    }
+
+    #[tokio::test]
+    async fn requests_in_hand_are_bounded_and_whether_it_is_well_is_always_answered() {
+        let (addr, gate, _serving) = server(Bounds { requests: 2, ..Bounds::new(64, 64) }).await;
+        let status = async |path| head(&mut asks(addr, path).await).await[9..12].to_owned();
+        let mut in_hand = [asks(addr, "/gate").await, asks(addr, "/gate").await];
+        gate.arrived.acquire_many(2).await.unwrap().forget();
+        let refused = head(&mut asks(addr, "/else").await).await;
+        assert!(refused.starts_with("http/1.1 503 ") && refused.contains("\r\nretry-after: "), "{refused}");
+        for path in ALWAYS_ANSWERED {
+            assert_eq!(status(path).await, "200", "{path}");
+        }
+        gate.open.add_permits(2);
+        for stream in &mut in_hand {
+            assert!(head(stream).await.starts_with("http/1.1 200 "));
+        }
+        assert_eq!(status("/else").await, "200");
+    }
+
+    #[tokio::test]
+    async fn an_old_connection_ends_behind_its_answer() {
+        let age = Duration::from_millis(50);
+        let (addr, gate, _serving) = server(Bounds { age, ..Bounds::new(64, 64) }).await;
+        let mut busy = asks(addr, "/gate").await;
+        let mut idle = asks(addr, "/else").await;
+        assert!(head(&mut idle).await.starts_with("http/1.1 200 "));
+        let mut rest = Vec::new();
+        idle.read_to_end(&mut rest).await.unwrap();
+        // Its age is behind it by now.
+        sleep(2 * age).await;
+        gate.open.add_permits(1);
+        let answer = head(&mut busy).await;
+        assert!(answer.starts_with("http/1.1 200 ") && answer.contains("\r\nconnection: close\r\n"), "{answer}");
+        busy.read_to_end(&mut rest).await.unwrap();
+    }
 }

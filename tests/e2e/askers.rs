@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::harness::stream::{all_is_applied, publish};
+use super::harness::stream::{all_is_applied, count, publish};
 use super::harness::{Broker, Client, Flight, Program, eventually};
 use super::proxy::{Line, Proxy};
 use super::raw_http::{Connection, get};
@@ -96,12 +96,37 @@ async fn who_left_waits_for_no_event() {
     let mut asker = Connection::open(addr).await;
     asker.send(format!("GET /events/{event}?wait=10s HTTP/1.1\r\nhost: localhost\r\n\r\n")).await;
     drop(asker);
-    let counted = async || {
-        let metrics = get(addr, "/metrics").await.body;
-        let is_of = |line: &str| ["requests_total", "events/:", "408"].iter().all(|part| line.contains(part));
-        String::from_utf8(metrics).unwrap().lines().any(is_of).then_some(())
-    };
-    eventually("one who left is counted", counted).await;
+    eventually("one who left is counted", async || has_left(addr, "events/:").await).await;
+}
+
+/// Something, once one has left who had asked at this route.
+async fn has_left(addr: SocketAddr, route: &str) -> Option<()> {
+    let metrics = String::from_utf8(get(addr, "/metrics").await.body).unwrap();
+    let route = format!("route=\"{route}\"");
+    let is_of = |line: &str| ["requests_total", &route, "408"].iter().all(|part| line.contains(part));
+    metrics.lines().any(is_of).then_some(())
+}
+
+#[tokio::test]
+async fn what_is_not_begun_for_one_who_left_is_not_done() {
+    let mut far = Far::start().await;
+    let flight = Flight::new();
+    far.store(&flight, &[flight.launched(1), flight.launched(2), flight.launched(3)]).await;
+    let jetstream = far.broker.jetstream().await;
+    let dead_letters = eventually("dead letters", async || {
+        Some(far.client.dead_letters_of(&flight.channel).await).filter(|dead_letters| dead_letters.len() == 2)
+    })
+    .await;
+    let [replayed, dropped] = [0, 1].map(|at| dead_letters[at]["id"].clone());
+    let addr: SocketAddr = far.query.addr().await.parse().unwrap();
+    // A replay asks three things before it stores one, each for a second here: in between it is noticed that somebody has left.
+    far.proxy.set(Line::Slow(Duration::from_millis(500)));
+    drop(far.asks(&format!("POST /dead-letters/{replayed}/replay HTTP/1.1\r\nhost: localhost\r\n\r\n")).await);
+    eventually("one who left is counted", async || has_left(addr, "dead-letters/:/replay").await).await;
+    far.proxy.set(Line::Open);
+    let event = far.client.replay(&dropped, None).await.ingested();
+    assert_eq!(event, 4, "the first one was not stored");
+    assert_eq!(count(&jetstream, "ROCKETS").await, 4);
 }
 
 #[tokio::test]

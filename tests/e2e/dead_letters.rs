@@ -1,10 +1,12 @@
 //! Dead letters as an operator sees them: listed, shown, sent again as they are or mended, dropped.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use async_nats::jetstream;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures_util::StreamExt as _;
 use reqwest::Method;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -123,6 +125,47 @@ async fn dead_letters_are_listed_newest_first_and_found_by_channel_and_reason() 
         let answer = client.get(&format!("/dead-letters?{wrong}")).await;
         assert!(answer.error(400).starts_with(wrong.split('=').next().unwrap()), "{answer:?}");
     }
+}
+
+#[tokio::test]
+async fn pages_of_a_reason_are_whole_however_its_dead_letters_lie() {
+    let (_service, client, jetstream) = service().await;
+    let mixed = (0..240).map(|at| if at % 80 == 40 { "skipped" } else { "malformed" });
+    let lie = ["refused"; 250]
+        .into_iter()
+        .chain(mixed)
+        .chain(["conflict", "refused", "refused", "refused"])
+        .chain(["malformed"; 130]);
+    let mut dead_letters = Vec::new();
+    for reason in lie {
+        let subject = format!("rockets_dlq.0.{reason}.{}", Flight::new().channel);
+        dead_letters.push((publish_bytes(&jetstream, &subject, b"x".to_vec()).await, reason));
+    }
+    let dropped = [3, 249, 300, 500].map(|at| dead_letters[at].0);
+    for id in dropped {
+        assert_eq!(client.drop_dead_letter(&id.into()).await.status, 200);
+    }
+    dead_letters.retain(|(id, _)| !dropped.contains(id));
+    for reason in ["malformed", "refused", "skipped", "conflict"] {
+        let of_reason = dead_letters.iter().rev().filter(|(_, of)| *of == reason).map(|(id, _)| *id);
+        let expected: Vec<_> = of_reason.collect();
+        for limit in [3, 100, 1_000] {
+            let pages = client.pages(&format!("/dead-letters?reason={reason}"), limit).await;
+            let ids: Vec<_> = pages.iter().map(|dead_letter| dead_letter["id"].as_u64().unwrap()).collect();
+            assert_eq!(ids, expected, "{reason} by {limit}");
+        }
+    }
+
+    // A page among its like costs the broker its places, and no look at subjects, of which there may be any number.
+    let mut asked = jetstream.client().subscribe("$JS.API.DIRECT.GET.ROCKETS_DLQ").await.unwrap();
+    assert_eq!(client.list("/dead-letters?reason=malformed&limit=100").await.len(), 100);
+    let mut places = 0;
+    while let Ok(Some(question)) = tokio::time::timeout(Duration::from_millis(500), asked.next()).await {
+        let question: Value = serde_json::from_slice(&question.payload).unwrap();
+        assert!(question.as_object().unwrap().keys().eq(["seq"]), "{question}");
+        places += 1;
+    }
+    assert!((101..200).contains(&places), "{places}");
 }
 
 /// The bytes of a dead letter as they are shown.

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::harness::program::Start;
 use super::harness::service::init;
 use super::harness::{Broker, DataDir, Flight, Program, TestService, free_port};
+use super::keys::Keys;
 
 /// The findings of a doctor who ends with this code, each with its level, what was looked at, and its detail.
 async fn findings(doctor: Start, code: i32) -> Vec<[String; 3]> {
@@ -109,6 +110,24 @@ async fn a_process_that_is_not_ready_and_dead_letters_are_told() {
     let found = findings(doctor, 0).await;
     finds(&found, "warn", "dead letters", "1 refused could not be applied");
     finds(&found, "ok", "role", "is ready");
+}
+
+#[tokio::test]
+async fn a_process_is_asked_whether_it_asks_for_keys() {
+    let (keys, broker) = (Keys::new(), Broker::start().await);
+    keys.key(&["--scope", "read"]).await;
+    let (mut up, _) = keys.up(&broker).start_and_ready().await;
+    let mut open = Program::of(&["ingest"]).broker(&broker).start();
+    open.ready().await;
+    // The doctor's own settings ask for no keys, and are not what is told of.
+    for (addr, detail) in [(up.addr().await, "lets nobody in"), (open.addr().await, "asks for none")] {
+        let found = findings(doctor(&broker).env("ROCKETS_HTTP__ADDR", &addr), 0).await;
+        finds(&found, "ok", "keys", &format!("the process at {addr} {detail}"));
+    }
+    let nobody = format!("127.0.0.1:{}", free_port());
+    let found = findings(doctor(&broker).env("ROCKETS_HTTP__ADDR", &nobody), 0).await;
+    finds(&found, "ok", "role", "nothing serves HTTP");
+    assert!(!found.iter().any(|[_, check, _]| check == "keys"), "{found:#?}");
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use ring::hmac;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::harness::client::Answer;
 use super::harness::program::{Ended, Start};
 use super::harness::{Broker, Client, Flight, Program, eventually};
 use super::raw_http::Connection;
@@ -174,6 +175,36 @@ async fn who_is_not_let_in_costs_no_body_and_learns_nothing() {
     // Neither is what is in no route, or in another method of it.
     assert_eq!(status(&client, "GET", "/nothing", None, "").await, 404);
     assert_eq!(status(&client, "PUT", "/messages", None, "").await, 405);
+}
+
+/// A browser asks before it sends a key, and has none then. The page of an origin that may call learns whether it was let in.
+#[tokio::test]
+async fn a_page_that_may_call_asks_without_a_key_and_calls_with_one() {
+    let (keys, broker, origin) = (Keys::new(), Broker::start().await, "https://a.example");
+    let key = keys.key(&["--scope", "operate"]).await;
+    let start = keys.up(&broker).env("ROCKETS_HTTP__CORS_ORIGINS", origin);
+    let (_program, client) = start.start_and_ready().await;
+    let origin_of = |answer: &Answer| answer.headers["access-control-allow-origin"].to_str().unwrap().to_owned();
+    let asks = async |method: &str, path: &str, from: &str| {
+        let request = client.request(Method::OPTIONS, path).header("Origin", from);
+        let request = request.header("Access-Control-Request-Method", method);
+        client.answer(request.header("Access-Control-Request-Headers", "authorization,content-type")).await
+    };
+    for (method, path) in [("GET", "/rockets"), ("POST", "/messages"), ("DELETE", "/dead-letters/1"), ("GET", "/livez")]
+    {
+        let answer = asks(method, path, origin).await;
+        assert_eq!((answer.status, origin_of(&answer)), (204, origin.to_owned()), "{method} {path}");
+        let allowed = |header: &str| answer.headers[header].to_str().unwrap().to_owned();
+        assert!(allowed("access-control-allow-methods").contains(method));
+        assert!(allowed("access-control-allow-headers").contains("authorization"));
+        let other = asks(method, path, "https://b.example").await;
+        assert!(other.status >= 400 && !other.headers.contains_key("access-control-allow-origin"), "{other:?}");
+    }
+    for (key, expected) in [(None, 401), (Some(&key), 404)] {
+        let request = client.request(Method::DELETE, "/dead-letters/1").header("Origin", origin);
+        let answer = client.answer(key.into_iter().fold(request, |request, key| request.bearer_auth(key))).await;
+        assert_eq!((answer.status, origin_of(&answer)), (expected, origin.to_owned()));
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::harness::program::Start;
-use super::harness::{Broker, Flight, Program};
+use super::harness::{Broker, Flight, Program, eventually};
 
 /// What no output may have.
 const SECRET: &str = "cAnArY-s3cr3t";
@@ -61,6 +61,25 @@ async fn tls_is_spoken_in_both_directions_or_nothing_is_said() {
     let plain = Broker::start_with("2m", json!({ "authorization": {} })).await;
     let ended = program(&["doctor"], &plain, &all).ends().await;
     assert!(ended.says(1).contains("no broker answers"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_new_password_counts_from_the_next_connection_on() {
+    let user = |password: &str| json!({ "authorization": { "users": [{ "user": "us", "password": password }] } });
+    let (mut broker, folder) = (Broker::start_with("2m", user(SECRET)).await, TempDir::new().unwrap());
+    let file = secret_file(&folder, "password", SECRET);
+    let mut up = program(&["up"], &broker, &[("USER", "us"), ("PASSWORD_FILE", file.to_str().unwrap())]).start();
+    let client = up.ready().await;
+    client.ingest(&Flight::new().launched(1)).await;
+    broker.reload(user("another"));
+    eventually("it is cut", async || up.log().contains("lost the broker").then_some(())).await;
+    // Nobody is let in with the old one, however often that is tried; the new one comes late here.
+    eventually("it is refused", async || up.log().contains("authorization violation").then_some(())).await;
+    secret_file(&folder, "password", "another");
+    eventually("a message is stored", async || {
+        (client.post(&Flight::new().launched(1)).await.status == 200).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! operator does with it is in [`crate::broker::dead_letters::reader`].
 
 pub mod list;
+pub mod newest;
 pub mod reader;
 pub mod replays;
 

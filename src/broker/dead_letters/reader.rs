@@ -1,5 +1,5 @@
 //! The dead letters, read and removed: what trackers and operators do with them once they are stored. An operator's lists
-//! of them are in [`crate::broker::dead_letters::list`].
+//! of them are in [`crate::broker::dead_letters::list`] and [`crate::broker::dead_letters::newest`].
 
 use async_nats::jetstream::stream::RawMessageErrorKind;
 use bytes::Bytes;

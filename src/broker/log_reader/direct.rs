@@ -75,6 +75,16 @@ pub(in crate::broker) async fn get_last(
     get_one(broker, stream, &serde_json::json!({ "last_by_subj": subject })).await
 }
 
+/// The same for the first message of some subjects from a sequence on.
+pub(in crate::broker) async fn get_next(
+    broker: &Broker,
+    stream: &str,
+    subjects: &str,
+    from: u64,
+) -> Result<Option<RawMessage>, BrokerError> {
+    get_one(broker, stream, &serde_json::json!({ "seq": from, "next_by_subj": subjects })).await
+}
+
 /// The same for the first message that was stored at that time or later.
 pub(in crate::broker) async fn get_since(
     broker: &Broker,

@@ -48,7 +48,7 @@ impl Work {
     async fn on(self, operations: &Operations, id: u64, origin: &Origin) -> Result<(), AdminError> {
         match self {
             Self::Replay => operations.replay(id, None, origin.clone()).await.map(drop),
-            Self::Drop => operations.drop_dead_letter(id, origin).await,
+            Self::Drop => operations.drop_dead_letter(id, origin.clone()).await,
         }
     }
 }

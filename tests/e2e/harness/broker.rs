@@ -124,6 +124,14 @@ impl Broker {
         self.server = Some(Server::start(command, self.port, &self.log_file()).await);
     }
 
+    /// Has it read its configuration again, with these further settings instead of those that it had.
+    #[allow(dead_code, reason = "for the end-to-end tests alone")]
+    pub fn reload(&mut self, more: Value) {
+        self.more = more;
+        std::fs::write(self.folder.path().join("server.conf"), self.config()).unwrap();
+        self.server.as_ref().expect("the broker runs").signal(Signal::HUP);
+    }
+
     /// Takes away its store, once it was killed.
     pub fn clear(&self) {
         assert!(self.server.is_none(), "the broker runs");
