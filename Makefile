@@ -4,10 +4,11 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo check test simulate mutants security fuzz observe-test ci bench bench-page drill drill-cluster
-.PHONY: nats-server nats-server-floor prometheus .venv browser
+.PHONY: advisories nats-server nats-server-floor prometheus .venv browser
 
 # The pinned broker, where it had to be fetched, stands before an older one of the machine.
-export PATH := $(CURDIR)/nats/.bin:$(PATH)
+# The tools of a release stand before those of the machine for the same reason.
+export PATH := $(CURDIR)/nats/.bin:$(CURDIR)/target/tools/bin:$(PATH)
 
 # One set of features for everything that checks, so that nothing is compiled twice.
 features := --features fail-points
@@ -73,6 +74,14 @@ security: nats-server .venv browser ## Try what a security reviewer would, a lin
 
 fuzz: ## Have libFuzzer look for input that breaks a promise: make fuzz TARGETS="record table" FUZZ_SECONDS=600
 	tests/fuzz/run $(TARGETS)
+
+# Rules first, which need nothing; then what is known to be broken, for which a database has to be fetched.
+advisories: ## Check what others wrote with cargo-deny: the rules, and the advisories where their database can be had.
+	cargo install --locked --quiet --root target/tools cargo-deny@0.20.2
+	cargo deny --locked check --hide-inclusion-graph bans licenses sources
+	@cargo deny --locked fetch db || { \
+	    echo "ADVISORIES WERE NOT CHECKED: their database cannot be fetched here. Run this where it can." >&2; exit 1; }
+	cargo deny --locked check advisories
 
 nats-server: ## Get the broker, unless a fit one is there.
 	@nats/get-nats-server

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const BODY_BYTES_MAX: usize = 4_096;
 
 /// Bytes that a client sends before it closes its side.
-pub fn connection(bytes: &[u8]) {
+pub fn connection(bytes: &[u8]) -> bool {
     static SERVER: OnceLock<SocketAddr> = OnceLock::new();
     let mut stream = TcpStream::connect(*SERVER.get_or_init(start)).expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("a deadline");
@@ -36,6 +36,7 @@ pub fn connection(bytes: &[u8]) {
     let text = String::from_utf8_lossy(&answer);
     assert!(text.is_empty() || text.starts_with("HTTP/1."), "{text:?}");
     assert!(!text.starts_with("HTTP/1.1 500") && !text.starts_with("HTTP/1.0 500"), "{text:?}");
+    text.starts_with("HTTP/1.1 200")
 }
 
 fn start() -> SocketAddr {

@@ -13,4 +13,6 @@ static TARGET: LazyLock<FuzzTarget> = LazyLock::new(|| {
     found.unwrap_or_else(|| panic!("there is no target {name}")).1
 });
 
-fuzz_target!(|bytes: &[u8]| TARGET(bytes));
+fuzz_target!(|bytes: &[u8]| {
+    TARGET(bytes);
+});
