@@ -11,7 +11,7 @@ use super::harness::client::Answer;
 use super::harness::messages::{number_of, scattered};
 use super::harness::service::settles;
 use super::harness::stream::count;
-use super::harness::{Client, Flight, TestService, pick};
+use super::harness::{Client, Flight, Program, TestService, pick};
 
 const COUNTS: [&str; 4] = ["ingested", "duplicate", "rejected", "unavailable"];
 
@@ -151,11 +151,22 @@ async fn without_a_broker_each_is_unavailable_and_may_be_sent_again() {
     assert_eq!(count(&service.broker().jetstream().await, "ROCKETS").await, 50);
 }
 
+#[tokio::test]
+async fn the_load_generator_sends_batches() {
+    let service = TestService::start().await;
+    let (url, base) = (service.ingest.url("/messages"), service.query.base().to_owned());
+    let launch =
+        ["launch", &url, "--batch", "100", "--max-messages", "3000", "--duplicates", "0.1", "--shuffle", "200"];
+    let launch = [&launch[..], &["--hostile", "--verify", &base]].concat();
+    let ended = Program::of(&launch).ends().await;
+    assert!(ended.says(0).contains("rockets right"), "{}", ended.output);
+}
+
 /// Half of a batch was stored when the process died; what is sent again is stored once.
 #[cfg(feature = "fail-points")]
 #[tokio::test]
 async fn a_batch_that_was_stored_in_part_may_be_sent_again() {
-    use super::harness::{Broker, Program};
+    use super::harness::Broker;
 
     let broker = Broker::start().await;
     Program::of(&["up"]).broker(&broker).start_and_ready().await;

@@ -417,6 +417,29 @@ async fn who_is_over_the_rate_waits_and_others_do_not() {
 }
 
 #[tokio::test]
+async fn of_a_batch_each_message_is_let_in_for_itself() {
+    let (keys, broker, flight) = (Keys::new(), Broker::start().await, Flight::new());
+    let one = keys.key(&["--scope", "ingest", "--channel", &flight.channel]).await;
+    let slow = keys.key(&["--scope", "ingest", "--all-channels", "--rate", "3"]).await;
+    let (_program, client) = keys.up(&broker).start_and_ready().await;
+    let send = async |key: &str, batch: &[Value]| {
+        client.answer(client.request(Method::POST, "/messages").bearer_auth(key).json(&batch)).await
+    };
+    let statuses = |answer: &Answer| {
+        let results = answer.body["data"]["results"].as_array().unwrap().clone();
+        results.into_iter().map(|result| result["status"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let answer = send(&one, &[flight.launched(1), Flight::new().launched(1), flight.faster(2, 7)]).await;
+    assert_eq!((answer.status, statuses(&answer)), (207, ["ingested", "rejected", "ingested"].map(Into::into).into()));
+    assert_eq!(answer.body["data"]["results"][1]["error"], "metadata.channel: this key may not write it");
+    let answer = send(&slow, &Flight::new().climb(40)).await;
+    let said = statuses(&answer);
+    assert_eq!((answer.status, said[0].as_str(), said[39].as_str()), (207, "ingested", "unavailable"));
+    let error = &answer.body["data"]["results"][39]["error"];
+    assert_eq!(error, "this key is over its rate of messages");
+}
+
+#[tokio::test]
 async fn a_key_s_new_channels_are_bounded_and_known_ones_are_not() {
     let (keys, broker) = (Keys::new(), Broker::start().await);
     let key = keys.key(&["--scope", "ingest", "--all-channels", "--new-channels", "2"]).await;
