@@ -4,7 +4,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo check test simulate mutants security fuzz observe-test ci bench bench-page drill drill-cluster
-.PHONY: advisories nats-server nats-server-floor prometheus .venv browser
+.PHONY: release reproducible advisories release-tools nats-server nats-server-floor prometheus .venv browser
 
 # The pinned broker, where it had to be fetched, stands before an older one of the machine.
 # The tools of a release stand before those of the machine for the same reason.
@@ -75,6 +75,13 @@ security: nats-server .venv browser ## Try what a security reviewer would, a lin
 fuzz: ## Have libFuzzer look for input that breaks a promise: make fuzz TARGETS="record table" FUZZ_SECONDS=600
 	tests/fuzz/run $(TARGETS)
 
+# Too long for `ci`: two builds of everything as it is shipped. CONTRIBUTING.md has what is done before a release.
+release: release-tools ## Make what is shipped, into target/dist: the program, what is in it (SBOM), their digests.
+	deploy/release
+
+reproducible: release-tools ## Make it twice, in two places, compare it byte for byte, and leave it in target/dist.
+	deploy/reproducible
+
 # Rules first, which need nothing; then what is known to be broken, for which a database has to be fetched.
 advisories: ## Check what others wrote with cargo-deny: the rules, and the advisories where their database can be had.
 	cargo install --locked --quiet --root target/tools cargo-deny@0.20.2
@@ -82,6 +89,9 @@ advisories: ## Check what others wrote with cargo-deny: the rules, and the advis
 	@cargo deny --locked fetch db || { \
 	    echo "ADVISORIES WERE NOT CHECKED: their database cannot be fetched here. Run this where it can." >&2; exit 1; }
 	cargo deny --locked check advisories
+
+release-tools: ## Get what makes a release: cargo-auditable, cargo-cyclonedx.
+	@cargo install --locked --quiet --root target/tools cargo-auditable@0.7.7 cargo-cyclonedx@0.5.9
 
 nats-server: ## Get the broker, unless a fit one is there.
 	@nats/get-nats-server

@@ -32,9 +32,6 @@ pub const DEFAULT_FILE: &str = "config/rockets.toml";
 
 const VARIABLE_PREFIX: &str = "ROCKETS_";
 
-/// What group commit may be.
-const GROUP_COMMIT: &str = "auto, on or off";
-
 /// What a number of connections may be.
 const CONNECTIONS: &str = "a number of connections from 1 to 1000000";
 
@@ -263,7 +260,7 @@ fn check(layers: &Figment) -> Result<Config, Wrong> {
         stream: Stream::read(&mut read),
         track: Track {
             ack_wait: read.parsed("track.ack_wait", "a time from 1s to 10m such as 5s", ack_wait).unwrap_or_default(),
-            group_commit: read.parsed("track.group_commit", GROUP_COMMIT, group_commit).unwrap_or_default(),
+            group_commit: access::group_commit(&mut read, "track.group_commit"),
         },
         retention: Retention {
             keep: read.parsed("retention.keep", "forever, or a time such as 30d", forever).unwrap_or_default(),
@@ -430,15 +427,6 @@ fn sync(text: &str) -> Option<Sync> {
 
 fn connections(text: &str) -> Option<usize> {
     text_to(text).filter(|connections| (1..=1_000_000).contains(connections))
-}
-
-fn group_commit(text: &str) -> Option<GroupCommit> {
-    match text {
-        "auto" => Some(GroupCommit::Auto),
-        "on" => Some(GroupCommit::On),
-        "off" => Some(GroupCommit::Off),
-        _ => None,
-    }
 }
 
 fn ack_wait(text: &str) -> Option<Duration> {

@@ -208,7 +208,7 @@ impl Write for RecordWrite {
         (self.subject.clone(), self.message.clone())
     }
 
-    fn is_stored(self, revision: u64) {
+    fn stored_at(self, revision: u64) {
         let _ = self.asker.send(Ok(revision));
     }
 

@@ -1,7 +1,8 @@
 //! Settings of who may do what, and of how much may come in.
 
-use super::{GROUP_COMMIT, Reader, group_commit, path, text_to};
+use super::{Reader, path, text_to};
 use crate::auth::{AuthSettings, KeysError, Mode};
+use crate::broker::GroupCommit;
 use crate::ingest::IngestSettings;
 use crate::ingest::bounds::BoundsSettings;
 
@@ -21,8 +22,19 @@ pub(super) fn auth(read: &mut Reader<'_>) -> AuthSettings {
 pub(super) fn ingest(read: &mut Reader<'_>) -> IngestSettings {
     let mut max = |setting| read.parsed(setting, UNLIMITED_OR, unlimited).unwrap_or_default();
     let bounds = BoundsSettings { channels_max: max("ingest.channels_max"), pending_max: max("ingest.pending_max") };
-    let group_commit = read.parsed("ingest.group_commit", GROUP_COMMIT, group_commit).unwrap_or_default();
+    let group_commit = group_commit(read, "ingest.group_commit");
     IngestSettings { bounds, group_commit }
+}
+
+/// Whether what waits is stored together.
+pub(super) fn group_commit(read: &mut Reader<'_>, setting: &str) -> GroupCommit {
+    let parse = |text: &str| match text {
+        "auto" => Some(GroupCommit::Auto),
+        "on" => Some(GroupCommit::On),
+        "off" => Some(GroupCommit::Off),
+        _ => None,
+    };
+    read.parsed(setting, "auto, on or off", parse).unwrap_or_default()
 }
 
 fn mode(text: &str) -> Option<Mode> {

@@ -1,5 +1,6 @@
-//! What others wrote that is part of the program: from where, under which licence, with which features. The rules are those of
-//! `.cargo/deny.toml`; `cargo deny check` has more of them, and a database of what is known to be broken.
+//! What others wrote that is part of the program: from where, under which licence, with which features; and that the image is
+//! made as a release is. The rules are those of `.cargo/deny.toml`; `make advisories` has cargo-deny itself read them, and ask a
+//! database what is known to be broken.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,9 +12,12 @@ const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 /// What async-nats is taken with. More would bring more code of others to the place where everybody connects.
 const BROKER_CLIENT_FEATURES: [&str; 5] = ["jetstream", "kv", "nkeys", "nuid", "ring"];
 
+fn text_of(file: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
+}
+
 fn rules() -> toml::Table {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cargo/deny.toml");
-    std::fs::read_to_string(file).unwrap().parse().unwrap()
+    text_of(".cargo/deny.toml").parse().unwrap()
 }
 
 fn texts(rules: &toml::Value) -> impl Iterator<Item = &str> {
@@ -90,4 +94,32 @@ fn the_broker_s_client_has_the_features_that_are_used() {
     // What a version of the broker brought.
     found.retain(|feature| !feature.starts_with("server_2_"));
     assert_eq!(found, BROKER_CLIENT_FEATURES);
+}
+
+/// What follows a text, up to the end of its word.
+fn word_after<'a>(text: &'a str, begin: &str) -> &'a str {
+    let (_, rest) = text.split_once(begin).unwrap();
+    rest.split(|character: char| character.is_whitespace() || "\"-\\".contains(character)).next().unwrap_or_default()
+}
+
+#[test]
+fn the_image_is_made_as_a_release_is() {
+    let (image, release, makefile) = (text_of("Dockerfile"), text_of("deploy/release"), text_of("Makefile"));
+    let (toolchain, of_image) = (word_after(&release, "RUSTUP_TOOLCHAIN="), word_after(&image, "FROM rust:"));
+    assert!(toolchain.starts_with(&format!("{of_image}.")), "{toolchain} and {of_image}");
+    let tool = "cargo-auditable@";
+    assert_eq!(word_after(&image, tool), word_after(&makefile, tool));
+    let builds: Vec<_> = image.lines().filter(|line| line.contains("--release")).collect();
+    assert!(!builds.is_empty() && builds.iter().all(|build| build.contains("build --locked")), "{builds:?}");
+    assert!(builds.last().unwrap().contains("cargo auditable build"), "{builds:?}");
+    assert!(image.contains("--remap-path-prefix=/build=. --remap-path-prefix=/usr/local/cargo=cargo"));
+    assert_eq!(word_after(&image, "image.version=\""), env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn the_image_s_history_can_hold_no_secret() {
+    // Whatever is handed to a build is kept in the history of its image.
+    let image = text_of("Dockerfile");
+    let handed: Vec<_> = image.lines().filter(|line| line.starts_with("ARG ")).collect();
+    assert!(handed.is_empty(), "{handed:?}");
 }

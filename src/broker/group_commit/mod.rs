@@ -59,7 +59,7 @@ pub trait Write: Send + Sync + 'static {
     /// Its subject, and what is published there.
     fn message(&self) -> (String, PublishMessage);
     /// It is stored there, with a group.
-    fn is_stored(self, sequence: u64);
+    fn stored_at(self, sequence: u64);
     /// Stores it by itself, and tells whether it is; an earlier try may have come through, where that is said.
     fn store(self, was_tried: bool) -> impl Future<Output = bool> + Send;
 }
@@ -203,7 +203,7 @@ impl<W: Write> Group<W> {
             Ok(sequences) => {
                 tracing::debug!(messages = group.len(), "a group is stored");
                 self.state().note(Way::Grouped, group.len());
-                group.into_iter().zip(sequences).for_each(|(write, sequence)| write.is_stored(sequence));
+                group.into_iter().zip(sequences).for_each(|(write, sequence)| write.stored_at(sequence));
             }
             Err(not_committed) => {
                 let (were_tried, error) = match not_committed {

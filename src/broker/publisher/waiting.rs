@@ -56,7 +56,7 @@ impl Write for Waiting {
         (subject(&self.outgoing.channel), self.outgoing.message(&self.id))
     }
 
-    fn is_stored(self, sequence: u64) {
+    fn stored_at(self, sequence: u64) {
         self.finish(Ok(Receipt { sequence: Sequence(sequence), duplicate: false }));
     }
 
