@@ -7,7 +7,7 @@ use std::task::Waker;
 use bytes::Bytes;
 use time::{Duration, OffsetDateTime};
 
-use super::faults::{CutOff, Fault};
+use super::faults::CutOff;
 use super::invariants::Invariants;
 use super::messages::{channel_of, number_of, skip_bytes};
 use super::model::Model;
@@ -43,8 +43,6 @@ pub struct Environment {
     /// What was sent and has not come to the broker.
     pub under_way: Vec<UnderWay>,
     pub cut_off: Option<CutOff>,
-    /// What goes wrong with a group of writes, and with how many more after the next one.
-    pub group_fault: Option<(Fault, u64)>,
     /// Whether nothing goes wrong any more.
     pub calm: bool,
     seconds: i64,
@@ -95,7 +93,6 @@ impl Environment {
             delivered: 0,
             calls: Vec::new(),
             granted: None,
-            group_fault: None,
             calls_made: 0,
             under_way: Vec::new(),
             cut_off: None,

@@ -16,9 +16,6 @@ use crate::retention::sweep::goes;
 /// Calls for which a leader that was cut off goes on answering, at most.
 const CUT_OFF_CALLS_MAX: u64 = 300;
 
-/// Writes that come to the same as the first of their group, at most.
-const GROUP_MORE_MAX: u64 = 6;
-
 /// A leader of the log that was cut off from the others, and does not know it yet.
 pub struct CutOff {
     /// The call with which it finds out.
@@ -119,21 +116,6 @@ impl Environment {
             (_, true) => Fault::DoneLate,
             _ => Fault::None,
         }
-    }
-
-    /// What goes wrong with the next write of a record. Those of one group are stored together or not at all, and their answer is
-    /// one: what goes wrong with one may go wrong with the next ones, too.
-    pub fn fault_of_write(&mut self) -> Fault {
-        if let Some((fault, more)) = self.group_fault.take().filter(|_| !self.calm) {
-            self.group_fault = more.checked_sub(1).map(|more| (fault.clone(), more));
-            return fault;
-        }
-        let fault = self.fault();
-        if fault != Fault::None && self.random.below(2) == 0 {
-            bounds::reached("what goes wrong goes wrong with a group of writes");
-            self.group_fault = Some((fault.clone(), self.random.below(GROUP_MORE_MAX)));
-        }
-        fault
     }
 
     /// How much the next answer shows that may come from a replica that lags behind.

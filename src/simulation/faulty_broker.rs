@@ -134,20 +134,10 @@ impl FaultyBroker {
         change: impl FnOnce(&mut Environment) -> Result<T, BrokerError>,
         later: impl FnOnce() -> UnderWay,
     ) -> Result<T, BrokerError> {
-        self.change_with(Environment::fault, change, later).await
-    }
-
-    /// Changes something, with which this goes wrong.
-    async fn change_with<T>(
-        &self,
-        fault: fn(&mut Environment) -> Fault,
-        change: impl FnOnce(&mut Environment) -> Result<T, BrokerError>,
-        later: impl FnOnce() -> UnderWay,
-    ) -> Result<T, BrokerError> {
         self.turn().await;
         let (answer, late) = {
             let mut environment = self.shared.environment();
-            let fault = fault(&mut environment);
+            let fault = environment.fault();
             let lost = || BrokerError::Unavailable("answer lost".into());
             if fault != Fault::None {
                 environment.report(|| format!("{fault:?}"));
@@ -244,7 +234,7 @@ impl TrackBroker for FaultyBroker {
         };
         let later =
             || UnderWay::Write { channel: *channel, record: record.clone(), unreported: unreported.clone(), expected };
-        self.change_with(Environment::fault_of_write, write, later).await
+        self.change(write, later).await
     }
 
     async fn set_aside(&self, channel: &Channel, as_read: &Versioned, aside: Aside) -> Result<u64, BrokerError> {
