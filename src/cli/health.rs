@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use reqwest::Client;
+use reqwest::{Client, Response};
 
 use super::common::say;
 use super::{Settings, failed, loaded};
@@ -39,10 +39,15 @@ async fn ask(config: &Config) -> anyhow::Result<ExitCode> {
 
 /// Whether the role that serves HTTP with these settings is ready, and its answer.
 pub(super) async fn readiness(config: &Config) -> anyhow::Result<(bool, String)> {
+    let answer = answer(config, "/readyz").await?;
+    Ok((answer.status().is_success(), answer.text().await?))
+}
+
+/// What the role that serves HTTP with these settings answers to whoever has no key.
+pub(super) async fn answer(config: &Config, path: &str) -> anyhow::Result<Response> {
     // This is a machine asking itself what is no secret: whose certificate it is does not matter.
     let client = Client::builder().timeout(TIMEOUT).no_proxy().tls_danger_accept_invalid_certs(true).build()?;
     let (addr, scheme) = (config.http.addr.here(), if config.tls.is_some() { "https" } else { "http" });
-    let answer = client.get(format!("{scheme}://{addr}/readyz")).send().await;
-    let answer = answer.with_context(|| format!("nothing answers at {addr} (http.addr)"))?;
-    Ok((answer.status().is_success(), answer.text().await?))
+    let answer = client.get(format!("{scheme}://{addr}{path}")).send().await;
+    answer.with_context(|| format!("nothing answers at {addr} (http.addr)"))
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::harness::program::Start;
 use super::harness::service::init;
 use super::harness::{Broker, DataDir, Flight, Program, TestService, free_port};
+use super::keys::Keys;
 
 /// The findings of a doctor who ends with this code, each with its level, what was looked at, and its detail.
 async fn findings(doctor: Start, code: i32) -> Vec<[String; 3]> {
@@ -68,6 +69,24 @@ async fn a_service_with_its_own_broker_is_well() {
     up.term().await;
     let found = findings(start(&["doctor", "--json"]), 1).await;
     assert_eq!(checks(&found, "bad"), ["broker"], "{found:#?}");
+    finds(&found, "ok", "role", "nothing serves HTTP");
+}
+
+/// Whom a process lets in, it tells itself: the doctor may have been given other settings.
+#[tokio::test]
+async fn whether_keys_are_asked_for_is_found_out() {
+    let (broker, keys, port) = (Broker::start().await, Keys::new(), free_port());
+    keys.key(&["--scope", "read"]).await;
+    let doctor = || doctor(&broker).env("ROCKETS_HTTP__ADDR", &format!("0.0.0.0:{port}"));
+    let mut up = keys.up(&broker).env("ROCKETS_HTTP__ADDR", &format!("0.0.0.0:{port}")).start();
+    up.ready().await;
+    finds(&findings(doctor(), 0).await, "ok", "keys", "nobody is let in without one");
+    up.term().await;
+    let found = findings(doctor(), 1).await;
+    assert!(found.iter().all(|[_, check, _]| check != "keys"), "{found:#?}");
+    let mut up = Program::of(&["up"]).broker(&broker).env("ROCKETS_HTTP__ADDR", &format!("0.0.0.0:{port}")).start();
+    up.ready().await;
+    finds(&findings(doctor(), 0).await, "warn", "keys", "none is asked for");
 }
 
 #[tokio::test]

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 
+use reqwest::StatusCode;
 use serde::Deserialize;
 
 use super::Finding;
 use crate::auth::Mode;
-use crate::cli::health::readiness;
+use crate::cli::health::{answer, readiness};
 use crate::config::Config;
 use crate::http::Address;
 
@@ -26,42 +27,56 @@ struct Data {
 /// All findings about the process, such as that its view is stale, and about who is let in there.
 pub(super) async fn examine(config: &Config) -> Vec<Finding> {
     let addr = config.http.addr.here();
-    let mut findings = match readiness(config).await {
-        Ok((is_ready, answer)) => passed_on(addr, is_ready, &answer),
-        Err(_) => vec![Finding::ok("role", format!("nothing serves HTTP at {addr} (http.addr), so none was asked"))],
+    let Ok((is_ready, answer)) = readiness(config).await else {
+        let detail =
+            format!("nothing serves HTTP at {addr} (http.addr): neither how it is nor whom it lets in was looked at");
+        return vec![Finding::ok("role", detail)];
     };
-    findings.push(keys(config.http.addr, config.auth.mode));
+    let Ok(Answer { data: Data { problems } }) = serde_json::from_str(&answer) else {
+        return vec![Finding::ok("role", format!("what serves HTTP at {addr} (http.addr) is another program"))];
+    };
+    let mut findings = passed_on(addr, is_ready, problems);
+    findings.push(keys(config.http.addr, asks_for_keys(config).await.unwrap_or(config.auth.mode == Mode::Required)));
     findings
 }
 
-fn keys(addr: Address, mode: Mode) -> Finding {
-    match mode {
-        Mode::Required => Finding::ok("keys", "nobody is let in without one"),
-        Mode::Off if addr.is_loopback() => Finding::ok("keys", "none is asked for, of this machine alone"),
-        Mode::Off => Finding::warn(
-            "keys",
-            format!("none is asked for: whoever reaches {addr} may send, skip, replay and drop"),
-            "make some (`rockets key new`) and set auth.mode to required",
-        ),
+/// Whether the process does, which may have been started with other settings; none where it does not tell.
+async fn asks_for_keys(config: &Config) -> Option<bool> {
+    match answer(config, "/metrics").await.ok()?.status() {
+        StatusCode::UNAUTHORIZED => Some(true),
+        StatusCode::OK => Some(false),
+        // Its operators have an address of their own.
+        _ => None,
     }
 }
 
-fn passed_on(addr: SocketAddr, is_ready: bool, answer: &str) -> Vec<Finding> {
-    let Ok(Answer { data: Data { problems } }) = serde_json::from_str(answer) else {
-        return vec![Finding::ok("role", format!("what serves HTTP at {addr} (http.addr) is another program"))];
-    };
+fn keys(addr: Address, is_required: bool) -> Finding {
+    if is_required {
+        return Finding::ok("keys", "nobody is let in without one");
+    }
+    if addr.is_loopback() {
+        return Finding::ok("keys", "none is asked for, of this machine alone");
+    }
+    Finding::warn(
+        "keys",
+        format!("none is asked for: whoever reaches {addr} may do all that is served there (send, skip, replay, drop)"),
+        "make some (`rockets key new`) and set auth.mode to required",
+    )
+}
+
+fn passed_on(addr: SocketAddr, is_ready: bool, mut problems: Vec<String>) -> Vec<Finding> {
     let remedy = "docs/operations.md, \"Health\", says what it means";
-    let problem = |problem: &String| match is_ready {
-        true => Finding::warn("role", format!("the process at {addr}: {problem}"), remedy),
-        false => Finding::bad("role", format!("the process at {addr} is not ready: {problem}"), remedy),
-    };
     if problems.is_empty() && is_ready {
         return vec![Finding::ok("role", format!("the process at {addr} is ready"))];
     }
     if problems.is_empty() {
-        return vec![problem(&"it does not say why".to_owned())];
+        problems.push("it does not say why".to_owned());
     }
-    problems.iter().map(problem).collect()
+    let problem = |problem| match is_ready {
+        true => Finding::warn("role", format!("the process at {addr}: {problem}"), remedy),
+        false => Finding::bad("role", format!("the process at {addr} is not ready: {problem}"), remedy),
+    };
+    problems.into_iter().map(problem).collect()
 }
 
 #[cfg(test)]
@@ -71,20 +86,20 @@ mod tests {
 
     #[test]
     fn what_a_process_says_of_itself_is_passed_on() {
-        let levels = |is_ready, answer: &str| -> Vec<Level> {
-            passed_on(([127, 0, 0, 1], 80).into(), is_ready, answer).iter().map(|finding| finding.level).collect()
+        let levels = |is_ready, problems: &[&str]| -> Vec<Level> {
+            let problems = problems.iter().map(|problem| (*problem).to_owned()).collect();
+            passed_on(([127, 0, 0, 1], 80).into(), is_ready, problems).iter().map(|finding| finding.level).collect()
         };
-        assert_eq!(levels(true, r#"{"data":{"status":"ready"}}"#), [Level::Ok]);
-        assert_eq!(levels(true, r#"{"data":{"problems":["a","b"]}}"#), [Level::Warn; 2]);
-        assert_eq!(levels(false, r#"{"error":"x","data":{"problems":["a"]}}"#), [Level::Bad]);
-        assert_eq!(levels(false, r#"{"error":"x"}"#), [Level::Bad]);
-        assert_eq!(levels(true, "<html>"), [Level::Ok]);
+        assert_eq!(levels(true, &[]), [Level::Ok]);
+        assert_eq!(levels(true, &["a", "b"]), [Level::Warn; 2]);
+        assert_eq!(levels(false, &["a"]), [Level::Bad]);
+        assert_eq!(levels(false, &[]), [Level::Bad]);
     }
 
     #[test]
     fn an_open_door_is_told_of() {
-        let level = |addr: &str, mode| keys(addr.parse().unwrap(), mode).level;
-        assert_eq!(level("0.0.0.0:80", Mode::Off), Level::Warn);
-        assert_eq!((level("localhost:80", Mode::Off), level("0.0.0.0:80", Mode::Required)), (Level::Ok, Level::Ok));
+        let level = |addr: &str, is_required| keys(addr.parse().unwrap(), is_required).level;
+        assert_eq!(level("0.0.0.0:80", false), Level::Warn);
+        assert_eq!((level("localhost:80", false), level("0.0.0.0:80", true)), (Level::Ok, Level::Ok));
     }
 }
