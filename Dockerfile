@@ -15,6 +15,7 @@ COPY config config
 COPY src src
 # What was copied may be older than what stood in its place.
 RUN touch src/main.rs src/lib.rs && cargo build --locked --release --bin rockets
+RUN mkdir -p /logins/broker /logins/ingest /logins/track /logins/query /logins/up /logins/operator /logins/admin
 
 
 FROM debian:bookworm-slim
@@ -25,6 +26,9 @@ LABEL org.opencontainers.image.title="rockets" \
 # Whom TLS may trust.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /build/target/release/rockets /usr/local/bin/rockets
+
+# Where docker-compose.yml has logins made: a volume at one of these folders belongs to whom the folder belongs to.
+COPY --from=build --chown=65532:65532 /logins /logins
 
 # Nobody in particular; nothing is written to the file system, which may be read-only.
 USER 65532:65532
