@@ -1,6 +1,10 @@
 # The service in one image: the program alone, on a small Debian. Both of Docker's builders take this file.
 
-FROM rust:1.95-slim-bookworm AS build
+# What it stands on. A release names them by digest: deploy/base-images prints the arguments.
+ARG RUST_IMAGE=rust:1.95-slim-bookworm
+ARG DEBIAN_IMAGE=debian:bookworm-slim
+
+FROM ${RUST_IMAGE} AS build
 WORKDIR /build
 
 # The dependencies are a layer of their own, built again only when these two files change: before the service itself is
@@ -18,7 +22,7 @@ RUN touch src/main.rs src/lib.rs && cargo build --locked --release --bin rockets
 RUN mkdir -p /logins/broker /logins/ingest /logins/track /logins/query /logins/up /logins/operator /logins/admin
 
 
-FROM debian:bookworm-slim
+FROM ${DEBIAN_IMAGE}
 LABEL org.opencontainers.image.title="rockets" \
       org.opencontainers.image.description="Takes the messages of many rockets, out of order and more than once, and always knows each rocket's true state" \
       org.opencontainers.image.licenses="MIT"

@@ -2,7 +2,9 @@
 //! of it is looked at in tests/containers.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use rockets::internals::User;
 use serde::Deserialize as _;
@@ -55,7 +57,7 @@ fn is_ours(service: &Value) -> bool {
 }
 
 fn is_broker(service: &Value) -> bool {
-    service["image"].as_str().unwrap().starts_with("nats:")
+    service["image"].as_str().unwrap().starts_with("${NATS_IMAGE")
 }
 
 /// Which user of the broker a container is, with the volume or secret of which its password comes.
@@ -185,4 +187,40 @@ fn every_pod_has_its_own_login_and_no_other() {
             "{name}"
         );
     }
+}
+
+/// The images that everything stands on have one name, wherever no other one is given.
+#[test]
+fn the_same_images_are_meant_everywhere() {
+    let (compose, dockerfile) = (text("docker-compose.yml"), text("Dockerfile"));
+    for variable in ["RUST_IMAGE", "DEBIAN_IMAGE"] {
+        let begin = format!("ARG {variable}=");
+        let image = dockerfile.lines().find_map(|line| line.strip_prefix(&begin)).unwrap();
+        assert!(compose.contains(&format!("${{{variable}:-{image}}}")), "{variable} is {image} in the Dockerfile");
+    }
+    let brokers: Vec<_> = services().into_iter().filter(|(_, service)| is_broker(service)).collect();
+    let images: BTreeSet<_> = brokers.iter().map(|(_, service)| service["image"].as_str().unwrap()).collect();
+    let [image] = images.into_iter().collect::<Vec<_>>()[..] else { panic!("brokers of several images") };
+    let (_, pod) = pods().into_iter().find(|(name, _)| name == "nats").unwrap();
+    assert_eq!(image, format!("${{NATS_IMAGE:-{}}}", pod["containers"][0]["image"].as_str().unwrap()));
+}
+
+#[test]
+fn a_release_can_name_them_by_digest() {
+    let engine = tempfile::TempDir::new().unwrap();
+    let docker = engine.path().join("docker");
+    let says =
+        "for image; do :; done\n[ \"$1\" = pull ] || printf 'mirror/x@sha256:0\\n%s@sha256:f00\\n' \"${image%:*}\"";
+    std::fs::write(&docker, format!("#!/bin/sh\n{says}\n")).unwrap();
+    std::fs::set_permissions(&docker, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", engine.path().display(), std::env::var("PATH").unwrap());
+    let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/base-images"));
+    let output = command.env("PATH", path).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let compose = text("docker-compose.yml");
+    let defaults = super::between(&compose, "_IMAGE:-", "}");
+    let expected: BTreeSet<_> = defaults.map(|image| format!("{image}@sha256:f00")).collect();
+    let found: BTreeSet<_> = printed.lines().map(|line| line.split_once("_IMAGE=").unwrap().1.to_owned()).collect();
+    assert_eq!((found.len(), found), (3, expected));
 }
