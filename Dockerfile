@@ -1,6 +1,10 @@
 # The service in one image: the program alone, on a small Debian. Both of Docker's builders take this file.
 
-FROM rust:1.95-slim-bookworm AS build
+# What it stands on. A release names them by digest: deploy/base-images prints the arguments.
+ARG RUST_IMAGE=rust:1.95-slim-bookworm
+ARG DEBIAN_IMAGE=debian:bookworm-slim
+
+FROM ${RUST_IMAGE} AS build
 WORKDIR /build
 
 # As a release is built (deploy/release): no path of the build in the program, and in it a list of what it was made of, for
@@ -20,9 +24,10 @@ COPY config config
 COPY src src
 # What was copied may be older than what stood in its place.
 RUN touch src/main.rs src/lib.rs && cargo auditable build --locked --release --bin rockets
+RUN mkdir -p /logins/broker /logins/ingest /logins/track /logins/query /logins/up /logins/operator /logins/admin
 
 
-FROM debian:bookworm-slim
+FROM ${DEBIAN_IMAGE}
 LABEL org.opencontainers.image.title="rockets" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.description="Takes the messages of many rockets, out of order and more than once, and always knows each rocket's true state" \
@@ -31,6 +36,9 @@ LABEL org.opencontainers.image.title="rockets" \
 # Whom TLS may trust.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /build/target/release/rockets /usr/local/bin/rockets
+
+# Where docker-compose.yml has logins made: a volume at one of these folders belongs to whom the folder belongs to.
+COPY --from=build --chown=65532:65532 /logins /logins
 
 # Nobody in particular; nothing is written to the file system, which may be read-only.
 USER 65532:65532

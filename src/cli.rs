@@ -13,6 +13,7 @@ mod history;
 mod key;
 mod list;
 mod listing;
+mod logins;
 mod partitions;
 mod rebuild;
 mod settings;
@@ -21,6 +22,7 @@ mod top;
 mod trim;
 
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -97,6 +99,9 @@ enum Command {
         /// Only print what users the broker should have and what they may do, for its configuration
         #[arg(long, conflicts_with_all = ["lower_replicas", "set_bounds"])]
         print_permissions: bool,
+        /// Only make a password for each of these users, in DIR/USER/password, and DIR/broker/users.conf with all of them
+        #[arg(long, value_name = "DIR", conflicts_with_all = ["lower_replicas", "set_bounds", "print_permissions"])]
+        make_logins: Option<PathBuf>,
         #[command(flatten)]
         settings: Settings,
     },
@@ -172,6 +177,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Backup(options) => return backup::backup(options).await,
         Command::Restore(options) => return backup::restore(options).await,
         Command::Init { print_permissions: true, settings, .. } => return about::permissions(settings),
+        Command::Init { make_logins: Some(folder), settings, .. } => return logins::run(&folder, settings),
         Command::Init { lower_replicas, set_bounds, settings, .. } => {
             let means = Means::Change { lower_replicas, set_bounds };
             return with_config(settings, async |config| init(config, means).await).await;

@@ -114,7 +114,8 @@ async fn run_with(
     ended.try_for_each(|ended| ended?)
 }
 
-/// Says where HTTP is served, and once what it means that everybody may do everything there.
+/// Says where HTTP is served, and once what it means that everybody may do everything there. (A tracker changes nothing for
+/// anybody who asks.)
 fn announce(entrance: &Entrance, addr: Address, roles: &[Role]) -> anyhow::Result<()> {
     let is_encrypted = entrance.public.tls.is_some();
     for listener in &entrance.public.listeners {
@@ -123,7 +124,8 @@ fn announce(entrance: &Entrance, addr: Address, roles: &[Role]) -> anyhow::Resul
     for listener in entrance.operators.iter().flat_map(|ports| &ports.listeners) {
         tracing::info!(addr = %listener.local_addr()?, is_encrypted, "serving HTTP for operators");
     }
-    if entrance.auth.is_off() && !addr.is_loopback() {
+    let is_asked_for_changes = roles.iter().any(|role| *role != Role::Track);
+    if is_asked_for_changes && entrance.auth.is_off() && !addr.is_loopback() {
         tracing::warn!(%addr, "whoever reaches this address may send, skip, replay and drop: no keys are asked for (auth.mode)");
     }
     Ok(())

@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "tidy/confined.rs"]
+mod confined;
 #[path = "tidy/supply.rs"]
 mod supply;
 

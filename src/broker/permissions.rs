@@ -57,6 +57,11 @@ impl User {
         self.into()
     }
 
+    /// What the broker's configuration has in the place of its password.
+    pub fn password_variable(self) -> String {
+        format!("NATS_{}_PASSWORD", self.name().to_uppercase())
+    }
+
     /// What runs as this user.
     fn runs(self) -> &'static str {
         match self {
@@ -217,10 +222,9 @@ impl fmt::Display for Authorization<'_> {
         writeln!(f, "    users: [")?;
         for user in User::VARIANTS {
             let Permissions { publish, subscribe, answers } = user.permissions(self.inbox_prefix);
-            let name = user.name();
             writeln!(f, "        # {}", user.runs())?;
             writeln!(f, "        {{")?;
-            writeln!(f, "            user: {name}, password: $NATS_{}_PASSWORD", name.to_uppercase())?;
+            writeln!(f, "            user: {}, password: ${}", user.name(), user.password_variable())?;
             writeln!(f, "            permissions {{")?;
             write_list(f, "publish", &publish)?;
             write_list(f, "subscribe", &subscribe)?;

@@ -1,7 +1,9 @@
 //! The project's own image: what is in it, and that it works as it is meant to be run.
 
+use tokio::process::Command;
+
 use super::broker::BrokerContainer;
-use super::engine::{self, docker, image};
+use super::engine::{self, docker, image, said};
 use super::harness::service::settles;
 use super::harness::{Client, Flight, eventually, free_port};
 
@@ -30,6 +32,8 @@ async fn the_image_is_small_and_runs_as_nobody() {
     assert_eq!(settings, "65532:65532 SIGTERM");
     let help = docker(&["run", "--rm", "--read-only", image]).await;
     assert!(help.contains("Usage: rockets"), "{help}");
+    let why = said(Command::new("docker").args(["run", "--rm", "--read-only", image, "up"])).await.unwrap_err();
+    assert!(why.contains("ROCKETS_NATS__URL=nats://host:4222") && why.contains("`docker compose up`"), "{why}");
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use async_nats::jetstream;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::harness::broker::{Server, server_program};
-use crate::harness::{Client, eventually, free_port, tail};
+use crate::harness::broker::{Server, server_program, violations};
+use crate::harness::{Client, Program, eventually, free_port, tail};
 use crate::proxy::{Line, Proxy};
 
 /// The version that an upgrade begins with.
@@ -19,6 +19,10 @@ const FLOOR: &str = "2.14.6";
 pub struct Cluster {
     nodes: Vec<Node>,
     program: PathBuf,
+    /// What all of them are started with.
+    config: PathBuf,
+    /// The passwords of their users, where they have any.
+    logins: Option<TempDir>,
 }
 
 struct Node {
@@ -43,8 +47,25 @@ pub fn floor_program() -> Option<PathBuf> {
 impl Cluster {
     /// Starts all three with this program, and waits until each of them is well.
     pub async fn start(program: PathBuf) -> Self {
+        Self::start_with(program, shipped("cluster/nats-server.conf"), None).await
+    }
+
+    /// The same with users and their logins, as they are made for who runs the project.
+    #[allow(dead_code, reason = "for the end-to-end tests alone")]
+    pub async fn start_with_users(program: PathBuf) -> Self {
+        let folder = TempDir::with_prefix("rockets-drill-logins-").unwrap();
+        let path = |name: &str| folder.path().join(name);
+        Program::of(&["init", "--make-logins", path("made").to_str().unwrap()]).ends().await.says(0);
+        std::fs::rename(path("made/broker"), path("login")).unwrap();
+        for (file, name) in [("with-users.conf", "with-users.conf"), ("cluster/nats-server.conf", "nats-server.conf")] {
+            std::fs::copy(shipped(file), path(name)).unwrap();
+        }
+        Self::start_with(program, path("with-users.conf"), Some(folder)).await
+    }
+
+    async fn start_with(program: PathBuf, config: PathBuf, logins: Option<TempDir>) -> Self {
         let nodes: Vec<_> = (1..=3).map(|number| Node::new(format!("n{number}"))).collect();
-        let mut cluster = Self { nodes, program };
+        let mut cluster = Self { nodes, program, config, logins };
         cluster.lay_routes().await;
         for at in 0..3 {
             cluster.start_node(at).await;
@@ -76,6 +97,20 @@ impl Cluster {
     pub fn urls(&self) -> String {
         let urls: Vec<_> = self.nodes.iter().map(|node| format!("nats://127.0.0.1:{}", node.port)).collect();
         urls.join(",")
+    }
+
+    /// Where they answer, to a user.
+    #[allow(dead_code, reason = "for the end-to-end tests alone")]
+    pub fn urls_of(&self, user: &str) -> String {
+        let folder = self.logins.as_ref().expect("they have users").path();
+        let password = std::fs::read_to_string(folder.join("made").join(user).join("password")).unwrap();
+        self.urls().replace("nats://", &format!("nats://{user}:{}@", password.trim_end()))
+    }
+
+    /// What their logs say that somebody was not allowed.
+    #[allow(dead_code, reason = "for the end-to-end tests alone")]
+    pub fn violations(&self) -> Vec<String> {
+        self.nodes.iter().flat_map(|node| violations(&node.log_file())).collect()
     }
 
     /// JetStream on a connection of its own.
@@ -150,12 +185,11 @@ impl Cluster {
 
     async fn start_node(&mut self, at: usize) {
         let node = &mut self.nodes[at];
-        let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("nats/cluster/nats-server.conf");
-        let log = node.folder.path().join("server.log");
+        let log = node.log_file();
         let mut command = Command::new(&self.program);
         let routes: Vec<_> = node.routes.iter().map(|(_, way)| way.url()).collect();
         command.env("NATS_NODE", &node.name).env("NATS_ROUTES", format!("[{}]", routes.join(", ")));
-        command.arg("-c").arg(config).arg("--store_dir").arg(node.folder.path()).arg("-l").arg(&log);
+        command.arg("-c").arg(&self.config).arg("--store_dir").arg(node.folder.path()).arg("-l").arg(&log);
         command.args(["-a", "127.0.0.1", "-p", &node.port.to_string(), "-m", &node.monitor.to_string()]);
         command.args(["--cluster", &format!("nats://127.0.0.1:{}", node.route)]);
         // Nodes tell each other of one another: nobody listens where they say that they are, so that only the ways above
@@ -171,12 +205,21 @@ impl Node {
         let [port, monitor, route, nowhere] = [(); 4].map(|()| free_port());
         Self { routes: Vec::new(), server: None, name, port, monitor, route, nowhere, frozen: false, folder }
     }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("server.log")
+    }
+}
+
+/// A file of the project's configuration for brokers.
+fn shipped(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("nats").join(name)
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default();
+            let log = std::fs::read_to_string(self.log_file()).unwrap_or_default();
             eprintln!("--- the broker {}, its last lines:\n{}", self.name, tail(&log, 20));
         }
     }

@@ -69,6 +69,7 @@ async fn a_service_with_its_own_broker_is_well() {
     up.term().await;
     let found = findings(start(&["doctor", "--json"]), 1).await;
     assert_eq!(checks(&found, "bad"), ["broker"], "{found:#?}");
+    finds(&found, "ok", "role", "nothing serves HTTP");
 }
 
 #[tokio::test]

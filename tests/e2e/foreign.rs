@@ -173,4 +173,7 @@ async fn an_open_address_is_told_of_once() {
         .await;
     assert_eq!(connection.reply().await.status, 200, "any name is answered to");
     assert_eq!(up.log().matches("whoever reaches this address").count(), 1);
+    let mut track = Program::of(&["track"]).broker(&broker).env("ROCKETS_HTTP__ADDR", "0.0.0.0:0").start();
+    track.ready().await;
+    assert!(!track.log().contains("whoever reaches this address"), "nobody can have it change anything");
 }

@@ -3,6 +3,8 @@
 //! `E2E_USERS=1 cargo test --test e2e` runs every other test with these users too, and fails where one was not allowed
 //! something.
 
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,6 +13,9 @@ use rockets::internals::{Authorization, User};
 use serde_json::{Value, json};
 use strum::VariantArray as _;
 
+use super::cluster::Cluster;
+use super::harness::broker::server_program;
+use super::harness::program::Start;
 use super::harness::service::settles;
 use super::harness::{Broker, Flight, Program, eventually};
 
@@ -112,55 +117,102 @@ const FORBIDDEN: [(User, &[Call]); 5] = [
     ),
 ];
 
+/// One broker with users, or three that have the same ones.
+trait Brokers {
+    /// Where they are, with the login of a user.
+    fn url_of(&self, user: &str) -> String;
+    /// What their logs say that somebody was not allowed.
+    fn violations(&self) -> Vec<String>;
+    /// The program there, as the user for what it does.
+    fn start(&self, arguments: &[&str]) -> Start;
+}
+
+impl Brokers for Broker {
+    fn url_of(&self, user: &str) -> String {
+        self.url_of(user)
+    }
+
+    fn violations(&self) -> Vec<String> {
+        self.violations()
+    }
+
+    fn start(&self, arguments: &[&str]) -> Start {
+        Program::of(arguments).broker(self)
+    }
+}
+
+impl Brokers for Cluster {
+    fn url_of(&self, user: &str) -> String {
+        self.urls_of(user)
+    }
+
+    fn violations(&self) -> Vec<String> {
+        self.violations()
+    }
+
+    fn start(&self, arguments: &[&str]) -> Start {
+        let start = Program::of(arguments).logged_in(|user| self.urls_of(user));
+        start.env("ROCKETS_STREAM__REPLICAS", "3").env("ROCKETS_STREAM__PARTITIONS", "2")
+    }
+}
+
 /// A client that logs in as a user.
-async fn client(broker: &Broker, user: &str) -> Client {
+async fn client(brokers: &impl Brokers, user: &str) -> Client {
+    let url = brokers.url_of(user);
+    let (login, host) = url.split(',').next().unwrap().trim_start_matches("nats://").split_once('@').unwrap();
+    let (user, password) = login.split_once(':').unwrap();
     let options = ConnectOptions::new().custom_inbox_prefix(format!("_INBOX_{user}"));
-    let options = options.user_and_password(user.to_owned(), format!("secret-of-{user}"));
-    options.connect(broker.url_of(user)).await.unwrap()
+    options.user_and_password(user.to_owned(), password.to_owned()).connect(host).await.unwrap()
 }
 
-/// How often the broker has complained.
-async fn complaints(broker: &Broker, client: &Client) -> usize {
-    // The answer to this comes behind whatever it said before.
+/// How often the brokers have complained.
+async fn complaints(brokers: &impl Brokers, client: &Client) -> usize {
+    // The answer to this comes behind whatever was said before.
     client.flush().await.unwrap();
-    broker.violations().len()
+    brokers.violations().len()
 }
 
-/// Whether somebody may do this: whether the broker complains.
-async fn is_allowed(broker: &Broker, client: &Client, call: Call) -> bool {
-    let before = complaints(broker, client).await;
+/// Whether somebody may do this: whether a broker complains.
+async fn is_allowed(brokers: &impl Brokers, client: &Client, call: Call) -> bool {
+    let before = complaints(brokers, client).await;
     let inbox = client.new_inbox();
     match call {
         Publish(subject) => client.publish(subject, "x".into()).await.unwrap(),
         Ask(call, body) => client.publish_with_reply(format!("$JS.API.{call}"), inbox, body.into()).await.unwrap(),
         Subscribe(subject) => drop(client.subscribe(subject).await.unwrap()),
     }
-    let mut after = complaints(broker, client).await;
+    let mut after = complaints(brokers, client).await;
     // Its log may be a moment behind.
     for _ in 0..10 {
         if after == before {
             tokio::time::sleep(Duration::from_millis(5)).await;
-            after = complaints(broker, client).await;
+            after = complaints(brokers, client).await;
         }
     }
     after == before
 }
 
-#[tokio::test]
-async fn nobody_may_do_what_is_not_theirs_to_do() {
-    let broker = Broker::start_with_users().await;
-    Program::of(&["init"]).broker(&broker).ends().await.says(0);
+/// What of the table somebody may do all the same.
+async fn wrongly_allowed(brokers: &impl Brokers) -> Vec<(&'static str, Call)> {
     let mut wrong = Vec::new();
     for user in User::VARIANTS {
-        let client = client(&broker, user.name()).await;
+        let client = client(brokers, user.name()).await;
         let own = FORBIDDEN.iter().filter(|(of, _)| of == user).flat_map(|(_, calls)| *calls);
         let of_admin = ADMIN.iter().filter(|_| *user != User::Admin);
         for call in NOBODY.iter().chain(of_admin).chain(own) {
-            if is_allowed(&broker, &client, *call).await {
+            if is_allowed(brokers, &client, *call).await {
                 wrong.push((user.name(), *call));
             }
         }
     }
+    wrong
+}
+
+#[tokio::test]
+async fn nobody_may_do_what_is_not_theirs_to_do() {
+    let broker = Broker::start_with_users().await;
+    broker.start(&["init"]).ends().await.says(0);
+    let wrong = wrongly_allowed(&broker).await;
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
@@ -175,12 +227,11 @@ async fn who_may_do_everything_is_refused_nothing() {
     }
 }
 
-#[tokio::test]
-async fn everybody_may_do_what_they_do() {
-    let broker = Broker::start_with_users().await;
-    let tool = async |arguments: &[&str]| Program::of(arguments).broker(&broker).ends().await.says(0).to_owned();
+/// Every process does all that it does.
+async fn everybody_works(brokers: &impl Brokers) {
+    let tool = async |arguments: &[&str]| brokers.start(arguments).ends().await.says(0).to_owned();
     tool(&["init"]).await;
-    let mut roles = ["ingest", "track", "query"].map(|role| Program::of(&[role]).broker(&broker).start());
+    let mut roles = ["ingest", "track", "query"].map(|role| brokers.start(&[role]).start());
     let (ingest, query) = (roles[0].ready().await, roles[2].ready().await);
     roles[1].ready().await;
     let flight = Flight::new();
@@ -216,13 +267,28 @@ async fn everybody_may_do_what_they_do() {
     let folder = tempfile::TempDir::new().unwrap();
     tool(&["backup", folder.path().join("copy").to_str().unwrap()]).await;
     drop(roles);
-    let mut up = Program::of(&["up"]).broker(&broker).start();
+    let mut up = brokers.start(&["up"]).start();
     let (client, messages) = (up.ready().await, Flight::new().climb(3));
     for message in &messages {
         client.ingest(message).await;
     }
     settles(&client, &messages).await;
+}
+
+#[tokio::test]
+async fn everybody_may_do_what_they_do() {
+    let broker = Broker::start_with_users().await;
+    everybody_works(&broker).await;
     assert_eq!(broker.violations(), [""; 0]);
+}
+
+#[tokio::test]
+async fn three_brokers_allow_the_same() {
+    let cluster = Cluster::start_with_users(server_program().to_owned()).await;
+    everybody_works(&cluster).await;
+    assert_eq!(cluster.violations(), [""; 0]);
+    let wrong = wrongly_allowed(&cluster).await;
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[tokio::test]
@@ -244,13 +310,45 @@ async fn the_file_is_what_the_program_prints() {
 }
 
 #[tokio::test]
+async fn logins_are_made_once_and_each_is_for_its_user_alone() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let place = folder.path().join("logins");
+    let make = async || Program::of(&["init", "--make-logins", place.to_str().unwrap()]).ends().await;
+    let read = |name: &str| std::fs::read_to_string(place.join(name)).unwrap();
+    let password = |user: &User| read(&format!("{}/password", user.name()));
+    assert_eq!(make().await.says(0).matches("made").count(), User::VARIANTS.len());
+    let made: BTreeSet<_> = User::VARIANTS.iter().map(password).collect();
+    assert_eq!(made.len(), User::VARIANTS.len());
+    assert!(made.iter().all(|password| password.trim().len() == 40), "{made:?}");
+    for file in ["broker/users.conf", "track/password"] {
+        let mode = std::fs::metadata(place.join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o137, 0, "{file} is {mode:o}");
+    }
+
+    // Another version's permissions and somebody's own password come into the file.
+    std::fs::write(place.join("broker/users.conf"), "old").unwrap();
+    std::fs::write(place.join("track/password"), "my own\n").unwrap();
+    std::fs::remove_file(place.join("query/password")).unwrap();
+    assert_eq!(make().await.says(0).matches("made").count(), 1);
+    let users = read("broker/users.conf");
+    assert!(users.contains("NATS_TRACK_PASSWORD: \"my own\"\n"), "{users}");
+    assert!(users.ends_with(&Authorization { inbox_prefix: "_INBOX" }.to_string()), "{users}");
+    assert_eq!(made.intersection(&User::VARIANTS.iter().map(password).collect()).count(), User::VARIANTS.len() - 2);
+
+    std::fs::write(place.join("track/password"), "a\" }").unwrap();
+    let ended = make().await;
+    assert!(ended.fails(1).contains("track/password must be one line without quotes"), "{ended:?}");
+    assert_eq!(read("broker/users.conf"), users);
+}
+
+#[tokio::test]
 async fn a_server_takes_the_file() {
     let folder = tempfile::TempDir::new().unwrap();
     let users = Path::new(env!("CARGO_MANIFEST_DIR")).join("nats/users.conf");
     let config = folder.path().join("server.conf");
     std::fs::copy(users, folder.path().join("users.conf")).unwrap();
     std::fs::write(&config, "include ./users.conf\n").unwrap();
-    let mut command = std::process::Command::new(super::harness::broker::server_program());
+    let mut command = std::process::Command::new(server_program());
     command.arg("-t").arg("-c").arg(&config);
     for user in User::VARIANTS {
         command.env(format!("NATS_{}_PASSWORD", user.name().to_uppercase()), "secret");

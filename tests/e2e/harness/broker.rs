@@ -80,8 +80,7 @@ impl Broker {
 
     /// What its log says that somebody was not allowed.
     pub fn violations(&self) -> Vec<String> {
-        let log = std::fs::read_to_string(self.log_file()).unwrap_or_default();
-        log.lines().filter(|line| line.contains("Violation")).map(str::to_owned).collect()
+        violations(&self.log_file())
     }
 
     /// Its port on 127.0.0.1.
@@ -237,6 +236,12 @@ impl Drop for Server {
         let _ = self.child.kill();
         self.child.wait().unwrap();
     }
+}
+
+/// The lines of a log that say that somebody was not allowed something.
+pub fn violations(log: &Path) -> Vec<String> {
+    let log = std::fs::read_to_string(log).unwrap_or_default();
+    log.lines().filter(|line| line.contains("Violation")).map(str::to_owned).collect()
 }
 
 /// The lines at the end of a log file.

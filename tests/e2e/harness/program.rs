@@ -218,7 +218,12 @@ impl Start {
 
     /// With this broker, as the user for what it does.
     pub fn broker(self, broker: &Broker) -> Self {
-        let url = broker.url_of(user_of(&self.name));
+        self.logged_in(|user| broker.url_of(user))
+    }
+
+    /// The same where this is the address for a user.
+    pub fn logged_in(self, url_of: impl Fn(&str) -> String) -> Self {
+        let url = url_of(user_of(&self.name));
         self.env("ROCKETS_NATS__URL", &url)
     }
 
