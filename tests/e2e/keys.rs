@@ -440,6 +440,21 @@ async fn of_a_batch_each_message_is_let_in_for_itself() {
 }
 
 #[tokio::test]
+async fn who_signs_has_a_rate_and_nobody_else_takes_its_turns() {
+    let (keys, broker) = (Keys::new(), Broker::start().await);
+    let key = keys.key(&["--scope", "ingest", "--all-channels", "--rate", "1", "--sign"]).await;
+    let (_program, client) = keys.up(&broker).start_and_ready().await;
+    let body = Flight::new().launched(1).to_string();
+    let send = async || client.answer(signed(&client, &key, &body, 0)).await;
+    for _ in 0..3 {
+        assert_eq!(client.answer(signed(&client, &key, &body, 0).body("forged")).await.status, 401);
+    }
+    assert_eq!(send().await.status, 200);
+    let refused = eventually("a refusal", async || Some(send().await).filter(|answer| answer.status == 429)).await;
+    assert_eq!(refused.headers["ratelimit-policy"], r#""messages";q=1;w=1"#);
+}
+
+#[tokio::test]
 async fn a_key_s_new_channels_are_bounded_and_known_ones_are_not() {
     let (keys, broker) = (Keys::new(), Broker::start().await);
     let key = keys.key(&["--scope", "ingest", "--all-channels", "--new-channels", "2"]).await;
