@@ -66,9 +66,8 @@ async fn assert_dead(jetstream: &jetstream::Context, refused: &BTreeSet<(String,
     assert_eq!((&told, told_malformed.as_slice()), (refused, malformed));
 }
 
-/// With records that are written in groups wherever two of them wait.
 fn up(broker: &Broker) -> Start {
-    Program::of(&["up"]).broker(broker).env("ROCKETS_TRACK__ACK_WAIT", "1s").env("ROCKETS_TRACK__GROUP_COMMIT", "on")
+    Program::of(&["up"]).broker(broker).env("ROCKETS_TRACK__ACK_WAIT", "1s")
 }
 
 /// Dies at each of these points in turn, on one store, and then finishes.
@@ -78,7 +77,10 @@ async fn dies_and_finishes(points: &[&str]) {
     up(&broker).start().ready().await;
     let Work { flights, refused, malformed } = work(&broker).await;
     for point in points {
-        let died = up(&broker).fail_point(point).start().exit().await;
+        // Records are written in groups wherever two of them wait.
+        let group_commit = if point.starts_with("group.") { "on" } else { "auto" };
+        let dying = up(&broker).env("ROCKETS_TRACK__GROUP_COMMIT", group_commit).fail_point(point);
+        let died = dying.start().exit().await;
         assert_eq!(died.signal(), Some(6), "{point}: {died}");
     }
     let mut last = up(&broker).start();

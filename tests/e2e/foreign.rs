@@ -141,9 +141,9 @@ async fn a_body_is_utf8_and_may_be_packed_with_gzip() {
 async fn who_waits_for_continue_is_told_at_once_that_it_is_too_much() {
     let service = Service::start().await;
     let mut connection = Connection::open(service.addr()).await;
-    let head = "POST /messages HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 70000\r\n\r\n";
+    let head = "POST /messages HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 5000000\r\n\r\n";
     connection.send(head).await;
-    assert_eq!(connection.reply().await.error(413), "body: must be at most 65536 bytes");
+    assert_eq!(connection.reply().await.error(413), "body: must be at most 4194304 bytes");
 }
 
 #[tokio::test]
