@@ -147,7 +147,7 @@ impl Store {
             None => drop(write.store(false).await),
             Some(RecordWriter(group)) => {
                 if let Some(write) = group.take(write) {
-                    group.store_alone(write, false).await;
+                    group.store_alone(write).await;
                 }
             }
         }

@@ -31,6 +31,8 @@ const BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Writes on their way by themselves; further ones wait, so that they can go together when that is found to be faster. More
 /// would not be stored sooner.
 const ALONE_MAX: usize = 512;
+/// What has less time left than this goes by itself: a group has as much as the one of it that has least.
+const GROUP_TIME_MIN: Duration = Duration::from_secs(1);
 /// Longest time that a group waits for those who were answered with the last one.
 const GATHER_MAX: Duration = Duration::from_millis(2);
 
@@ -101,8 +103,26 @@ enum Step<W> {
     Wait,
     /// Each of these is stored by itself.
     Alone(Vec<W>),
-    /// So many are stored as a group, as soon as those who were answered with the last one are there again.
+    /// All of it is stored as a group, as far as it fits, as soon as those who were answered with the last one are there again.
     Gather,
+}
+
+/// One that is on its way by itself: counted until this is dropped, also where nobody waits for it any more.
+struct Alone<'a, W: Write> {
+    group: &'a Group<W>,
+    way: Way,
+    is_stored: bool,
+}
+
+impl<W: Write> Drop for Alone<'_, W> {
+    fn drop(&mut self) {
+        let mut state = self.group.state();
+        state.alone -= 1;
+        state.note(self.way, usize::from(self.is_stored));
+        if state.is_storing {
+            self.group.0.moved.notify_one();
+        }
+    }
 }
 
 /// Why a batch was not acknowledged.
@@ -140,19 +160,25 @@ impl<W: Write> Group<W> {
     }
 
     /// Stores one by itself that was given back.
-    pub async fn store_alone(&self, write: W, was_tried: bool) {
-        let is_stored = write.store(was_tried).await;
-        let mut state = self.state();
-        state.alone -= 1;
-        state.note(Way::Singly, usize::from(is_stored));
-        if state.is_storing {
-            self.0.moved.notify_one();
-        }
+    pub async fn store_alone(&self, write: W) {
+        self.store_by_itself(write, false, Way::Singly).await;
     }
 
     /// Stores several, each by itself, that were given back.
-    pub async fn store_each(&self, writes: Vec<W>, were_tried: bool) {
-        join_all(writes.into_iter().map(|write| self.store_alone(write, were_tried))).await;
+    pub async fn store_each(&self, writes: Vec<W>) {
+        join_all(writes.into_iter().map(|write| self.store_alone(write))).await;
+    }
+
+    /// Stores one by itself that came this way.
+    async fn store_by_itself(&self, write: W, was_tried: bool, way: Way) {
+        let mut alone = Alone { group: self, way, is_stored: false };
+        alone.is_stored = write.store(was_tried).await;
+    }
+
+    /// Stores those of a group that was not stored as one.
+    async fn store_scattered(&self, group: Vec<W>, were_tried: bool) {
+        self.state().alone += group.len();
+        join_all(group.into_iter().map(|write| self.store_by_itself(write, were_tried, Way::Grouped))).await;
     }
 
     /// Stores what waits until nothing does.
@@ -171,7 +197,7 @@ impl<W: Write> Group<W> {
 
     fn spawn_alone(&self, write: W) {
         let group = self.clone();
-        self.0.tasks.spawn(async move { group.store_alone(write, false).await });
+        self.0.tasks.spawn(async move { group.store_alone(write).await });
     }
 
     /// Stores the next group, and tells how many there were and how long it took. Those who were answered with the last one
@@ -185,16 +211,15 @@ impl<W: Write> Group<W> {
             };
             let _ = timeout(GATHER_MAX.min(took / 4), are_there).await;
         }
-        let (group, alone) = self.state().next();
+        let (group, alone) = self.state().next(Instant::now());
         let (begun, writes) = (Instant::now(), group.len());
-        tokio::join!(self.store(group), self.store_each(alone, false));
+        tokio::join!(self.store(group), self.store_each(alone));
         (writes, begun.elapsed())
     }
 
     async fn store(&self, group: Vec<W>) {
         if group.len() < self.0.commit.fewest() {
-            self.state().alone += group.len();
-            return self.store_each(group, false).await;
+            return self.store_scattered(group, false).await;
         }
         self.state().grouped = group.len();
         let committed = self.commit(&group).await;
@@ -211,8 +236,8 @@ impl<W: Write> Group<W> {
                     NotCommitted::Unclear(error) => (true, error),
                 };
                 tracing::debug!(messages = group.len(), %error, "a group was not stored, each goes by itself");
-                self.state().alone += group.len();
-                self.store_each(group, were_tried).await;
+                self.state().note(Way::Grouped, 0);
+                self.store_scattered(group, were_tried).await;
             }
         }
     }
@@ -309,13 +334,13 @@ impl<W> State<W> {
 }
 
 impl<W: Write> State<W> {
-    /// The next group, and what had better go by itself. Of several writes with one key the first is taken, and the others
-    /// wait on.
-    fn next(&mut self) -> (Vec<W>, Vec<W>) {
+    /// The next group, and what had better go by itself, which is also what has so little time left that the others would have
+    /// to be given up for it. Of several writes with one key the first is taken, and the others wait on.
+    fn next(&mut self, now: Instant) -> (Vec<W>, Vec<W>) {
         let (mut group, mut alone, mut later) = (Vec::new(), Vec::new(), VecDeque::new());
         let (mut keys, mut bytes) = (HashSet::new(), 0);
         for write in std::mem::take(&mut self.queue) {
-            if write.goes_alone() {
+            if write.goes_alone() || write.deadline() < now + GROUP_TIME_MIN {
                 alone.push(write);
                 continue;
             }

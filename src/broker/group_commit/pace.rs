@@ -19,7 +19,7 @@ const MOMENT: Duration = Duration::from_millis(100);
 const IDLE: Duration = Duration::from_millis(20);
 /// How much more groups must store, since a write waits longer in one.
 const WORTH: f64 = 1.2;
-/// The first and the longest pause before the other way is tried again; each trial in vain doubles it.
+/// The first and the longest pause before the other way is tried again; each trial that gains nothing doubles it.
 const PAUSES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(60)];
 
 /// How writes are stored.
@@ -101,13 +101,12 @@ impl Pace {
     pub fn stored(&mut self, way: Way, writes: usize, under_way: usize, now: Instant) {
         self.idle_since = (under_way == 0).then_some(now);
         // What is still on the way that is not gone any more says nothing of the other one.
-        if way != self.way && self.is_busy {
-            return;
-        }
+        let counts = way == self.way || !self.is_busy;
         match &mut self.moment {
-            None => self.moment = Some(Moment { began: now, stored: 0 }),
+            None if counts => self.moment = Some(Moment { began: now, stored: 0 }),
+            None => {}
             Some(moment) => {
-                moment.stored += writes;
+                moment.stored += if counts { writes } else { 0 };
                 let (took, stored) = (now - moment.began, moment.stored);
                 if took >= MOMENT {
                     self.end_moment(stored as f64 / took.as_secs_f64(), now);
@@ -184,7 +183,9 @@ mod tests {
 
     #[test]
     fn the_way_that_stores_more_is_gone() {
-        for (rates, expected) in [([400, 900], 1), ([4_000, 1_000], 0), ([1_000, 1_100], 0), ([1_000, 1_000], 0)] {
+        for (rates, expected) in
+            [([400, 900], 1), ([4_000, 1_000], 0), ([1_000, 1_100], 0), ([1_000, 1_000], 0), ([400, 0], 0)]
+        {
             let (mut pace, mut now) = pace();
             let gone = run(&mut pace, &mut now, 64, rates, 6_000);
             assert!(gone[1 - expected] <= 6_000 / 20, "{rates:?} {gone:?}");
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn trials_in_vain_become_rare_and_another_load_is_tried_at_once() {
+    fn trials_that_gain_nothing_become_rare_and_another_load_is_tried_at_once() {
         let (mut pace, mut now) = pace();
         let gone = run(&mut pace, &mut now, 64, [4_000, 1_000], 30_000);
         assert!(gone[1] <= 120, "{gone:?}");
@@ -226,6 +227,22 @@ mod tests {
             }
         }
         assert_eq!(pace.way(4_000, now), Way::Grouped);
+    }
+
+    #[test]
+    fn a_load_that_falls_without_a_pause_is_noticed() {
+        let (mut pace, mut now) = pace();
+        run(&mut pace, &mut now, 64, [100, 1_000], 500);
+        let [singly, _] = run(&mut pace, &mut now, 3, [100, 1_000], 100);
+        assert!(singly >= 75, "{singly}");
+        // So it is where what is stored came the other way.
+        run(&mut pace, &mut now, 64, [100, 1_000], 500);
+        for _ in 0..100 {
+            now += MOMENT / 10;
+            pace.way(3, now);
+            pace.stored(Way::Singly, 1, 0, now);
+        }
+        assert_eq!(pace.way(3, now), Way::Singly);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! the broker has it.
 //!
 //! [`publish`](Publisher::publish) `▸` [`waiting`] `▸` [`singly`] or, where that pays and it is none that was stored
-//! [`recent`]ly, [`super::group_commit`]. A publish that was begun is finished, whoever stopped waiting for it. What is not here: reading
-//! the message, and the answer over HTTP.
+//! [`recent`]ly, [`super::group_commit`]. A publish that was begun is finished, whoever stopped waiting for it. What is not
+//! here: reading the message, and the answer over HTTP.
 
 mod outgoing;
 mod recent;
@@ -82,7 +82,7 @@ impl Publisher {
         let (waiting, stored) = self.waiting(outgoing, slot, Instant::now() + PUBLISH_DEADLINE);
         if let Some(waiting) = self.group.take(waiting) {
             let group = self.group.clone();
-            self.tasks.spawn(async move { group.store_alone(waiting, false).await });
+            self.tasks.spawn(async move { group.store_alone(waiting).await });
         }
         answer_of(stored).await
     }
@@ -106,7 +106,7 @@ impl Publisher {
             answers.push(answer_of(stored));
         }
         let group = self.group.clone();
-        self.tasks.spawn(async move { group.store_each(alone, false).await });
+        self.tasks.spawn(async move { group.store_each(alone).await });
         join_all(answers).await
     }
 
