@@ -66,13 +66,16 @@ pub struct Received {
 }
 
 impl Form {
-    fn of(headers: &HeaderMap, begin: &[u8]) -> Self {
+    /// What the headers say of it. Of what is no list they may say anything.
+    fn said_in(headers: &HeaderMap) -> Self {
         let is_lines = |content_type: ContentType| Mime::from(content_type).essence_str() == "application/x-ndjson";
-        match begin.trim_ascii_start().first() {
-            _ if headers.typed_get().is_some_and(is_lines) => Self::Lines,
-            Some(b'[') => Self::Array,
-            _ => Self::One,
-        }
+        if headers.typed_get().is_some_and(is_lines) { Self::Lines } else { Self::One }
+    }
+
+    /// The same once its beginning is there.
+    fn beginning_with(self, begin: &[u8]) -> Self {
+        let is_array = begin.trim_ascii_start().first() == Some(&b'[');
+        if self == Self::One && is_array { Self::Array } else { self }
     }
 }
 
@@ -96,14 +99,17 @@ pub async fn read<B: Buf>(
         Coding::Gzip => {
             // Of what it is made shows only when it is unpacked.
             let packed = BodyBounds { list: bounds.list + PACKING_BYTES_MAX, one: bounds.list + PACKING_BYTES_MAX };
-            let Received { bytes, _share, .. } = read_plain(headers, chunks, packed).await?;
-            let share = match _share {
-                Some(share) => share,
-                None => share_of_memory().await?,
-            };
-            let bytes = unpacked(&bytes, bounds.list).ok_or_else(|| Answer::bad_request(NOT_GZIP))?;
-            let form = Form::of(headers, &bytes);
-            let (bytes_max, _share) = (bounds.of(form), (bytes.len() > LARGE_BYTES).then_some(share));
+            let Received { bytes: packed, mut _share, .. } = read_plain(headers, chunks, packed).await?;
+            let unpacked = |bytes_max| unpacked(&packed, bytes_max).ok_or_else(|| Answer::bad_request(NOT_GZIP));
+            let mut bytes = unpacked(bounds.list.min(LARGE_BYTES))?;
+            if bytes.len() > LARGE_BYTES {
+                if _share.is_none() {
+                    _share = Some(share_of_memory().await?);
+                }
+                bytes = unpacked(bounds.list)?;
+            }
+            let form = Form::said_in(headers).beginning_with(&bytes);
+            let bytes_max = bounds.of(form);
             if bytes.len() > bytes_max {
                 Err(Answer::too_large(bytes_max))
             } else {
@@ -149,7 +155,7 @@ async fn read_plain<B: Buf>(
     }
     let deadline = Instant::now() + BODY_DEADLINE;
     let mut chunks = std::pin::pin!(chunks);
-    let (mut form, mut share) = (Form::of(headers, b""), None);
+    let (mut form, mut share) = (Form::said_in(headers), None);
     let (mut body, mut length) = (BytesMut::new(), 0);
     while length <= bounds.of(form) + thrown_away_max {
         let chunk = timeout_at(deadline, chunks.next()).await.map_err(|_| Answer::request_timeout())?;
@@ -158,9 +164,7 @@ async fn read_plain<B: Buf>(
             Some(chunk) => chunk.map_err(|_| Answer::bad_request("body: ended early"))?,
         };
         length += chunk.remaining();
-        if form == Form::One {
-            form = Form::of(headers, if body.trim_ascii_start().is_empty() { chunk.chunk() } else { &body });
-        }
+        form = form.beginning_with(if body.trim_ascii_start().is_empty() { chunk.chunk() } else { &body });
         if length > LARGE_BYTES && length <= bounds.of(form) && share.is_none() {
             share = Some(share_of_memory().await?);
         }
@@ -258,6 +262,34 @@ mod tests {
         for broken in [b"{}".to_vec(), packed(b"{}")[..12].to_vec()] {
             assert_eq!(read_coded("gzip", broken).await.unwrap_err().status(), StatusCode::BAD_REQUEST);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_may_be_larger_and_only_so_many_are_read_at_once() {
+        let bounds = BodyBounds { one: LARGE_BYTES, list: 2 * LARGE_BYTES };
+        let read = async |begin: &str, length: usize| {
+            let body = [begin.as_bytes(), &vec![b' '; length - begin.len()]].concat();
+            // In pieces, the first of which may not tell yet what it is.
+            let chunks: Vec<_> = body.chunks(1_000).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
+            read(&HeaderMap::new(), futures_util::stream::iter(chunks), bounds).await
+        };
+        for (begin, length, expected) in [
+            ("{", LARGE_BYTES, Ok(Form::One)),
+            ("{", LARGE_BYTES + 1, Err(413)),
+            (&*format!("{:2000}[", ""), 2 * LARGE_BYTES, Ok(Form::Array)),
+            ("[", 2 * LARGE_BYTES + 1, Err(413)),
+        ] {
+            let found = read(begin, length).await.map(|received| received.form);
+            assert_eq!(found.map_err(|refused| refused.status().as_u16()), expected, "{length}");
+        }
+        let mut in_hand = Vec::new();
+        for _ in 0..LARGE_BODIES_MAX {
+            in_hand.push(read("[", 2 * LARGE_BYTES).await.unwrap());
+        }
+        assert_eq!(read("[", 2 * LARGE_BYTES).await.err().unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(read("[", LARGE_BYTES).await.is_ok(), "one that is not large needs no share");
+        in_hand.pop();
+        assert!(read("[", 2 * LARGE_BYTES).await.is_ok());
     }
 
     #[tokio::test]
