@@ -12,7 +12,7 @@
 //!                        └▸ verify ▸ operator ▸ HTTP
 //! ```
 //!
-//! What it deliberately does not do: speak TLS, read the clock for what it sends, give up on a message, or know how
+//! What it deliberately does not do: read the clock for what it sends, give up on a message, or know how
 //! the service works inside.
 
 mod disorder;

@@ -11,7 +11,7 @@ use super::harness::client::Answer;
 use super::harness::messages::{number_of, scattered};
 use super::harness::service::settles;
 use super::harness::stream::count;
-use super::harness::{Client, Flight, Program, TestService, pick};
+use super::harness::{Client, Flight, Program, TestService, eventually, pick};
 
 const COUNTS: [&str; 4] = ["ingested", "duplicate", "rejected", "unavailable"];
 
@@ -139,12 +139,10 @@ async fn without_a_broker_each_is_unavailable_and_may_be_sent_again() {
     assert_eq!(unavailable.error(503), "no message of the batch can be stored now, send it again");
     assert!(unavailable.headers.contains_key("retry-after"));
     assert_eq!(pick(&unavailable.body["data"], COUNTS), json!([0, 0, 1, 50]));
-    let again = loop {
-        let again = send_array(&client, &messages).await;
-        if again.status == 200 {
-            break again;
-        }
-    };
+    let again = eventually("all of it is stored", async || {
+        Some(send_array(&client, &messages).await).filter(|again| again.status == 200)
+    });
+    let again = again.await;
     let counts = &again.body["data"];
     assert_eq!(counts["ingested"].as_u64().unwrap() + counts["duplicate"].as_u64().unwrap(), 50);
     settles(&client, &messages).await;

@@ -11,7 +11,7 @@ use super::harness::messages::{number_of, scattered};
 use super::harness::program::Start;
 use super::harness::service::settles;
 use super::harness::stream::count;
-use super::harness::{Broker, Client, Flight, Program};
+use super::harness::{Broker, Client, Flight, Program, eventually};
 
 fn up(broker: &Broker) -> Start {
     Program::of(&["up"]).broker(broker).env("ROCKETS_INGEST__GROUP_COMMIT", "on")
@@ -108,12 +108,11 @@ async fn a_group_that_the_broker_does_not_answer_is_answered_in_time_and_may_be_
     broker.thaw();
     let said: BTreeSet<_> = answers.iter().map(|answer| answer.status).collect();
     assert_eq!(said, [200, 503].into());
-    let again = loop {
+    let again = eventually("all of it is stored", async || {
         let again = post_all(&client, &messages).await;
-        if again.iter().all(|answer| answer.status == 200) {
-            break again;
-        }
-    };
+        again.iter().all(|answer| answer.status == 200).then_some(again)
+    });
+    let again = again.await;
     for (first, again) in answers.iter().zip(&again).filter(|(first, _)| first.status == 200) {
         assert_eq!(status(again), "duplicate");
         assert_eq!(first.body["data"]["event_id"], again.body["data"]["event_id"]);
@@ -135,11 +134,11 @@ async fn singles_and_groups_store_the_same() {
         let (_up, client) = start.start_and_ready().await;
         let answers = post_all(&client, &messages).await;
         assert!(answers.iter().all(|answer| status(answer) == "ingested"), "{mode}");
-        let mut rockets = client.rockets().await;
-        while rockets.iter().filter(|rocket| rocket["lastMessageNumber"] == 40).count() < 8 {
-            rockets = client.rockets().await;
-        }
-        said.push(rockets);
+        let rockets = eventually("all of it is applied", async || {
+            let rockets = client.rockets().await;
+            (rockets.iter().filter(|rocket| rocket["lastMessageNumber"] == 40).count() == 8).then_some(rockets)
+        });
+        said.push(rockets.await);
     }
     assert!(said.windows(2).all(|two| two[0] == two[1]), "{said:?}");
 }
