@@ -4,7 +4,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo check test simulate mutants security fuzz observe-test ci bench bench-page drill drill-cluster
-.PHONY: release reproducible advisories release-tools nats-server nats-server-floor prometheus .venv browser
+.PHONY: release reproducible advisories release-tools nats-server nats-server-floor prometheus valgrind .venv browser
 
 # The pinned broker, where it had to be fetched, stands before an older one of the machine.
 # The tools of a release stand before those of the machine for the same reason.
@@ -25,7 +25,7 @@ demo: nats-server ## Start everything with 20 rockets that fly slowly, to be loo
 	deploy/demo target/release/rockets
 
 # A failure in one test binary says nothing about the next: one run shows all of them.
-test: nats-server nats-server-floor prometheus .venv browser ## Run all tests.
+test: nats-server nats-server-floor prometheus valgrind .venv browser ## Run all tests.
 	cargo test --locked $(features) --no-fail-fast
 
 # Under two minutes where it was built before: for every commit.
@@ -101,6 +101,9 @@ nats-server-floor: ## Get the oldest broker that the service takes, for the dril
 
 prometheus: ## Get Prometheus and promtool for their tests, where Debian's package is to be had.
 	@tests/e2e/get-prometheus
+
+valgrind: ## Get valgrind for the test of what a message costs, where Debian's package is to be had.
+	@tests/get-valgrind
 
 .venv: ## Get the Python clients for their tests: nats-py, schemathesis.
 	@tests/e2e/get-nats-py

@@ -34,6 +34,8 @@ mod backup;
 mod broker;
 mod cli;
 mod config;
+#[cfg(test)]
+mod cost;
 mod domain;
 mod fail_point;
 #[cfg(any(test, feature = "fuzz"))]

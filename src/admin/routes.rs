@@ -38,16 +38,16 @@ pub fn routes(operations: &Operations) -> Routes {
 }
 
 async fn list(operations: Operations, request: Request) -> Result<Answer, Answer> {
-    let page = operations.list(&ListRequest::parse(&request.query)?).await;
-    let page = page.map_err(|error| answer_to(error, &request.id))?;
+    let page = operations.list(&ListRequest::parse(request.query())?).await;
+    let page = page.map_err(|error| answer_to(error, &request.head.id))?;
     Ok(Answer::page(&page.rows, page.next.and_then(|next| next.cursor())))
 }
 
 /// Shows a dead letter, or drops it.
 async fn dead_letter(operations: Operations, request: Request) -> Result<Answer, Answer> {
-    let answer_to = |error| answer_to(error, &request.id);
-    let (id, asker) = (dead_letter_id(&request.parameter).map_err(answer_to)?, &request.asker);
-    if request.method != Method::DELETE {
+    let answer_to = |error| answer_to(error, &request.head.id);
+    let (id, asker) = (dead_letter_id(&request.parameter).map_err(answer_to)?, &request.head.asker);
+    if request.head.method != Method::DELETE {
         return Ok(Answer::ok(&operations.show(id).await.map_err(answer_to)?));
     }
     if is_dry_run(&request)? {
@@ -58,10 +58,10 @@ async fn dead_letter(operations: Operations, request: Request) -> Result<Answer,
 }
 
 async fn replay(operations: Operations, mut request: Request) -> Result<Answer, Answer> {
-    let id = dead_letter_id(&request.parameter).map_err(|error| answer_to(error, &request.id))?;
+    let id = dead_letter_id(&request.parameter).map_err(|error| answer_to(error, &request.head.id))?;
     let body = request.body(BODY_BYTES_MAX).await?;
     let corrected = Some(body).filter(|body| !body.is_empty());
-    let (asker, answer_to) = (&request.asker, |error| answer_to(error, &request.id));
+    let (asker, answer_to) = (&request.head.asker, |error| answer_to(error, &request.head.id));
     if is_dry_run(&request)? {
         let preview = for_asker(asker, operations.preview_replay(id, corrected)).await?;
         return Ok(Answer::ok(&preview.map_err(answer_to)?));
@@ -71,17 +71,17 @@ async fn replay(operations: Operations, mut request: Request) -> Result<Answer, 
 }
 
 async fn skip(operations: Operations, mut request: Request) -> Result<Answer, Answer> {
-    let asker = request.asker.clone();
+    let asker = request.head.asker.clone();
     let skipped = async {
         let channel = Channel::parse(&request.parameter).ok_or_else(bad_channel)?;
         let body = request.body(BODY_BYTES_MAX).await?;
         let asked = wire::read_skip_request(&body).map_err(|error| Answer::bad_request(error.to_string()))?;
         if is_dry_run(&request)? {
             let preview = operations.preview_skip(&channel, asked.up_to).await;
-            return Ok(Answer::ok(&preview.map_err(|error| answer_to(error, &request.id))?));
+            return Ok(Answer::ok(&preview.map_err(|error| answer_to(error, &request.head.id))?));
         }
         let skipped = operations.skip(channel, asked, origin_of(&request)).await;
-        Ok(Answer::ok(&skipped.map_err(|error| answer_to(error, &request.id))?))
+        Ok(Answer::ok(&skipped.map_err(|error| answer_to(error, &request.head.id))?))
     };
     let late = |_| Answer::unavailable("the skip was not stored in time, ask again");
     asker.wait_for(SKIP_MAX, skipped).await.map_err(late)?
@@ -95,12 +95,12 @@ async fn for_asker<T>(asker: &Asker, done: impl Future<Output = T>) -> Result<T,
 
 fn origin_of(request: &Request) -> Origin {
     let key = request.caller().key_id().map(ToOwned::to_owned);
-    Origin { request_id: request.id.to_string(), trace: request.trace.clone(), key }
+    Origin { request_id: request.head.id.to_string(), trace: request.head.trace.clone(), key }
 }
 
 /// Whether the effect is only to be told.
 fn is_dry_run(request: &Request) -> Result<bool, BadParameter> {
-    Params::parse(&request.query, &["dry_run"])?.flag("dry_run")
+    Params::parse(request.query(), &["dry_run"])?.flag("dry_run")
 }
 
 fn bad_channel() -> Answer {

@@ -160,21 +160,19 @@ impl Record {
 
     /// Reads the stored form for one who may write it again: with the fields that this version does not know.
     pub fn read(bytes: &[u8]) -> Result<(Self, Option<Carried>), Unreadable> {
-        #[derive(Deserialize)]
-        struct Versioned {
-            format: u32,
+        match serde_json::from_slice::<Stored<'_>>(bytes) {
+            Ok(stored) => {
+                known_format(stored.format)?;
+                Ok((stored.into_checked()?, None))
+            }
+            Err(error) => {
+                let damaged = Unreadable::Damaged(error.to_string());
+                // Another format may be anything else but for this.
+                let Ok(Versioned { format }) = serde_json::from_slice(bytes) else { return Err(damaged) };
+                known_format(format)?;
+                Self::read_what_is_known(bytes, &damaged)
+            }
         }
-        let damaged = |error: serde_json::Error| Unreadable::Damaged(error.to_string());
-        match serde_json::from_slice::<Versioned>(bytes).map_err(damaged)?.format {
-            0 => return Err(Unreadable::Damaged("format 0".into())),
-            newer if newer > newest() => return Err(Unreadable::Newer(newer)),
-            _ => {}
-        }
-        let stored: Stored<'_> = match serde_json::from_slice(bytes) {
-            Ok(stored) => stored,
-            Err(error) => return Self::read_what_is_known(bytes, &damaged(error)),
-        };
-        Ok((stored.into_checked()?, None))
     }
 
     /// Reads a stored form in which there are fields that this version does not know, or which is damaged.
@@ -187,6 +185,20 @@ impl Record {
         let known = record.to_string();
         let stored: Stored<'_> = serde_json::from_str(&known).map_err(|_| damaged.clone())?;
         Ok((stored.into_checked()?, Some(carried)))
+    }
+}
+
+/// What every format has.
+#[derive(Deserialize)]
+struct Versioned {
+    format: u32,
+}
+
+fn known_format(format: u32) -> Result<(), Unreadable> {
+    match format {
+        0 => Err(Unreadable::Damaged("format 0".into())),
+        newer if newer > newest() => Err(Unreadable::Newer(newer)),
+        _ => Ok(()),
     }
 }
 

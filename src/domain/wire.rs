@@ -230,12 +230,13 @@ impl<'a> Slot<'a> {
 
     /// A string that says something and has an end.
     fn words(self, field: &'static str) -> Result<String, NotAMessage> {
-        let problem = format!("must be a string of 1 to {STRING_CHARS_MAX} characters");
-        let text = self.text(field, &problem)?;
-        if text.is_empty() || text.chars().nth(STRING_CHARS_MAX).is_some() {
-            return Err(NotAMessage::field(field, problem));
+        let has_an_end = |text: &str| text.len() <= STRING_CHARS_MAX || text.chars().nth(STRING_CHARS_MAX).is_none();
+        match self {
+            Self::Text(text) if !text.is_empty() && has_an_end(&text) => Ok(text.into_owned()),
+            Self::Missing => Err(NotAMessage::field(field, MISSING)),
+            Self::Twice => Err(NotAMessage::field(field, TWICE)),
+            _ => Err(NotAMessage::field(field, format!("must be a string of 1 to {STRING_CHARS_MAX} characters"))),
         }
-        Ok(text.into_owned())
     }
 
     /// An integer of at least `min` that fits 63 bits.

@@ -67,6 +67,6 @@ async fn body((): (), mut request: Request) -> Result<Answer, Answer> {
 }
 
 async fn parameters((): (), request: Request) -> Result<Answer, Answer> {
-    let params = Params::parse(&request.query, &["limit", "cursor", "dry_run"])?;
+    let params = Params::parse(request.query(), &["limit", "cursor", "dry_run"])?;
     Ok(Answer::ok(&(params.limit()?, params.flag("dry_run")?, request.parameter)))
 }

@@ -58,7 +58,8 @@ pub(super) async fn serve(stream: TcpStream, site: Arc<Site>, tls: Option<Arc<Tl
     let Some(Some(stream)) = closing.run_until_cancelled(shaken_hands(connection, tls)).await else { return };
     let reader = asker.clone();
     let stream = WriteDeadline::new(TokioIo::new(stream), STALL_MAX, move || reader.give_up());
-    let service = service_fn(move |request| answer(site.clone(), asker.clone(), request));
+    // On the heap: below here it is moved several times.
+    let service = service_fn(move |request| Box::pin(answer(site.clone(), asker.clone(), request)));
     let service =
         Compression::new(service).compress_when(SizeAbove::new(PACKED_FROM_BYTES).and(NotForContentType::SSE));
     let connection = http1::Builder::new()

@@ -1,10 +1,12 @@
 //! The id of a request: brought by the client or made here, and then in every line that the request causes.
 
+use std::sync::Arc;
+
 use warp::http::{HeaderMap, HeaderValue};
 
 /// An id of 1 to 128 visible ASCII characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestId(String);
+pub struct RequestId(Arc<str>);
 
 impl RequestId {
     /// The header that brings it and takes it back.
@@ -16,8 +18,7 @@ impl RequestId {
         let brought = headers.get(Self::HEADER).and_then(|value| value.to_str().ok());
         let usable =
             |id: &&str| (1..=Self::LEN_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
-        let id = brought.filter(usable).map(str::to_owned);
-        Self(id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()))
+        Self(brought.filter(usable).map_or_else(new, Arc::from))
     }
 
     /// The id.
@@ -29,6 +30,11 @@ impl RequestId {
         // Visible ASCII is always a header's value.
         HeaderValue::from_str(&self.0).unwrap_or(HeaderValue::from_static("-"))
     }
+}
+
+fn new() -> Arc<str> {
+    let mut buffer = uuid::Uuid::encode_buffer();
+    Arc::from(&*uuid::Uuid::new_v4().hyphenated().encode_lower(&mut buffer))
 }
 
 impl std::fmt::Display for RequestId {

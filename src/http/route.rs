@@ -3,16 +3,15 @@
 //! A handler is an async function of a role's state and the [`Request`]. It may end early with the answer as its error, so
 //! that `?` does what is expected of it.
 
-use std::future::ready;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, TryStreamExt as _};
 use percent_encoding::percent_decode_str;
+use warp::Filter;
 use warp::filters::BoxedFilter;
-use warp::http::{HeaderMap, Method};
-use warp::path::FullPath;
-use warp::{Filter, Rejection};
+use warp::http::{HeaderMap, Method, Uri};
 
 use super::asker::Asker;
 use super::body::{BodyBounds, Received};
@@ -21,25 +20,25 @@ use super::{Answer, RequestId, body};
 use crate::auth::Caller;
 use crate::traces::Trace;
 
-/// Some routes of one role.
+/// Some routes, of which the first that has the path answers.
+#[derive(Clone, Default)]
+pub struct Routes(Vec<Route>);
+
 #[derive(Clone)]
-pub struct Routes {
-    /// Answers a request, or says that none of them has its path.
-    pub filter: BoxedFilter<(Answer,)>,
-    /// Their patterns.
-    pub patterns: Vec<&'static str>,
+struct Route {
+    pattern: &'static str,
+    handler: Handler,
 }
 
-/// What a handler is given of a request.
-pub struct Request {
-    /// One of those that the route has.
+type Handler = Arc<dyn Fn(Request) -> Answering + Send + Sync>;
+type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// What a request is, but for its body.
+pub struct Head {
+    /// One of those that the route has, once it has come to a handler.
     pub method: Method,
-    /// What stands in the path in the place of the pattern's `:`, decoded; empty where it has none.
-    pub parameter: String,
-    /// Whether the path ends in a slash, which means something to nothing but relative addresses.
-    pub is_folder: bool,
-    /// The query string without its question mark; empty where there is none.
-    pub query: String,
+    /// What is asked for.
+    pub uri: Uri,
     /// The headers.
     pub headers: HeaderMap,
     /// What the request is called in answers and logs.
@@ -48,7 +47,16 @@ pub struct Request {
     pub trace: Trace,
     /// Whether anybody still waits for the answer.
     pub asker: Asker,
-    door: Door,
+    /// What lets it in.
+    pub door: Door,
+}
+
+/// What a handler is given of a request.
+pub struct Request {
+    /// All but the body.
+    pub head: Arc<Head>,
+    /// What stands in the path in the place of the pattern's `:`, decoded; empty where it has none.
+    pub parameter: String,
     admitted: Admitted,
     chunks: Chunks,
 }
@@ -56,6 +64,16 @@ pub struct Request {
 type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
 
 impl Request {
+    /// The query string without its question mark; empty where there is none.
+    pub fn query(&self) -> &str {
+        self.head.uri.query().unwrap_or_default()
+    }
+
+    /// Whether the path ends in a slash, which means something to nothing but relative addresses.
+    pub fn is_folder(&self) -> bool {
+        self.head.uri.path().ends_with('/')
+    }
+
     /// The body, unpacked, at most so many bytes, or the answer to give instead.
     ///
     /// A signature is checked over what was sent, and there is no body of one that is wrong.
@@ -66,9 +84,9 @@ impl Request {
 
     /// The same of a body that may be a list.
     pub async fn one_or_list(&mut self, bounds: BodyBounds) -> Result<Received, Answer> {
-        let Self { headers, chunks, admitted, .. } = self;
+        let Self { head, chunks, admitted, .. } = self;
         let seen = chunks.inspect_ok(|chunk| admitted.see(chunk));
-        let received = body::read(headers, seen, bounds).await?;
+        let received = body::read(&head.headers, seen, bounds).await?;
         self.admitted.prove()?;
         Ok(received)
     }
@@ -79,8 +97,12 @@ impl Request {
     }
 
     /// Lets it in, or answers why not.
-    fn admit(mut self, access: Access) -> Result<Self, Answer> {
-        self.admitted = self.door.admit(access, &self.method, &self.headers)?;
+    fn admit(mut self, methods: &'static str, access: Access) -> Result<Self, Answer> {
+        let Head { method, headers, door, .. } = &*self.head;
+        match methods.split(", ").any(|of_route| *method == of_route) {
+            true => self.admitted = door.admit(access, method, headers)?,
+            false => return Err(Answer::method_not_allowed(methods)),
+        }
         Ok(self)
     }
 }
@@ -89,7 +111,7 @@ impl Request {
 pub fn get<S, H, F>(path: &'static str, access: Access, state: &S, handler: H) -> Routes
 where
     S: Clone + Send + Sync + 'static,
-    H: Fn(S, Request) -> F + Clone + Send + Sync + 'static,
+    H: Fn(S, Request) -> F + Send + Sync + 'static,
     F: Future<Output = Result<Answer, Answer>> + Send + 'static,
 {
     route("GET, HEAD", path, access, state, handler)
@@ -97,66 +119,61 @@ where
 
 /// A route with these methods, at the paths of a pattern such as `rockets/:/history`, in which `:` is any one segment,
 /// for those who may.
-pub fn route<S, H, F>(methods: &'static str, path: &'static str, access: Access, state: &S, handler: H) -> Routes
+pub fn route<S, H, F>(methods: &'static str, pattern: &'static str, access: Access, state: &S, handler: H) -> Routes
 where
     S: Clone + Send + Sync + 'static,
-    H: Fn(S, Request) -> F + Clone + Send + Sync + 'static,
+    H: Fn(S, Request) -> F + Send + Sync + 'static,
     F: Future<Output = Result<Answer, Answer>> + Send + 'static,
 {
     let state = state.clone();
-    let answered = request(path).then(move |request: Request| {
-        let has_method = methods.split(", ").any(|method| request.method == method);
-        let (asker, is_read) = (request.asker.clone(), matches!(request.method, Method::GET | Method::HEAD));
-        let admitted = if has_method { request.admit(access) } else { Err(Answer::method_not_allowed(methods)) };
-        // On the heap: what is done for a request may be large, and a thread that serves many has one stack of 2 MiB for it.
+    let handler = move |request: Request| -> Answering {
+        let (head, admitted) = (request.head.clone(), request.admit(methods, access));
+        // On the heap, and not moved any more: what is done for a request may be large.
         let handled = admitted.map(|request| Box::pin(handler(state.clone(), request)));
-        async move {
+        Box::pin(async move {
             let answered = match handled {
                 // What only reads is not read on for one who has left; what changes something comes to its end.
-                Ok(handled) if is_read => asker.while_there(handled).await.unwrap_or_else(|| Err(Answer::nobody())),
+                Ok(handled) if matches!(head.method, Method::GET | Method::HEAD) => {
+                    head.asker.while_there(handled).await.unwrap_or_else(|| Err(Answer::nobody()))
+                }
                 Ok(handled) => handled.await,
                 Err(answer) => Err(answer),
             };
-            answered.unwrap_or_else(|answer| answer).of_route(path)
-        }
-    });
-    Routes { filter: answered.boxed(), patterns: vec![path] }
+            answered.unwrap_or_else(|answer| answer).of_route(pattern)
+        })
+    };
+    Routes(vec![Route { pattern, handler: Arc::new(handler) }])
 }
 
-/// Several routes as one; the first that has the path answers.
+/// Several routes as one.
 pub fn any(routes: impl IntoIterator<Item = Routes>) -> Routes {
-    let nothing = || warp::any().and_then(|| ready(Err(warp::reject::not_found()))).boxed();
-    let (filters, patterns): (Vec<_>, Vec<_>) =
-        routes.into_iter().map(|Routes { filter, patterns }| (filter, patterns)).unzip();
-    let filter = filters.into_iter().reduce(|first, second| first.or(second).unify().boxed());
-    Routes { filter: filter.unwrap_or_else(nothing), patterns: patterns.concat() }
+    Routes(routes.into_iter().flat_map(|Routes(routes)| routes).collect())
 }
 
-fn request(pattern: &'static str) -> impl Filter<Extract = (Request,), Error = Rejection> + Clone {
-    let path = warp::path::full().and_then(move |path: FullPath| {
-        let parameter = parameter(pattern, path.as_str()).map(decoded);
-        let is_folder = path.as_str().ends_with('/');
-        ready(parameter.map(|parameter| (parameter, is_folder)).ok_or_else(warp::reject::not_found))
-    });
-    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
-    let head = warp::method().and(query).and(warp::header::headers_cloned());
-    let extensions = warp::ext::get().and(warp::ext::optional::<Trace>()).and(warp::ext::get()).and(warp::ext::get());
-    let rest = head.and(extensions).and(warp::body::stream());
-    let request =
-        |(parameter, is_folder), method, query, headers, id, trace: Option<Trace>, asker, door, chunks| Request {
-            method,
-            parameter,
-            is_folder,
-            query,
-            headers,
-            id,
-            trace: trace.unwrap_or_default(),
-            asker,
-            door,
-            admitted: Admitted::default(),
-            chunks: in_bytes(chunks),
-        };
-    path.and(rest).map(request)
+impl Routes {
+    /// Their patterns.
+    pub fn patterns(&self) -> impl Iterator<Item = &'static str> {
+        self.0.iter().map(|route| route.pattern)
+    }
+
+    /// What answers a request that brings its [`Head`] as an extension: one filter, since of a chain of them each would cost a
+    /// request something, also where the first one has the path.
+    pub fn filter(&self) -> BoxedFilter<(Answer,)> {
+        let routes = Arc::new(self.clone());
+        let request = warp::ext::get().and(warp::body::stream());
+        request.then(move |head, chunks| routes.clone().answer(head, in_bytes(chunks))).boxed()
+    }
+
+    async fn answer(self: Arc<Self>, head: Arc<Head>, chunks: Chunks) -> Answer {
+        let Some((route, parameter)) = self.find(head.uri.path()) else { return Answer::not_found("path") };
+        let parameter = decoded(parameter);
+        (route.handler)(Request { head, parameter, admitted: Admitted::default(), chunks }).await
+    }
+
+    /// The route that has this path, and what stands there in the place of the pattern's `:`.
+    fn find<'a>(&self, path: &'a str) -> Option<(&Route, &'a str)> {
+        self.0.iter().find_map(|route| Some((route, parameter(route.pattern, path)?)))
+    }
 }
 
 /// The segment of a path that stands in the place of the pattern's `:`, empty where it has none; nothing where the path is

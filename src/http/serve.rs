@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Request, Response};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -24,19 +25,19 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 use tracing::Instrument as _;
-use warp::Filter as _;
 use warp::filters::BoxedFilter;
 
 use super::asker::Asker;
 use super::browsers::{self, Guard};
 use super::peers::{Counted, Peers};
 use super::pieces::Body;
+use super::route::Head;
 use super::tls::Tls;
 use super::{Answer, Door, RequestId, Routes, Side, connection, trace};
 use crate::auth::Auth;
 use crate::logging::limited;
 use crate::metrics::HttpMetrics;
-use crate::traces::Traces;
+use crate::traces::{Trace, Traces};
 
 /// Requests in hand at once.
 const REQUESTS_MAX: usize = 2_048;
@@ -91,8 +92,8 @@ pub struct Entrance {
 /// What is served.
 #[derive(Clone)]
 pub struct Site {
-    /// The routes.
-    pub routes: Routes,
+    /// What answers them, by their routes.
+    filter: BoxedFilter<(Answer,)>,
     /// What counts the requests.
     pub metrics: HttpMetrics,
     /// Whose requests are answered.
@@ -120,9 +121,9 @@ impl Site {
         bounds: Bounds,
         leaving: CancellationToken,
     ) -> Self {
-        routes.patterns.iter().for_each(|pattern| metrics.know(pattern));
-        let in_hand = Arc::new(Semaphore::new(bounds.requests));
-        Self { routes, metrics, guard, traces, door, bounds, leaving, in_hand }
+        routes.patterns().for_each(|pattern| metrics.know(pattern));
+        let (filter, in_hand) = (routes.filter(), Arc::new(Semaphore::new(bounds.requests)));
+        Self { filter, metrics, guard, traces, door, bounds, leaving, in_hand }
     }
 
     /// The same at one of several addresses.
@@ -221,27 +222,21 @@ async fn accept_any(listeners: &[TcpListener]) -> std::io::Result<(TcpStream, So
 pub(super) async fn answer(
     site: Arc<Site>,
     asker: Asker,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    let begun = Instant::now();
-    request.extensions_mut().insert(asker);
-    request.extensions_mut().insert(site.door.clone());
-    let request_id = RequestId::of(request.headers());
+    let (begun, id) = (Instant::now(), RequestId::of(request.headers()));
     let cors = &site.guard.cors;
     let origin = cors.origin_of(&request);
     let mut traced = trace::begin(&site.traces, &request);
     let (method, path) = (request.method().clone(), request.uri().path());
-    let span = tracing::debug_span!("request", %request_id, trace_id = traced.trace().id(), %method, path);
-    if !traced.is_none() {
-        request.extensions_mut().insert(traced.trace());
-    }
-    let mut response = match cors.preflight(&request, &request_id) {
+    let span = tracing::debug_span!("request", request_id = %id, trace_id = traced.trace().id(), %method, path);
+    let mut response = match cors.preflight(&request, &id) {
         Some(response) => response,
         None => {
-            let answer = answered(&site, request, &request_id).instrument(span).await;
+            let answer = answered(&site, request, (&id, traced.trace(), asker)).instrument(span).await;
             site.metrics.answered(answer.route(), answer.status().as_u16(), begun.elapsed());
             trace::end(&mut traced, &method, &answer);
-            answer.into_response(&request_id)
+            answer.into_response(&id)
         }
     };
     let status = response.status();
@@ -254,7 +249,7 @@ pub(super) async fn answer(
     Ok(response)
 }
 
-async fn answered(site: &Site, request: Request<Incoming>, request_id: &RequestId) -> Answer {
+async fn answered(site: &Site, request: Request<Incoming>, (id, trace, asker): (&RequestId, Trace, Asker)) -> Answer {
     if let Some(refusal) = site.guard.refusal(&request) {
         return refusal;
     }
@@ -263,21 +258,19 @@ async fn answered(site: &Site, request: Request<Incoming>, request_id: &RequestI
         limited!(warn, "too many requests are in hand");
         return Answer::unavailable("too many requests are in hand, ask again");
     }
-    let routed = routed(site.routes.filter.clone(), request, request_id.clone());
-    AssertUnwindSafe(routed).catch_unwind().await.unwrap_or_else(|_| {
-        tracing::error!(%request_id, "a handler panicked");
+    let (Parts { method, uri, headers, .. }, body) = request.into_parts();
+    let head = Head { method, uri, headers, id: id.clone(), trace, asker, door: site.door.clone() };
+    AssertUnwindSafe(routed(site, head, body)).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!(request_id = %id, "a handler panicked");
         Answer::internal_error()
     })
 }
 
-async fn routed(routes: BoxedFilter<(Answer,)>, mut request: Request<Incoming>, request_id: RequestId) -> Answer {
-    // CONNECT names no path, and warp's filters take one for granted.
-    if request.uri().path_and_query().is_none() {
-        return Answer::not_found("path");
-    }
-    request.extensions_mut().insert(request_id);
-    let mut service =
-        warp::service(routes.or_else(|_| async { Ok::<_, warp::Rejection>((Answer::not_found("path"),)) }));
+/// All that the filter looks at is in the head, so that the request around it says nothing.
+async fn routed(site: &Site, head: Head, body: Incoming) -> Answer {
+    let mut request = Request::new(body);
+    request.extensions_mut().insert(Arc::new(head));
+    let mut service = warp::service(site.filter.clone());
     let mut response = pin!(service.call(request)).await.unwrap_or_else(|never| match never {});
     response.extensions_mut().remove::<Answer>().unwrap_or_else(Answer::internal_error)
 }

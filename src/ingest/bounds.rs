@@ -120,7 +120,8 @@ impl Bounds {
     async fn admit_pending(&self, message: &Message, max: u64) -> Result<(), Answer> {
         let mut seen = self.change(&message.channel, |seen| seen.admitted += 1);
         if seen.is_near(max) && seen.is_old(Instant::now()) {
-            seen = self.look(&message.channel).await;
+            // On the heap: it is rare, and large.
+            seen = Box::pin(self.look(&message.channel)).await;
         }
         match seen.is_over(max, message.number) {
             false => Ok(()),
@@ -143,7 +144,7 @@ impl Bounds {
         let seen = self.seen(channel);
         match seen.is_known || !seen.is_old(Instant::now()) {
             true => seen.is_known,
-            false => self.look(channel).await.is_known,
+            false => Box::pin(self.look(channel)).await.is_known,
         }
     }
 

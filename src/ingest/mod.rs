@@ -70,9 +70,9 @@ type Name = (Channel, MessageNumber);
 pub struct Ingested {
     /// `duplicate` if the same message had been stored before.
     #[schema(pattern = "^(ingested|duplicate)$")]
-    status: &'static str,
+    pub status: &'static str,
     /// Its place in the log; of a duplicate, that of the first one.
-    event_id: u64,
+    pub event_id: u64,
 }
 
 impl Ingest {
@@ -85,7 +85,7 @@ impl Ingest {
 
     /// `/messages`.
     pub fn routes(&self) -> Routes {
-        route("POST", "messages", Access::Messages, self, Self::answer)
+        route("POST", "messages", Access::Messages, &Arc::new(self.clone()), Self::answer)
     }
 
     /// Whether messages can be taken in.
@@ -112,13 +112,14 @@ impl Ingest {
         self.publisher.drain().await;
     }
 
-    async fn answer(self, mut request: Request) -> Result<Answer, Answer> {
+    async fn answer(self: Arc<Self>, mut request: Request) -> Result<Answer, Answer> {
         let bounds = BodyBounds { one: BODY_BYTES_MAX, list: BATCH_BYTES_MAX };
         let received = request.one_or_list(bounds).await.inspect_err(|_| self.metrics.reject("body"));
         let sender = Sender::of(&request);
         let answered = match received {
             Ok(Received { form: Form::One, bytes, .. }) => self.answer_one(&sender, bytes).await,
-            Ok(received) => self.answer_batch(&sender, &received).await,
+            // On the heap: a single message has nothing of its size.
+            Ok(received) => Box::pin(self.answer_batch(&sender, &received)).await,
             Err(answer) => Err(answer),
         };
         answered.inspect_err(|answer| sender.log_rejected(answer))
@@ -219,7 +220,10 @@ impl Sender {
     fn of(request: &Request) -> Self {
         let caller = request.caller().clone();
         let key = caller.key_id().map(ToOwned::to_owned);
-        Self { origin: Origin { request_id: request.id.to_string(), trace: request.trace.clone(), key }, caller }
+        Self {
+            origin: Origin { request_id: request.head.id.to_string(), trace: request.head.trace.clone(), key },
+            caller,
+        }
     }
 
     /// Refuses a message of a channel that the sender's key does not name.

@@ -49,14 +49,14 @@ fn file_of(name: &str, config: &Arc<Config<'static>>) -> Option<File> {
 }
 
 async fn index(files: Files, request: Request) -> Result<Answer, Answer> {
-    match request.is_folder {
-        true => Ok(files.answer(INDEX, &request.headers)),
+    match request.is_folder() {
+        true => Ok(files.answer(INDEX, &request.head.headers)),
         false => Ok(Answer::moved("docs/")),
     }
 }
 
 async fn file(files: Files, request: Request) -> Result<Answer, Answer> {
-    Ok(files.answer(&request.parameter, &request.headers))
+    Ok(files.answer(&request.parameter, &request.head.headers))
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ pub fn routes() -> Routes {
     // Made of constants: this cannot fail.
     let json = document().to_pretty_json().unwrap_or_default();
     let file = Arc::new(File::new("openapi.json", json, "default-src 'none'"));
-    let answer = |file: Arc<File>, request: crate::http::Request| async move { Ok(file.answer(&request.headers)) };
+    let answer = |file: Arc<File>, request: crate::http::Request| async move { Ok(file.answer(&request.head.headers)) };
     any([get("openapi.json", Access::Open, &file, answer), docs::routes()])
 }
 

@@ -33,11 +33,11 @@ pub fn routes() -> Routes {
 }
 
 async fn document(files: Files, request: Request) -> Result<Answer, Answer> {
-    Ok(files.answer(DOCUMENT, &request.headers))
+    Ok(files.answer(DOCUMENT, &request.head.headers))
 }
 
 async fn file(files: Files, request: Request) -> Result<Answer, Answer> {
-    Ok(files.answer(&request.parameter, &request.headers))
+    Ok(files.answer(&request.parameter, &request.head.headers))
 }
 
 #[cfg(test)]

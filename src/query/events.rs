@@ -119,12 +119,12 @@ impl Events {
     pub(super) async fn answer(self, request: Request) -> Result<Answer, Answer> {
         let invalid = || Answer::bad_request(format!("invalid event ID: {}", request.parameter));
         let id = event_id(&request.parameter).ok_or_else(invalid)?;
-        let wait = wait_of(&Params::parse(&request.query, &["wait"])?)?.unwrap_or_default();
+        let wait = wait_of(&Params::parse(request.query(), &["wait"])?)?.unwrap_or_default();
         match self.find(id, wait).await {
             Ok(Found::Event(event, status_at)) => Ok(Answer::ok(&public(&event, &status_at.status))),
             Ok(Found::Trimmed) => Err(Answer::gone(format!("event {id} was trimmed"))),
             Ok(Found::Nothing) => Err(Answer::not_found("event")),
-            Err(error) => Err(unavailable(&error, &request.id)),
+            Err(error) => Err(unavailable(&error, &request.head.id)),
         }
     }
 

@@ -63,7 +63,7 @@ impl GapRequest {
 
 /// Answers `GET /gaps`.
 pub(super) async fn answer((live, broker): (Arc<LiveView>, Broker), request: Request) -> Result<Answer, Answer> {
-    let GapRequest { limit, after } = GapRequest::parse(&request.query)?;
+    let GapRequest { limit, after } = GapRequest::parse(request.query())?;
     if live.freshness() == Freshness::Loading {
         return Err(loading());
     }

@@ -59,14 +59,14 @@ fn condition(problems: &[Problem], freshness: Freshness, is_connected: bool) -> 
 }
 
 async fn list((live, whole): (Arc<LiveView>, WholeLists), request: Request) -> Result<Answer, Answer> {
-    let asked = ListRequest::parse(&request.query)?;
+    let asked = ListRequest::parse(request.query())?;
     if live.freshness() == Freshness::Loading {
         return Err(loading());
     }
     // Looked at before the rockets: whoever follows from here on misses nothing.
     let position = live.view.position();
     let tag = tag_of(&position);
-    if tag.is_had_by(&request.headers) {
+    if tag.is_had_by(&request.head.headers) {
         return Ok(Answer::not_modified(tag));
     }
     if asked.limit.is_none() && !is_short(&live) {
@@ -89,14 +89,14 @@ fn is_short(live: &LiveView) -> bool {
 
 async fn rocket((live, events): (Arc<LiveView>, Events), request: Request) -> Result<Answer, Answer> {
     let channel = channel_of(&request)?;
-    events.awaited(&channel, &request.query, &request.id).await?;
+    events.awaited(&channel, request.query(), &request.head.id).await?;
     let found = live.view.get_at(&channel);
     if live.freshness() == Freshness::Loading {
         return Err(loading());
     }
     let Some((position, Some(entry))) = found else { return Err(Answer::not_found("rocket")) };
     let tag = tag_of(&position);
-    match tag.is_had_by(&request.headers) {
+    match tag.is_had_by(&request.head.headers) {
         true => Ok(Answer::not_modified(tag)),
         false => Ok(Answer::ok(&public(&entry)).tagged(tag)),
     }

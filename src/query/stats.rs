@@ -74,14 +74,14 @@ impl Stats {
 
     /// Answers `GET /stats`.
     pub(super) async fn answer(self, request: Request) -> Result<Answer, Answer> {
-        Params::parse(&request.query, &[])?;
+        Params::parse(request.query(), &[])?;
         if self.live.freshness() == Freshness::Loading {
             return Err(loading());
         }
         let counted = timeout(DEADLINE, self.counted()).await;
         let counted = counted.unwrap_or_else(|_| Err(BrokerError::timed_out("counting")));
         counted.map(|stats| Answer::ok(&stats)).map_err(|error| {
-            limited!(warn, request_id = %request.id, %error, "messages and dead letters could not be counted");
+            limited!(warn, request_id = %request.head.id, %error, "messages and dead letters could not be counted");
             Answer::unavailable("messages and dead letters cannot be counted now, ask again")
         })
     }

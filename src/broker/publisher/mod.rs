@@ -5,6 +5,7 @@
 //! [`recent`]ly, [`super::group_commit`]. A publish that was begun is finished, whoever stopped waiting for it. What is not
 //! here: reading the message, and the answer over HTTP.
 
+mod finished;
 mod outgoing;
 mod recent;
 mod singly;
@@ -19,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
+use self::finished::Finished;
 pub use self::outgoing::{Identity, Origin, Outgoing, Receipt};
 use self::recent::Recent;
 use self::singly::Singly;
@@ -44,8 +46,13 @@ const NO_SEQUENCE: u64 = u64::MAX >> 1;
 /// Stores messages. Cheap to clone; all clones share the bounds on publishes under way.
 #[derive(Clone)]
 pub struct Publisher {
-    singly: Singly,
     group: Group<Waiting>,
+    shared: Arc<Shared>,
+}
+
+/// What all clones share, and each message on its way.
+struct Shared {
+    singly: Singly,
     recent: Recent,
     slots: Arc<Semaphore>,
     batch_slots: Arc<Semaphore>,
@@ -62,12 +69,13 @@ impl Publisher {
         let (singly, recent) = (Singly { broker, context }, Recent::new(commit != GroupCommit::Off));
         let [slots, batch_slots] =
             [PUBLISHES_IN_FLIGHT_MAX, BATCHED_IN_FLIGHT_MAX].map(|slots| Arc::new(Semaphore::new(slots)));
-        Self { singly, group, recent, slots, batch_slots, tasks, storing: Storing::default() }
+        let shared = Shared { singly, recent, slots, batch_slots, tasks, storing: Storing::default() };
+        Self { group, shared: Arc::new(shared) }
     }
 
     /// What the last publishes came to.
     pub fn storing(&self) -> &Storing {
-        &self.storing
+        &self.shared.storing
     }
 
     /// Stores a message, or says within [`PUBLISH_DEADLINE`] why not.
@@ -76,13 +84,13 @@ impl Publisher {
     /// recognised. With the broker known to be away, or too much under way, it comes at once.
     pub async fn publish(&self, outgoing: Outgoing) -> Stored {
         self.check_connected()?;
-        let Ok(slot) = self.slots.clone().try_acquire_owned() else {
+        let Ok(slot) = self.shared.slots.clone().try_acquire_owned() else {
             return Err(BrokerError::Unavailable(format!("{PUBLISHES_IN_FLIGHT_MAX} publishes are under way")));
         };
         let (waiting, stored) = self.waiting(outgoing, slot, Instant::now() + PUBLISH_DEADLINE);
         if let Some(waiting) = self.group.take(waiting) {
             let group = self.group.clone();
-            self.tasks.spawn(async move { group.store_alone(waiting).await });
+            Finished::new(async move { group.store_alone(waiting).await }, &self.shared.tasks).await;
         }
         answer_of(stored).await
     }
@@ -106,7 +114,7 @@ impl Publisher {
             answers.push(answer_of(stored));
         }
         let group = self.group.clone();
-        self.tasks.spawn(async move { group.store_each(alone).await });
+        self.shared.tasks.spawn(async move { group.store_each(alone).await });
         join_all(answers).await
     }
 
@@ -116,7 +124,7 @@ impl Publisher {
     /// this.
     pub async fn probe(&self) -> Proof {
         let message = PublishMessage::build().expected_stream(DEAD_LETTER_STREAM).expected_last_sequence(NO_SEQUENCE);
-        let probe = async { self.singly.context.send_publish(PROBE_SUBJECT, message).await?.await };
+        let probe = async { self.shared.singly.context.send_publish(PROBE_SUBJECT, message).await?.await };
         match timeout(PUBLISH_TIMEOUT, probe).await.map(|probed| probed.map_err(BrokerError::from)) {
             Ok(Err(BrokerError::Conflict | BrokerError::Misconfigured(_))) => Proof::Reached,
             _ => Proof::NotReached,
@@ -125,12 +133,12 @@ impl Publisher {
 
     /// Waits for the publishes that are under way; each has its own deadline.
     pub async fn drain(&self) {
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
     }
 
     fn check_connected(&self) -> Result<(), BrokerError> {
-        match self.singly.broker.is_connected() {
+        match self.shared.singly.broker.is_connected() {
             true => Ok(()),
             false => Err(BrokerError::Unavailable("not connected".into())),
         }
@@ -138,7 +146,7 @@ impl Publisher {
 
     async fn slots_of_batch(&self, messages: usize, deadline: Instant) -> Result<OwnedSemaphorePermit, BrokerError> {
         let slots = u32::try_from(messages).unwrap_or(u32::MAX);
-        match timeout_at(deadline, self.batch_slots.clone().acquire_many_owned(slots)).await {
+        match timeout_at(deadline, self.shared.batch_slots.clone().acquire_many_owned(slots)).await {
             Ok(slots) => slots.map_err(BrokerError::unavailable),
             Err(_) => Err(BrokerError::timed_out("waiting for earlier batches")),
         }
@@ -155,8 +163,7 @@ impl Publisher {
         // What the message causes is caused by its publishing.
         outgoing.origin.trace = span.trace();
         let (asker, stored) = oneshot::channel();
-        let (singly, storing, recent) = (self.singly.clone(), self.storing.clone(), self.recent.clone());
-        (Waiting { outgoing, id, deadline, singly, span, storing, recent, slot, asker }, stored)
+        (Waiting { outgoing, id, deadline, span, slot, asker, shared: self.shared.clone() }, stored)
     }
 }
 

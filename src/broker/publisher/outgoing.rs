@@ -63,7 +63,7 @@ impl From<String> for Origin {
 
 impl Outgoing {
     /// What the broker recognises it by.
-    pub(super) fn message_id(&self) -> String {
+    pub(crate) fn message_id(&self) -> String {
         match self.identity {
             Identity::Message(number) => message_id(&self.channel, number, &self.payload),
             Identity::Skip(up_to) => skip_id(&self.channel, up_to),
@@ -72,7 +72,7 @@ impl Outgoing {
     }
 
     /// As it is published with this id. None of a request's own headers goes on, because the broker obeys some.
-    pub(super) fn message(&self, id: &str) -> PublishMessage {
+    pub(crate) fn message(&self, id: &str) -> PublishMessage {
         let message = PublishMessage::build().payload(self.payload.clone()).expected_stream(STREAM).message_id(id);
         let message = match self.identity {
             Identity::Replay { dead_letter, attempts, corrects } => {

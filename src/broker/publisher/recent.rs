@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use tokio::time::Instant;
 
@@ -14,9 +14,8 @@ use crate::broker::topology::DUPLICATE_WINDOW;
 /// Ids of one generation: with two of them some 10 MB.
 const IDS_MAX: usize = 200_000;
 
-/// The ids of what was stored lately. Clones share them.
-#[derive(Clone)]
-pub struct Recent(Option<Arc<Mutex<Ids>>>);
+/// The ids of what was stored lately.
+pub struct Recent(Option<Mutex<Ids>>);
 
 /// Ids in two generations, of which the older one goes when the newer one is full or as old as the window in which the
 /// broker recognises a repeat.
@@ -30,7 +29,7 @@ struct Ids {
 impl Recent {
     /// Nothing was stored yet; where nobody wants to know, nothing is ever noted.
     pub fn new(is_wanted: bool) -> Self {
-        Self(is_wanted.then(|| Arc::new(Mutex::new(Ids::new(Instant::now())))))
+        Self(is_wanted.then(|| Mutex::new(Ids::new(Instant::now()))))
     }
 
     /// Notes that a message with this id is stored.

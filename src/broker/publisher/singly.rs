@@ -12,7 +12,6 @@ use crate::broker::{Broker, BrokerError};
 use crate::domain::Sequence;
 
 /// Stores messages one by one.
-#[derive(Clone)]
 pub struct Singly {
     pub broker: Broker,
     pub context: jetstream::Context,
@@ -32,7 +31,8 @@ impl Singly {
             let error = match attempt.unwrap_or_else(|_| Err(BrokerError::timed_out("storing the message"))) {
                 Err(error @ (BrokerError::Unavailable(_) | BrokerError::InFlight)) => error,
                 Ok(receipt) if receipt.duplicate && was_tried => {
-                    let duplicate = !self.is_ours(receipt.sequence, outgoing).await;
+                    // On the heap: it is rare, and large.
+                    let duplicate = !Box::pin(self.is_ours(receipt.sequence, outgoing)).await;
                     return Ok(Receipt { duplicate, ..receipt });
                 }
                 result => return result,

@@ -2,16 +2,15 @@
 //!
 //! Whoever asked may have left meanwhile: it is stored and noted all the same.
 
+use std::sync::Arc;
+
 use async_nats::jetstream::message::PublishMessage;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
-use super::recent::Recent;
-use super::singly::Singly;
-use super::{Outgoing, Receipt};
+use super::{Outgoing, Receipt, Shared};
 use crate::broker::BrokerError;
 use crate::broker::group_commit::Write;
-use crate::broker::storing::Storing;
 use crate::broker::topology::subject;
 use crate::domain::Sequence;
 use crate::traces::Span;
@@ -25,13 +24,11 @@ pub struct Waiting {
     /// What the broker recognises it by.
     pub id: String,
     pub deadline: Instant,
-    pub singly: Singly,
     pub span: Span,
-    pub storing: Storing,
-    pub recent: Recent,
     /// Its share of what may be under way at once.
     pub slot: OwnedSemaphorePermit,
     pub asker: oneshot::Sender<Stored>,
+    pub shared: Arc<Shared>,
 }
 
 impl Write for Waiting {
@@ -49,7 +46,7 @@ impl Write for Waiting {
 
     /// The broker refuses a batch with a repeat.
     fn goes_alone(&self) -> bool {
-        self.recent.has(&self.id)
+        self.shared.recent.has(&self.id)
     }
 
     fn message(&self) -> (String, PublishMessage) {
@@ -61,7 +58,7 @@ impl Write for Waiting {
     }
 
     async fn store(self, was_tried: bool) -> bool {
-        let stored = self.singly.store(&self.outgoing, &self.id, self.deadline, was_tried).await;
+        let stored = self.shared.singly.store(&self.outgoing, &self.id, self.deadline, was_tried).await;
         let is_stored = stored.is_ok();
         self.finish(stored);
         is_stored
@@ -71,11 +68,11 @@ impl Write for Waiting {
 impl Waiting {
     /// Tells what became of it.
     fn finish(mut self, stored: Stored) {
-        self.storing.note(self.outgoing.payload.len(), &stored);
+        self.shared.storing.note(self.outgoing.payload.len(), &stored);
         self.span.note(&stored);
         if let Ok(receipt) = &stored {
             self.span.stored(receipt.sequence.0);
-            self.recent.note(&self.id, Instant::now());
+            self.shared.recent.note(&self.id, Instant::now());
         }
         drop(self.slot);
         let _ = self.asker.send(stored);

@@ -44,7 +44,7 @@ pub fn routes(broker: &Broker, partitions: u16, turns: Arc<Semaphore>) -> Routes
 impl Reader {
     async fn answer(&self, request: Request) -> Result<Answer, Answer> {
         let channel = channel_of(&request)?;
-        let asked = HistoryRequest::parse(&request.query)?;
+        let asked = HistoryRequest::parse(request.query())?;
         if !self.broker.is_connected() {
             return Err(Answer::unavailable("the broker is not available, ask again"));
         }

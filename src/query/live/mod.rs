@@ -64,7 +64,7 @@ impl Live {
     }
 
     async fn answer(self, request: Request) -> Result<Answer, Answer> {
-        let asked = LiveRequest::parse(&request.query, &request.headers)?;
+        let asked = LiveRequest::parse(request.query(), &request.head.headers)?;
         if self.view.freshness() == Freshness::Loading {
             return Err(loading());
         }
