@@ -30,7 +30,7 @@ mod group;
 mod invariants;
 mod messages;
 mod model;
-mod nats_server;
+pub mod nats_server;
 mod oracle;
 mod profile;
 mod random;
