@@ -303,3 +303,57 @@ fn versioned(message: StreamMessage) -> Versioned {
 pub(super) fn is_delete_marker(headers: &HeaderMap) -> bool {
     headers.get(HEADER_OPERATION).is_some_and(|operation| matches!(operation.as_str(), OPERATION_DELETE | "PURGE"))
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::broker::topology::{Bounds, Topology};
+    use crate::simulation::nats_server::NatsServer;
+
+    /// A bucket with groups of whatever is written at the same time.
+    async fn grouping(server: &NatsServer) -> Store {
+        let topology =
+            Topology { partitions: 1, replicas: 1, ack_wait: Duration::from_secs(2), bounds: Bounds::UNLIMITED };
+        let broker = server.provisioned(&topology).await;
+        Store::new(&broker).await.unwrap().writing(RecordWriter::new(&broker, GroupCommit::On))
+    }
+
+    /// Writes the records of some channels at the same time, each over the revision that is expected there.
+    async fn write<const N: usize>(store: &Store, expected: [u64; N]) -> [Result<u64, BrokerError>; N] {
+        let nothing = Unreported::default();
+        let written = (0..).zip(expected).map(|(at, expected)| {
+            let (channel, nothing) = (channel(at), &nothing);
+            async move { store.write(&channel, b"{}".to_vec(), nothing, expected).await }
+        });
+        join_all(written).await.try_into().unwrap()
+    }
+
+    fn channel(at: usize) -> Channel {
+        Channel::parse(&format!("00000000-0000-4000-8000-00000000000{at}")).unwrap()
+    }
+
+    #[tokio::test]
+    async fn of_a_group_only_the_record_that_comes_too_late_is_not_written() {
+        let server = NatsServer::start();
+        let store = grouping(&server).await;
+        assert_eq!(write(&store, [0, 0, 0]).await, [Ok(1), Ok(2), Ok(3)]);
+        let written = write(&store, [1, 1, 3]).await;
+        assert_eq!(written[1], Err(BrokerError::Conflict));
+        for (at, revision) in [(0, written[0].clone().unwrap()), (1, 2), (2, written[2].clone().unwrap())] {
+            assert_eq!(store.load_latest(&channel(at)).await.unwrap().revision, revision);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_records_of_a_group_without_an_answer_are_not_said_to_be_written() {
+        let mut server = NatsServer::start();
+        let store = grouping(&server).await;
+        assert_eq!(write(&store, [0, 0]).await, [Ok(1), Ok(2)]);
+        server.stop();
+        for written in write(&store, [1, 2]).await {
+            assert!(matches!(written, Err(BrokerError::Unavailable(_))), "{written:?}");
+        }
+    }
+}

@@ -30,7 +30,7 @@ pub struct OfChannel {
     pub was_aside: bool,
     /// The last number that it was past before it was damaged: what became of those may still be reported.
     pub passed_before: u64,
-    /// The highest sequence of each number.
+    /// The highest sequence of each number that the log has not lost with its end.
     pub highest: [u64; NUMBER_MAX as usize + 1],
     /// Dead letters of plain messages, by number. One that is refused may be one already, because it is seen to be too late
     /// by somebody who follows a skip at the same moment.
@@ -86,6 +86,15 @@ impl OfChannel {
         self.held += 1;
     }
 
+    /// Whether a reading from a sequence on comes to the message of a number that waits. In a log that has lost its end it may
+    /// lie before that sequence, as long as nobody has acknowledged it there: whoever gets it notes where it lies now.
+    pub fn is_found(&self, number: u64, from: u64, is_acknowledged: impl Fn(u64) -> bool) -> bool {
+        let is_of_number = |content: &Content| matches!(content, Content::Message(sent) if sent.number == number);
+        let mut of_number = self.arrivals.iter().filter(|(_, content)| is_of_number(content));
+        self.highest[number as usize] >= from
+            || self.has_lost_end && !of_number.any(|(event, _)| is_acknowledged(*event))
+    }
+
     /// Whether a message was not acknowledged.
     pub fn is_held(&self) -> bool {
         self.held > 0
@@ -120,6 +129,17 @@ impl OfChannel {
     pub fn last_override(&self) -> u64 {
         self.overrides.last().copied().unwrap_or(0)
     }
+}
+
+/// Where the last of these lies of each number.
+pub fn highest_of(arrivals: &[(u64, Content)]) -> [u64; NUMBER_MAX as usize + 1] {
+    let mut highest = [0; NUMBER_MAX as usize + 1];
+    for (sequence, content) in arrivals {
+        if let Content::Message(sent) | Content::Correction(sent) = content {
+            highest[sent.number as usize] = *sequence;
+        }
+    }
+    highest
 }
 
 /// The numbers from 1 to this one, a bit each.

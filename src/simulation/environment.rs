@@ -1,6 +1,7 @@
 //! The environment of one schedule: the model of the broker, the calls that wait to be done, what is under way, and the
 //! chance that decides what goes wrong. Everything that is stored passes by the invariants here.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use time::{Duration, OffsetDateTime};
 
 use super::faults::CutOff;
+use super::group::{Fate, RecordWrite};
 use super::invariants::Invariants;
 use super::messages::{channel_of, number_of, skip_bytes};
 use super::model::Model;
@@ -17,7 +19,7 @@ use super::workload::{Content, Line, Workload};
 use crate::broker::store::Versioned;
 use crate::broker::{BrokerError, DeadLetter, Delivery, Reason, Stored};
 use crate::domain::bounds;
-use crate::domain::{Aside, Channel, Checkpoint, OutcomeRecord, Sequence, Unreported};
+use crate::domain::{Aside, Channel, Checkpoint, OutcomeRecord, Sequence};
 
 /// Deliveries of a calm batch.
 const CALM_BATCH_MAX: usize = 50;
@@ -43,6 +45,8 @@ pub struct Environment {
     /// What was sent and has not come to the broker.
     pub under_way: Vec<UnderWay>,
     pub cut_off: Option<CutOff>,
+    /// What became of writes in a group whose calls still wait for their turn.
+    pub fates: HashMap<u64, Fate>,
     /// Whether nothing goes wrong any more.
     pub calm: bool,
     seconds: i64,
@@ -67,14 +71,22 @@ pub struct Call {
     pub waker: Waker,
     /// Whether it asks for messages, with nothing else to do.
     pub idle: bool,
+    /// The record that it is to write, if it is.
+    pub write: Option<RecordWrite>,
 }
 
 /// What has left a tracker and comes to the broker when it does.
 pub enum UnderWay {
     Acknowledgement(u64),
-    Write { channel: Channel, record: Bytes, unreported: Unreported, expected: u64 },
+    /// All of them are stored, or none.
+    Writes(Vec<RecordWrite>),
     Outcomes(Vec<OutcomeRecord>),
-    StoredDeadLetter { stored: Stored, reason: Reason, error: String, after_overrides: Option<Sequence> },
+    StoredDeadLetter {
+        stored: Stored,
+        reason: Reason,
+        error: String,
+        after_overrides: Option<Sequence>,
+    },
     Removal(u64),
     Checkpoint(Channel, Box<Checkpoint>),
     CheckpointRemoval(u64),
@@ -93,6 +105,7 @@ impl Environment {
             delivered: 0,
             calls: Vec::new(),
             granted: None,
+            fates: HashMap::new(),
             calls_made: 0,
             under_way: Vec::new(),
             cut_off: None,
@@ -148,11 +161,17 @@ impl Environment {
     }
 
     /// Lets a call wait for its turn.
-    pub fn wait(&mut self, worker: usize, waker: Waker, idle: bool) -> u64 {
+    pub fn wait(&mut self, worker: usize, waker: Waker, idle: bool, write: Option<RecordWrite>) -> u64 {
         self.calls_made += 1;
         let id = self.calls_made;
-        self.calls.push(Call { id, worker, waker, idle });
+        self.calls.push(Call { id, worker, waker, idle, write });
         id
+    }
+
+    /// Nobody waits for a call any more.
+    pub fn give_up(&mut self, call: u64) {
+        self.calls.retain(|other| other.id != call);
+        self.fates.remove(&call);
     }
 
     /// Whether more is to come than has arrived.
@@ -279,9 +298,7 @@ impl Environment {
     fn come(&mut self, what: UnderWay) {
         match what {
             UnderWay::Acknowledgement(sequence) => self.acknowledge(sequence),
-            UnderWay::Write { channel, record, unreported, expected } => {
-                let _ = self.write(&channel, record, &unreported, expected);
-            }
+            UnderWay::Writes(writes) => drop(self.write_all(&writes)),
             UnderWay::Outcomes(outcomes) => self.report_outcomes(outcomes),
             UnderWay::StoredDeadLetter { stored, reason, error, after_overrides } => {
                 self.store_dead_letter(&DeadLetter { stored: &stored, reason, error, after_overrides });
@@ -299,21 +316,16 @@ impl Environment {
         self.judge(lawful);
     }
 
-    pub fn write(
-        &mut self,
-        channel: &Channel,
-        record: Bytes,
-        unreported: &Unreported,
-        expected: u64,
-    ) -> Result<u64, BrokerError> {
-        let now = self.now();
+    pub fn write(&mut self, write: &RecordWrite) -> Result<u64, BrokerError> {
+        let RecordWrite { channel, record, unreported, expected } = write;
+        let (expected, now) = (*expected, self.now());
         let written = self.model.write(channel, record.clone(), unreported, expected, now);
         if written.is_ok() {
-            let lawful = self.invariants.written(channel, &record, unreported);
+            let lawful = self.invariants.written(channel, record, unreported);
             self.judge(lawful);
         }
         self.report(|| {
-            let (record, unreported) = (String::from_utf8_lossy(&record), unreported.to_text());
+            let (record, unreported) = (String::from_utf8_lossy(record), unreported.to_text());
             format!("written over {expected}: {written:?} {record} with unreported {unreported:?}")
         });
         written

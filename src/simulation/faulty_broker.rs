@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 
 use super::environment::{Environment, UnderWay};
 use super::faults::Fault;
+use super::group::RecordWrite;
 use crate::broker::dead_letters::reader::DeadLetterPage;
 use crate::broker::log_reader::Page;
 use crate::broker::store::Versioned;
@@ -41,32 +42,34 @@ pub struct FaultyBroker {
     worker: usize,
 }
 
-/// A wait for one's turn; over when it is given up.
+/// A wait for one's turn; over when it is given up. Gives the id of the call whose turn it is.
 struct Turn<'a> {
     faulty_broker: &'a FaultyBroker,
     idle: bool,
+    write: Option<RecordWrite>,
     id: Option<u64>,
 }
 
 impl Future for Turn<'_> {
-    type Output = ();
+    type Output = u64;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<u64> {
         let mut environment = self.faulty_broker.shared.environment();
         let id = self.id;
         match id {
             None => {
-                let id = environment.wait(self.faulty_broker.worker, context.waker().clone(), self.idle);
+                let (worker, waker) = (self.faulty_broker.worker, context.waker().clone());
+                let id = environment.wait(worker, waker, self.idle, self.write.clone());
                 drop(environment);
                 self.id = Some(id);
                 Poll::Pending
             }
-            Some(_) if environment.granted == id => {
+            Some(granted) if environment.granted == id => {
                 environment.granted = None;
                 environment.acting = Some(self.faulty_broker.worker);
                 drop(environment);
                 self.id = None;
-                Poll::Ready(())
+                Poll::Ready(granted)
             }
             Some(_) => Poll::Pending,
         }
@@ -76,7 +79,7 @@ impl Future for Turn<'_> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            self.faulty_broker.shared.environment().calls.retain(|call| call.id != id);
+            self.faulty_broker.shared.environment().give_up(id);
         }
     }
 }
@@ -87,19 +90,24 @@ impl FaultyBroker {
     }
 
     fn turn(&self) -> Turn<'_> {
-        Turn { faulty_broker: self, idle: false, id: None }
+        self.turn_with(false, None)
+    }
+
+    /// The turn of one who has nothing else to do, or writes this record.
+    fn turn_with(&self, idle: bool, write: Option<RecordWrite>) -> Turn<'_> {
+        Turn { faulty_broker: self, idle, write, id: None }
     }
 
     /// The next batch; it may be empty.
     pub async fn next_batch(&self, idle: bool) -> Vec<Delivery> {
-        Turn { faulty_broker: self, idle, id: None }.await;
+        self.turn_with(idle, None).await;
         self.shared.environment().batch()
     }
 
     /// Waits until the log may be trimmed, and returns before what time.
     pub async fn next_trim(&self) -> StoredAt {
         loop {
-            Turn { faulty_broker: self, idle: true, id: None }.await;
+            self.turn_with(true, None).await;
             if let Some(cut) = self.shared.environment().next_trim() {
                 return cut;
             }
@@ -135,6 +143,15 @@ impl FaultyBroker {
         later: impl FnOnce() -> UnderWay,
     ) -> Result<T, BrokerError> {
         self.turn().await;
+        self.change_now(change, later).await
+    }
+
+    /// The same of whoever has its turn.
+    async fn change_now<T>(
+        &self,
+        change: impl FnOnce(&mut Environment) -> Result<T, BrokerError>,
+        later: impl FnOnce() -> UnderWay,
+    ) -> Result<T, BrokerError> {
         let (answer, late) = {
             let mut environment = self.shared.environment();
             let fault = environment.fault();
@@ -227,14 +244,21 @@ impl TrackBroker for FaultyBroker {
         unreported: &Unreported,
         expected: u64,
     ) -> Result<u64, BrokerError> {
-        let record = bytes::Bytes::from(record);
-        let write = |environment: &mut Environment| match environment.conflicts() {
-            true => Err(BrokerError::Conflict),
-            false => environment.write(channel, record.clone(), unreported, expected),
+        let write = RecordWrite { channel: *channel, record: record.into(), unreported: unreported.clone(), expected };
+        let call = self.turn_with(false, Some(write.clone())).await;
+        let (in_a_group, late) = {
+            let mut environment = self.shared.environment();
+            (environment.write_in_a_group(call, self.worker, &write), environment.answers_late())
         };
-        let later =
-            || UnderWay::Write { channel: *channel, record: record.clone(), unreported: unreported.clone(), expected };
-        self.change(write, later).await
+        if let Some(written) = in_a_group {
+            self.answer(late).await;
+            return written;
+        }
+        let change = |environment: &mut Environment| match environment.conflicts() {
+            true => Err(BrokerError::Conflict),
+            false => environment.write(&write),
+        };
+        self.change_now(change, || UnderWay::Writes(vec![write.clone()])).await
     }
 
     async fn set_aside(&self, channel: &Channel, as_read: &Versioned, aside: Aside) -> Result<u64, BrokerError> {

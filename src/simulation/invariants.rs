@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::channel::{OfChannel, list, through};
+use super::channel::{OfChannel, highest_of, list, through};
 use super::messages::{CHANNELS, NUMBER_MAX, number_of};
 use super::oracle::{Place, SKIPPED_LATE, Truth};
 use super::record_text::Facts;
@@ -114,7 +114,8 @@ impl Invariants {
         let lost = of.acknowledged & !passed & !pending;
         must!(lost == 0 || facts.beyond, "record {at} forgets {:?}, which were acknowledged: {facts:?}", list(lost));
         for [first, last, sequence] in &facts.pending {
-            let unreadable = (*first..=*last).find(|number| of.highest[*number as usize] < *sequence);
+            let is_acknowledged = |event: u64| self.events[event as usize - 1].acknowledged;
+            let unreadable = (*first..=*last).find(|number| !of.is_found(*number, *sequence, is_acknowledged));
             must!(unreadable.is_none(), "{unreadable:?} of record {at} is not found from {sequence} on: {facts:?}");
         }
         let corrections = of.arrivals.iter().filter(|(overriding, _)| *overriding <= facts.overrides);
@@ -332,6 +333,7 @@ impl Invariants {
             of.arrivals.retain(|(event, _)| *event <= last);
             let is_held = |(event, _): &&(u64, Content)| !self.events[*event as usize - 1].acknowledged;
             of.held = of.arrivals.iter().filter(is_held).count() as u32;
+            of.highest = highest_of(&of.arrivals);
             of.has_lost_end = true;
         }
     }

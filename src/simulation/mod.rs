@@ -3,7 +3,7 @@
 //!
 //! In a schedule several workers share one partition. What arrives is in [`workload`] (made of [`messages`]), how much
 //! goes wrong in [`profile`], and what in [`faults`]; [`run`] gives the workers their turns, call by call
-//! ([`faulty_broker`]), in the [`environment`] around the model. At everything that is stored, reported or acknowledged
+//! ([`faulty_broker`], and [`group`] for records that are written together), in the [`environment`] around the model. At everything that is stored, reported or acknowledged
 //! the [`invariants`] of the contract are checked against an [`oracle`], which is written down apart from the code under
 //! test; [`final_checks`] judges the end, [`asked`] what those are told who ask then. There is no clock, no thread and no
 //! sleep in a schedule.
@@ -26,10 +26,11 @@ mod environment;
 mod faults;
 mod faulty_broker;
 mod final_checks;
+mod group;
 mod invariants;
 mod messages;
 mod model;
-mod nats_server;
+pub mod nats_server;
 mod oracle;
 mod profile;
 mod random;

@@ -30,6 +30,8 @@ pub struct FaultProfile {
     /// Answers that come some time after the call was done.
     pub answered_late: u8,
     pub conflicts: u8,
+    /// Records that a worker writes at the same time, which are then one group.
+    pub groups: u8,
     pub stale: u8,
     /// In 4,096 answers of the leader, how often it is cut off, and goes on answering without what is stored from then on.
     pub cut_off: u64,
@@ -94,6 +96,7 @@ impl FaultProfile {
             done_late: rarely(random),
             answered_late: random.pick(&[0, 20, 80]),
             conflicts: rarely(random),
+            groups: random.pick(&[0, 60, 255]),
             stale: random.pick(&[0, 0, 0, 2, 16, 60, 120]),
             cut_off: random.pick(&[0, 0, 400, 2_000]),
             acknowledgements_lost: often(random),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const JUDGED_MIN: u64 = 1_000;
 
 /// What is to happen, and in how many of a hundred schedules at least.
-const FLOORS: [(&str, u64); 16] = [
+const FLOORS: [(&str, u64); 19] = [
     ("ranges are not listed", 55),
     ("a drain lists what waits", 28),
     ("skipped numbers are not listed", 10),
@@ -24,6 +24,9 @@ const FLOORS: [(&str, u64); 16] = [
     ("a message takes a newer program", 7),
     ("the log loses its end", 2),
     ("a leader that was cut off answers", 15),
+    ("a group of writes is refused because of one of them", 40),
+    ("a group of writes is lost before it is committed", 9),
+    ("a group of writes is committed and its answer is lost", 5),
 ];
 
 /// In how many schedules what happened.

@@ -26,6 +26,7 @@ pub async fn inflict(site: &mut Site, load: &Load, fault: Fault) {
     let Fault { kind, at } = fault;
     match kind {
         Kind::Kill(role) | Kind::KillForGood(role) => site.slot(role, at).kill(),
+        Kind::DieInGroup(role, point) => site.slot(role, at).die_in_group(point).await,
         Kind::Freeze(role) | Kind::FreezeForGood(role) => {
             load.freezes.fetch_add(1, Ordering::SeqCst);
             load.frozen.fetch_add(1, Ordering::SeqCst);
@@ -64,7 +65,7 @@ pub async fn inflict(site: &mut Site, load: &Load, fault: Fault) {
 pub async fn heal(site: &mut Site, load: &Load, fault: Fault) {
     let Fault { kind, at } = fault;
     match kind {
-        Kind::Kill(role) | Kind::KillForGood(role) => site.slot(role, at).revive(),
+        Kind::Kill(role) | Kind::KillForGood(role) | Kind::DieInGroup(role, _) => site.slot(role, at).revive(),
         Kind::Freeze(role) | Kind::FreezeForGood(role) => {
             site.slot(role, at).thaw();
             load.frozen.fetch_sub(1, Ordering::SeqCst);

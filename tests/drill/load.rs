@@ -7,12 +7,15 @@ use std::time::Duration;
 use rand::RngExt as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
+use reqwest::RequestBuilder;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::batch::Form;
 use crate::course::Course;
+use crate::harness::client::Answer;
 use crate::harness::{Client, Flight};
 use crate::report::say;
 
@@ -24,7 +27,10 @@ const PAUSE: Duration = Duration::from_millis(150);
 /// 5 s; the rest is for a machine that does much else.)
 const ANSWERS_WITHIN: Duration = Duration::from_secs(9);
 /// Pause before a message is sent again.
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
+pub const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// How often a rocket sends several messages at once, and how many at most.
+const BATCHES: f64 = 0.2;
+const BATCH_MAX: usize = 8;
 /// How far out of order a rocket sends.
 const SHUFFLE: usize = 6;
 /// Partitions of the stream; a probe in each.
@@ -63,6 +69,9 @@ pub struct Tally {
     pub stored: AtomicU64,
     pub refused: AtomicU64,
     pub unanswered: AtomicU64,
+    /// Batches that were sent, and those of which not every message was answered with 2xx.
+    pub batches: AtomicU64,
+    pub batches_hit: AtomicU64,
     pub answers_judged: AtomicU64,
     pub events_judged: AtomicU64,
     pub lies: AtomicU64,
@@ -140,41 +149,57 @@ impl Load {
 
     /// Sends a message once, to whichever process is next.
     pub async fn post(&self, course: &Course, number: u64, message: &Value) -> Outcome {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        self.post_to(&self.ingests[turn % self.ingests.len()], course, number, message).await
+        self.post_to(self.next_ingest(), course, number, message).await
+    }
+
+    /// Each process in turn.
+    pub fn next_ingest(&self) -> &Client {
+        &self.ingests[self.turn.fetch_add(1, Ordering::Relaxed) % self.ingests.len()]
     }
 
     /// Sends a message once.
     pub async fn post_to(&self, client: &Client, course: &Course, number: u64, message: &Value) -> Outcome {
         course.tries(number);
+        let what = format!("POST of {} number {number}", course.channel);
         let request = client.request(reqwest::Method::POST, "/messages").json(message);
-        let (sent, freezes) = (Instant::now(), self.freezes.load(Ordering::SeqCst));
-        let none_frozen = self.frozen.load(Ordering::SeqCst) == 0;
-        let answer = client.try_answer(request).await;
-        let undisturbed = none_frozen && freezes == self.freezes.load(Ordering::SeqCst);
-        if sent.elapsed() > ANSWERS_WITHIN && undisturbed {
-            self.lie(format!("POST of {} number {number} took {:?}", course.channel, sent.elapsed()));
-        }
-        let Ok(answer) = answer else {
-            self.tally.unanswered.fetch_add(1, Ordering::Relaxed);
-            return Outcome::Unanswered;
+        let Some(answer) = self.answer_in_time(client, &what, request).await else {
+            return self.came_to(Outcome::Unanswered);
         };
         let (status, event_id) = (answer.body["data"]["status"].as_str(), answer.body["data"]["event_id"].as_u64());
         match (answer.status, status, event_id) {
             (200, Some("ingested" | "duplicate"), Some(event_id)) => {
                 course.answered(number, event_id);
-                self.tally.stored.fetch_add(1, Ordering::Relaxed);
-                Outcome::Stored
+                self.came_to(Outcome::Stored)
             }
-            (503, ..) if answer.headers.contains_key("retry-after") => {
-                self.tally.refused.fetch_add(1, Ordering::Relaxed);
-                Outcome::Refused
-            }
+            (503, ..) if answer.headers.contains_key("retry-after") => self.came_to(Outcome::Refused),
             _ => {
-                self.lie(format!("POST of {} number {number}: {answer:?}", course.channel));
+                self.lie(format!("{what}: {answer:?}"));
                 Outcome::Unanswered
             }
         }
+    }
+
+    /// The answer to a request, if there is one; notes one that took too long.
+    pub async fn answer_in_time(&self, client: &Client, what: &str, request: RequestBuilder) -> Option<Answer> {
+        let (sent, freezes) = (Instant::now(), self.freezes.load(Ordering::SeqCst));
+        let none_frozen = self.frozen.load(Ordering::SeqCst) == 0;
+        let answer = client.try_answer(request).await;
+        let undisturbed = none_frozen && freezes == self.freezes.load(Ordering::SeqCst);
+        if sent.elapsed() > ANSWERS_WITHIN && undisturbed {
+            self.lie(format!("{what} took {:?}", sent.elapsed()));
+        }
+        answer.ok()
+    }
+
+    /// Counts what came of a message.
+    pub fn came_to(&self, outcome: Outcome) -> Outcome {
+        let count = match outcome {
+            Outcome::Stored => &self.tally.stored,
+            Outcome::Refused => &self.tally.refused,
+            Outcome::Unanswered => &self.tally.unanswered,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        outcome
     }
 
     /// Sends a message until it was answered with 2xx.
@@ -191,8 +216,14 @@ impl Load {
             let messages = random.random_range(20..=60);
             let course = Arc::new(Course::draw(&mut random, messages));
             self.courses.lock().unwrap().push(course.clone());
-            for number in shuffled(course.numbers(), &mut random) {
-                self.post_until_stored(&course, number).await;
+            let mut numbers = shuffled(course.numbers(), &mut random);
+            while !numbers.is_empty() {
+                let count = if random.random_bool(BATCHES) { random.random_range(2..=BATCH_MAX) } else { 1 };
+                let now: Vec<_> = numbers.drain(..count.min(numbers.len())).collect();
+                match *now {
+                    [number] => self.post_until_stored(&course, number).await,
+                    _ => self.post_batch_until_stored(&course, now, Form::draw(&mut random)).await,
+                }
                 let pause = PAUSE.mul_f64(random.random_range(0.0..2.0));
                 let _ = tokio::time::timeout(pause, self.stop.cancelled()).await;
             }

@@ -2,7 +2,7 @@
 //! outside that knows what must have become of every message.
 //!
 //! [`plan`] draws the faults from a seed, [`site`] is all that runs, [`faults`] does them to it, with
-//! [`by_hand`] what operators do. [`load`] are the rockets,
+//! [`by_hand`] what operators do. [`load`] are the rockets, which send a part of their messages as a [`batch`],
 //! [`course`] knows what each of them must be after each of its messages, [`readers`] ask all the time and catch answers
 //! that lie. After each fault a probe must come through, in a named time ([`probe`]); at the end [`verdict`] looks at
 //! everything once more, and [`report`] prints it. [`agreement`] has no faults: what three brokers do by themselves;
@@ -14,10 +14,12 @@
 #![allow(clippy::print_stderr, reason = "the log of a failed drill is for whoever reads it")]
 
 mod agreement;
+mod batch;
 mod by_hand;
 mod cluster;
 mod course;
 mod faults;
+mod groups;
 mod growth;
 #[allow(dead_code, unused_imports, reason = "shared with the end to end tests, which use all of it")]
 #[path = "../e2e/harness/mod.rs"]

@@ -43,11 +43,34 @@ impl Role {
     }
 }
 
+/// Where in the middle of a group a process dies: what is sent is stored together, or not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum InGroup {
+    /// All but the last of it is sent.
+    Sent,
+    /// It is stored, and nobody has been answered.
+    Stored,
+}
+
+impl InGroup {
+    pub const ALL: [Self; 2] = [Self::Sent, Self::Stored];
+
+    /// The fail point of it, the first time.
+    pub fn fail_point(self) -> &'static str {
+        match self {
+            Self::Sent => "group.sent:1",
+            Self::Stored => "group.stored:1",
+        }
+    }
+}
+
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// `kill -9` of a process, which is started again after a while.
     Kill(Role),
+    /// A process dies in the middle of a group, and is started again after a while.
+    DieInGroup(Role, InGroup),
     /// SIGSTOP of a process, and SIGCONT after a while.
     Freeze(Role),
     /// `kill -9` of a process; those that are left have to do.
@@ -122,7 +145,7 @@ impl Kind {
     pub fn recovers_within(self) -> Duration {
         Duration::from_secs(match self {
             // A process starts and connects; what a tracker held comes again.
-            Self::Kill(_) | Self::Freeze(_) | Self::KillForGood(_) | Self::Slow(_) => 5,
+            Self::Kill(_) | Self::DieInGroup(..) | Self::Freeze(_) | Self::KillForGood(_) | Self::Slow(_) => 5,
             // What a frozen tracker was sent until its pulls expired, and then held.
             Self::FreezeForGood(_) => 10,
             Self::Cut(_) | Self::KillBroker | Self::FreezeBroker => 10,
@@ -155,7 +178,9 @@ impl Kind {
     /// Whether it is done by somebody who waits until it is done, so that nothing else happens meanwhile.
     fn comes_alone(self) -> bool {
         let by_hand = matches!(self, Self::DeleteDurable | Self::DeleteStore(_) | Self::Trim | Self::Forget);
-        by_hand || matches!(self, Self::DeadLettersFull | Self::StepDown | Self::CutRoutes) || self.is_for_good()
+        let takes_its_time =
+            matches!(self, Self::DieInGroup(..) | Self::DeadLettersFull | Self::StepDown | Self::CutRoutes);
+        by_hand || takes_its_time || self.is_for_good()
     }
 
     /// The role that it meets; none for the broker.
@@ -163,6 +188,7 @@ impl Kind {
         match self {
             Self::Kill(role) | Self::Freeze(role) | Self::KillForGood(role) | Self::FreezeForGood(role) => Some(role),
             Self::Cut(role) | Self::Slow(role) | Self::Silent(role) | Self::ClockOff(role) => Some(role),
+            Self::DieInGroup(role, _) => Some(role),
             Self::DeleteDurable | Self::DeleteStore(_) | Self::Trim | Self::Forget | Self::DeadLettersFull => None,
             Self::StepDown | Self::CutRoutes => None,
             Self::KillBroker | Self::FreezeBroker | Self::Full => None,
@@ -186,6 +212,8 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kill(role) => write!(f, "{}: killed, started again", role.name()),
+            Self::DieInGroup(role, InGroup::Sent) => write!(f, "{}: dies before a group is stored", role.name()),
+            Self::DieInGroup(role, InGroup::Stored) => write!(f, "{}: dies when a group is stored", role.name()),
             Self::Freeze(role) => write!(f, "{}: frozen for a while", role.name()),
             Self::KillForGood(role) => write!(f, "{}: killed, the others go on", role.name()),
             Self::FreezeForGood(role) => write!(f, "{}: frozen, the others go on", role.name()),
@@ -285,7 +313,14 @@ fn table_for_three_brokers() -> Vec<(u32, Kind)> {
     table.push((1, Kind::KillForGood(Role::Track)));
     table.extend([(4, Kind::StepDown), (4, Kind::CutRoutes), (2, Kind::DeleteDurable), (1, Kind::Trim)]);
     table.extend([(1, Kind::Forget), (1, Kind::DeadLettersFull), (1, Kind::DeleteStore(Store::Records))]);
+    table.extend(deaths_in_groups().map(|kind| (1, kind)));
     table
+}
+
+/// Those that the program was built for.
+fn deaths_in_groups() -> impl Iterator<Item = Kind> {
+    let points = InGroup::ALL.into_iter().filter(|_| cfg!(feature = "fail-points"));
+    points.flat_map(|point| [Role::Ingest, Role::Track].map(|role| Kind::DieInGroup(role, point)))
 }
 
 /// Kinds with their weights.
@@ -298,6 +333,7 @@ fn table_for_one_broker() -> Vec<(u32, Kind)> {
     table.push((1, Kind::FreezeForGood(Role::Track)));
     table.extend([(4, Kind::DeleteDurable), (3, Kind::Trim), (3, Kind::Forget), (4, Kind::DeadLettersFull)]);
     table.extend(Store::ALL.map(|store| (2, Kind::DeleteStore(store))));
+    table.extend(deaths_in_groups().map(|kind| (3, kind)));
     if clock_library().is_some() {
         table.extend(Role::ALL.map(|role| (1, Kind::ClockOff(role))));
     }

@@ -2,16 +2,24 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_nats::jetstream;
+use tokio::time::{Instant, sleep};
 
 use crate::cluster::{Cluster, floor_program};
+use crate::groups::Groups;
 use crate::harness::broker::server_program;
 use crate::harness::program::Start;
 use crate::harness::{Broker, Client, Program, free_port, tail};
-use crate::plan::{ACK_WAIT, BrokersWanted, Role};
+use crate::plan::{ACK_WAIT, BrokersWanted, InGroup, Role};
 use crate::proxy::{Line, Proxy};
 use crate::report::say;
+
+/// How long a process is waited for that is to die in the middle of a group: of records, two must wait at the same time.
+const DIES_WITHIN: Duration = Duration::from_secs(20);
+/// The log of a process: also what becomes of groups.
+const LOG: &str = "info,async_nats=warn,rockets::broker::group_commit=debug";
 
 /// The whole site. Its processes end before its broker.
 pub struct Site {
@@ -31,6 +39,10 @@ enum Brokers {
 pub struct Slot {
     pub role: Role,
     pub client: Client,
+    /// What became of the groups of all its processes that have ended.
+    pub groups: Groups,
+    /// Whether what waits is always stored in groups, or where that is found to be faster.
+    is_grouping: bool,
     /// Counts the processes that had this place.
     pub life: Arc<AtomicU64>,
     /// Whether it is down or frozen, so that nothing may be expected of it.
@@ -55,8 +67,8 @@ impl Site {
         let mut site = Self { slots: Vec::new(), brokers, ended: 0 };
         site.program(&["init"]).ends().await.says(0);
         for role in Role::ALL {
-            for _ in 0..role.processes() {
-                let slot = site.new_slot(role).await;
+            for at in 0..role.processes() {
+                let slot = site.new_slot(role, at.is_multiple_of(2)).await;
                 site.slots.push(slot);
             }
         }
@@ -66,13 +78,13 @@ impl Site {
         site
     }
 
-    async fn new_slot(&self, role: Role) -> Slot {
+    async fn new_slot(&self, role: Role, is_grouping: bool) -> Slot {
         match &self.brokers {
             Brokers::One(broker) => {
                 let proxy = Proxy::to(broker.port()).await;
-                Slot::start(role, proxy.url(), Some(proxy))
+                Slot::begin(role, is_grouping, proxy.url(), Some(proxy))
             }
-            Brokers::Three(cluster) => Slot::start(role, cluster.urls(), None),
+            Brokers::Three(cluster) => Slot::begin(role, is_grouping, cluster.urls(), None),
         }
     }
 
@@ -107,6 +119,12 @@ impl Site {
         self.slots.iter().filter(|slot| slot.role == role && !slot.is_out).map(|slot| slot.client.clone()).collect()
     }
 
+    /// What became of the groups of a role.
+    pub fn groups(&self, role: Role) -> Groups {
+        let slots = self.slots.iter().filter(|slot| slot.role == role);
+        slots.map(Slot::all_groups).fold(Groups::default(), Groups::and)
+    }
+
     /// JetStream, past the service.
     pub async fn jetstream(&self) -> jetstream::Context {
         match &self.brokers {
@@ -130,10 +148,11 @@ impl Site {
 }
 
 impl Slot {
-    fn start(role: Role, urls: String, proxy: Option<Proxy>) -> Self {
+    fn begin(role: Role, is_grouping: bool, urls: String, proxy: Option<Proxy>) -> Self {
         let port = free_port();
         let client = Client::new(&format!("http://127.0.0.1:{port}"));
-        let mut slot = Self { role, client, life: Arc::default(), is_out: true, proxy, urls, port, program: None };
+        let (life, groups, program) = Default::default();
+        let mut slot = Self { role, client, groups, is_grouping, life, is_out: true, proxy, urls, port, program };
         slot.revive();
         slot
     }
@@ -141,28 +160,54 @@ impl Slot {
     /// Ends its process as `kill -9` does.
     pub fn kill(&mut self) {
         self.is_out = true;
+        self.groups = self.all_groups();
         self.program = None;
         self.life.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Starts its process.
     pub fn revive(&mut self) {
-        self.start_with_clock(None);
+        self.start(self.command());
+    }
+
+    /// Ends its process, and starts one that dies in the middle of its first group: of that, or after a while of this.
+    pub async fn die_in_group(&mut self, point: InGroup) {
+        self.kill();
+        self.start(grouping(self.command(), self.role).env("FAIL_POINT", point.fail_point()));
+        self.is_out = true;
+        let deadline = Instant::now() + DIES_WITHIN;
+        let program = self.program.as_mut().expect("it was started");
+        while program.try_exit().is_none() && Instant::now() < deadline {
+            sleep(Duration::from_millis(20)).await;
+        }
+        self.groups.deaths += u64::from(program.try_exit().is_some());
+        self.kill();
     }
 
     /// Ends its process and starts it again with a clock that is so far off.
     pub fn begin_again(&mut self, clock: Option<&str>) {
         self.kill();
-        self.start_with_clock(clock);
-    }
-
-    fn start_with_clock(&mut self, clock: Option<&str>) {
-        let mut start = settings(Program::of(&[self.role.name()]), &self.urls);
+        let mut start = self.command();
         if let Some((clock, library)) = clock.zip(clock_library()) {
             start = start.env("LD_PRELOAD", &library).env("FAKETIME", clock).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         }
-        self.program = Some(start.http_port(self.port).start());
+        self.start(start);
+    }
+
+    fn command(&self) -> Start {
+        let start = settings(Program::of(&[self.role.name()]), &self.urls).rust_log(LOG).http_port(self.port);
+        if self.is_grouping { grouping(start, self.role) } else { start }
+    }
+
+    fn start(&mut self, start: Start) {
+        self.program = Some(start.start());
         self.is_out = false;
+    }
+
+    /// What became of the groups of all its processes.
+    pub fn all_groups(&self) -> Groups {
+        let lines = self.program.iter().flat_map(Program::log_lines);
+        lines.fold(self.groups, |groups, line| groups.with(&line))
     }
 
     /// Stops its process as a machine that hangs.
@@ -188,6 +233,15 @@ pub fn clock_library() -> Option<String> {
     let folders = std::fs::read_dir("/usr/lib").ok()?.filter_map(Result::ok);
     let libraries = folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
     libraries.filter(|library| library.is_file()).find_map(|library| library.to_str().map(str::to_owned))
+}
+
+/// With groups of whatever waits.
+fn grouping(start: Start, role: Role) -> Start {
+    match role {
+        Role::Ingest => start.env("ROCKETS_INGEST__GROUP_COMMIT", "on"),
+        Role::Track => start.env("ROCKETS_TRACK__GROUP_COMMIT", "on"),
+        Role::Query => start,
+    }
 }
 
 fn settings(start: Start, urls: &str) -> Start {

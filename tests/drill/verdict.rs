@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::course::{Course, Told};
 use crate::faults::{heal, inflict};
+use crate::groups::Groups;
 use crate::harness::Client;
 use crate::harness::stream::{all_is_applied, dead_letters};
 use crate::load::{Load, SENDERS, Tally};
@@ -27,6 +28,9 @@ use crate::site::Site;
 
 /// How long everything that was begun may take to come to its end, once no more faults come.
 const ENDS_WITHIN: Duration = Duration::from_secs(600);
+
+/// Who stores what waits together.
+const GROUPING: [Role; 2] = [Role::Ingest, Role::Track];
 
 /// How long a rocket may take to be shown as it must be at the end.
 const SHOWN_WITHIN: Duration = Duration::from_secs(20);
@@ -68,6 +72,10 @@ pub async fn drill(plan: Plan) {
     let verdict = Verdict::of(&site, &load).await;
     verdict.tell(&load.tally, &mut report, &site, started.elapsed());
     assert!(verdict.is_good(&load.tally, &report), "the verdict is not good, see above");
+    assert!(
+        GROUPING.iter().all(|role| site.groups(*role).stored > 0),
+        "a role has stored no group: the drill is too kind"
+    );
 }
 
 /// One step, and how long it took to recover from it.
@@ -165,6 +173,19 @@ impl Verdict {
             self.stored_twice,
             took.as_secs(),
         ));
+        say(&format!(
+            "{} batches sent, {} of them not answered with 2xx for every message",
+            of(&tally.batches),
+            of(&tally.batches_hit),
+        ));
+        for role in GROUPING {
+            let Groups { stored, writes, not_stored, deaths } = site.groups(role);
+            say(&format!(
+                "{}: {stored} groups of {writes} writes stored, {not_stored} not stored as one; {deaths} processes died in \
+                 the middle of one",
+                role.name()
+            ));
+        }
         report.late.iter().for_each(|late| say(&format!("LATE {late}")));
         let clean = if self.rebuild.is_empty() { "clean" } else { &self.rebuild };
         let (lost, doubled, lies, late) = (self.lost, self.doubled, of(&tally.lies), report.late.len());

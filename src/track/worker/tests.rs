@@ -417,6 +417,28 @@ async fn deliver_for_a_while(broker: &ModelBroker, worker: &mut Worker<ModelBrok
     broker.state().outcome(event).cloned()
 }
 
+/// Of two copies of a message that waits only the second was delivered, and its place is in the record. Then the log loses its
+/// end, and the message comes again before that place.
+#[test]
+fn what_comes_again_before_the_place_that_its_record_has_is_applied() {
+    for order in [[1, 2], [2, 1]] {
+        run(async {
+            let broker = ModelBroker::default();
+            let copies = [2, 2].map(|number| broker.publish(channel(0), number));
+            work_until_idle(&mut worker(&broker), broker.deliver([copies[1]])).await;
+            assert_eq!(broker.record(channel(0)).pending.lowest(), Some(Sequence(2)));
+            broker.state().model.lose_end(0);
+            assert_eq!([2, 1].map(|number| broker.publish(channel(0), number)), [1, 2]);
+            let mut worker = worker(&broker);
+            for event in order.into_iter().chain(order) {
+                deliver_for_a_while(&broker, &mut worker, event).await;
+            }
+            assert_eq!(broker.record(channel(0)), expected(2, channel(0)), "{order:?}");
+            assert_eq!(broker.unacknowledged(), [] as [u64; 0], "{order:?}");
+        });
+    }
+}
+
 #[test]
 fn an_override_at_the_place_of_a_lost_one_is_new() {
     use Sent::{Correction, Message, Skip};
