@@ -15,7 +15,7 @@ impl Bench {
     /// What counts.
     pub const FULL: Self = Self { divisor: 1, repetitions: 5 };
     /// A try, which shows that everything works; its figures say little.
-    pub const QUICK: Self = Self { divisor: 10, repetitions: 2 };
+    pub const QUICK: Self = Self { divisor: 20, repetitions: 2 };
 
     /// A number of messages or rockets.
     pub fn count(self, full: u64) -> u64 {

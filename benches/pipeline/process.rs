@@ -49,29 +49,25 @@ pub struct Process {
 impl Process {
     /// Starts a program that will listen on this port of 127.0.0.1, and waits until it does.
     pub async fn start(program: &Path, arguments: &[String], port: u16) -> anyhow::Result<Self> {
-        Self::start_as(program, arguments, port, None).await
+        Self::start_as(program, arguments, port, None, None).await
     }
 
-    /// The same as another user.
-    pub async fn start_as(program: &Path, arguments: &[String], port: u16, user: Option<User>) -> anyhow::Result<Self> {
+    /// The same as another user, and told to end by this signal when it is dropped.
+    pub async fn start_as(
+        program: &Path,
+        arguments: &[String],
+        port: u16,
+        user: Option<User>,
+        farewell: Option<Signal>,
+    ) -> anyhow::Result<Self> {
         let folder = temporary_folder()?;
         let log = folder.path().join("log");
-        let mut command = command(program, arguments, folder.path());
-        if let Some(user) = user {
-            user.give(folder.path())?;
-            command.uid(user.uid).gid(user.gid);
-        }
+        let mut command = command(program, arguments, folder.path(), user)?;
         let child = command.stdout(Stdio::null()).stderr(std::fs::File::create(&log)?).spawn();
         let child = child.with_context(|| format!("cannot start {}", program.display()))?;
-        let mut process = Self { child, farewell: None, log, port, _folder: folder };
+        let mut process = Self { child, farewell, log, port, _folder: folder };
         process.listens().await.with_context(|| format!("{} {}", program.display(), arguments.join(" ")))?;
         Ok(process)
-    }
-
-    /// The same, told to end by this signal when it is dropped.
-    pub fn ending_with(mut self, signal: Signal) -> Self {
-        self.farewell = Some(signal);
-        self
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -167,19 +163,9 @@ impl User {
 }
 
 /// Runs a program to its end, which must be a good one.
-pub async fn run(program: &Path, arguments: &[String]) -> anyhow::Result<()> {
-    run_as(program, arguments, None).await
-}
-
-/// The same as another user.
-pub async fn run_as(program: &Path, arguments: &[String], user: Option<User>) -> anyhow::Result<()> {
+pub async fn run(program: &Path, arguments: &[String], user: Option<User>) -> anyhow::Result<()> {
     let folder = temporary_folder()?;
-    let mut command = command(program, arguments, folder.path());
-    if let Some(user) = user {
-        user.give(folder.path())?;
-        command.uid(user.uid).gid(user.gid);
-    }
-    let output = command.output().await?;
+    let output = command(program, arguments, folder.path(), user)?.output().await?;
     let words = String::from_utf8_lossy(&output.stderr);
     anyhow::ensure!(output.status.success(), "{} {}: {words}", program.display(), arguments.join(" "));
     Ok(())
@@ -196,12 +182,21 @@ pub fn temporary_folder() -> std::io::Result<TempDir> {
 }
 
 /// The user's own settings are kept away from what is measured.
-fn command(program: &Path, arguments: &[impl AsRef<OsStr>], folder: &Path) -> Command {
+fn command(
+    program: &Path,
+    arguments: &[impl AsRef<OsStr>],
+    folder: &Path,
+    user: Option<User>,
+) -> std::io::Result<Command> {
     let mut command = Command::new(program);
     command.args(arguments).current_dir(folder).stdin(Stdio::null()).kill_on_drop(true);
     let settings = |name: &str| name.starts_with("ROCKETS_") || name.starts_with("NATS_") || name == "RUST_LOG";
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(settings)) {
         command.env_remove(name);
     }
-    command
+    if let Some(user) = user {
+        user.give(folder)?;
+        command.uid(user.uid).gid(user.gid);
+    }
+    Ok(command)
 }

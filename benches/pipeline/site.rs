@@ -20,6 +20,8 @@ use crate::process::{self, Process};
 
 /// How long a role may take until it is ready.
 const READY_MAX: Duration = Duration::from_secs(60);
+/// How long the broker may take to store something before something is wrong.
+const STORED_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(5);
 
 /// The settings that `rockets` has unless it is told otherwise.
@@ -76,15 +78,11 @@ impl Site {
 
     /// Starts `rockets <role>`.
     pub async fn role(&self, role_name: &str) -> anyhow::Result<Process> {
-        let role = self.starting(role_name).await?;
-        until_ready(&role).await.with_context(|| format!("rockets {role_name}"))?;
-        Ok(role)
-    }
-
-    async fn starting(&self, role_name: &str) -> anyhow::Result<Process> {
         let port = process::free_port()?;
         let addr = format!("127.0.0.1:{port}");
-        Process::start(rockets(), &self.command_line(role_name, &["--http-addr", &addr]), port).await
+        let role = Process::start(rockets(), &self.command_line(role_name, &["--http-addr", &addr]), port).await?;
+        until_ready(&role).await.with_context(|| format!("rockets {role_name}"))?;
+        Ok(role)
     }
 
     pub async fn jetstream(&self) -> anyhow::Result<Context> {
@@ -118,7 +116,7 @@ impl Site {
 
     /// Runs one of our commands to its end.
     pub async fn command(&self, subcommand: &str, more: &[&str]) -> anyhow::Result<()> {
-        process::run(rockets(), &self.command_line(subcommand, more)).await
+        process::run(rockets(), &self.command_line(subcommand, more), None).await
     }
 
     /// Every setting as the project ships it, but for where things are.
@@ -152,7 +150,7 @@ impl Whole {
         let where_it_is = ["--http-addr", &http, "--broker-server", server];
         arguments.extend(own.iter().chain(&where_it_is).map(ToString::to_string));
         // Its broker would outlive it.
-        let process = Process::start(rockets(), &arguments, port).await?.ending_with(Signal::TERM);
+        let process = Process::start_as(rockets(), &arguments, port, None, Some(Signal::TERM)).await?;
         until_ready(&process).await.context("rockets up")?;
         Ok(Self { process, broker_port, _data: data })
     }
@@ -166,7 +164,8 @@ impl Whole {
 /// Publishes there may be many of at once.
 async fn jetstream_at(url: &str) -> anyhow::Result<Context> {
     let client = async_nats::connect(url).await?;
-    Ok(jetstream::ContextBuilder::new().max_ack_inflight(2 * ACKS_AWAITED_MAX).build(client))
+    let context = jetstream::ContextBuilder::new().timeout(STORED_MAX).ack_timeout(STORED_MAX);
+    Ok(context.max_ack_inflight(2 * ACKS_AWAITED_MAX).build(client))
 }
 
 /// A command with every setting as the project ships it.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 400.0;
 /// Around the curves: above, right, below, left.
-const MARGINS: [f64; 4] = [46.0, 24.0, 52.0, 84.0];
+const MARGINS: [f64; 4] = [46.0, 40.0, 52.0, 84.0];
 /// Told apart by those who see no colours too: each has dashes of its own.
 const STYLES: [(&str, &str); 4] = [("#0b6e99", ""), ("#c4500f", "7 3"), ("#4b7a1e", "2 3"), ("#7d3c98", "10 3 2 3")];
 /// Lines across the chart, at most.
@@ -55,25 +55,32 @@ impl Chart {
 
     /// The legend stands above the highest point.
     fn scale(&self) -> Scale {
-        let points = || self.curves.iter().flat_map(|curve| &curve.points);
         let legend = LEGEND_LINE * self.curves.len() as f64 / (HEIGHT - MARGINS[0] - MARGINS[2]);
         Scale {
-            x_min: points().map(|(x, _)| *x).fold(f64::INFINITY, f64::min),
-            x_max: points().map(|(x, _)| *x).fold(0.0, f64::max),
-            y_max: points().map(|(_, y)| *y).fold(0.0, f64::max) / (0.95 - legend),
+            x_min: self.points().map(|(x, _)| *x).fold(f64::INFINITY, f64::min),
+            x_max: self.points().map(|(x, _)| *x).fold(0.0, f64::max),
+            y_max: self.highest() / (0.95 - legend),
         }
+    }
+
+    fn points(&self) -> impl Iterator<Item = &(f64, f64)> {
+        self.curves.iter().flat_map(|curve| &curve.points)
+    }
+
+    fn highest(&self) -> f64 {
+        self.points().map(|(_, y)| *y).fold(0.0, f64::max)
     }
 
     fn grid(&self, svg: &mut String, scale: &Scale) {
         let [_, right, bottom, left] = MARGINS;
-        let step = step(scale.y_max);
-        for at in 0..=(scale.y_max / step) as u32 {
+        let step = step(self.highest());
+        for at in 0..=(self.highest() / step) as u32 {
             let value = step * f64::from(at);
             let y = scale.place((scale.x_min, value)).1;
             line(svg, &[(left, y), (WIDTH - right, y)], ("#d8d8d8", ""));
             text(svg, (left - 8.0, y + 4.0), "end", &(self.label)(value));
         }
-        let mut xs: Vec<_> = self.curves.iter().flat_map(|curve| &curve.points).map(|(x, _)| *x).collect();
+        let mut xs: Vec<_> = self.points().map(|(x, _)| *x).collect();
         xs.sort_by(f64::total_cmp);
         xs.dedup();
         for x in xs {

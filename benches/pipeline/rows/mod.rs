@@ -48,13 +48,13 @@ pub static ROWS: [Row; 16] = [
     row("P2", 0.5, "a new connection for each message, of the same", |bench, figures| {
         Box::pin(posts::new_connections(bench, figures))
     }),
-    row("P2b", 3.0, "batches over 8 connections, of bare publishes and of bare atomic batches", |bench, figures| {
+    row("P2b", 2.0, "batches over 8 connections, of bare publishes and of bare atomic batches", |bench, figures| {
         Box::pin(batches::measure(bench, figures))
     }),
     row("P2c", 1.0, "single messages, synced, of a naive POST that publishes and answers", |bench, figures| {
         Box::pin(group::measure(bench, figures))
     }),
-    row("P3", 10.0, "messages that waited to state, of consuming and acknowledging them", |bench, figures| {
+    row("P3", 9.0, "messages that waited to state, of consuming and acknowledging them", |bench, figures| {
         Box::pin(drain::measure(bench, figures))
     }),
     row("P4", 1.0, "from an answered POST to its effect, of publish, put, watch", |bench, figures| {
@@ -76,13 +76,13 @@ pub static ROWS: [Row; 16] = [
         Box::pin(gap::measure(bench, figures))
     }),
     row("P9", 5.0, "memory of each role", |bench, figures| Box::pin(memory::measure(bench, figures))),
-    row("P10", 5.0, "latency at half of the most, while other work is done, of quiet", |bench, figures| {
+    row("P10", 7.0, "latency at half of the most, while other work is done, of quiet", |bench, figures| {
         Box::pin(under_load::measure(bench, figures))
     }),
     row("P11", 2.0, "from start to ready with many rockets, of only reading the bucket", |bench, figures| {
         Box::pin(starting::measure(bench, figures))
     }),
-    row("S1", 3.0, "the whole, synced, of the same contract over PostgreSQL", |bench, figures| {
+    row("S1", 5.0, "the whole, synced, of the same contract over PostgreSQL", |bench, figures| {
         Box::pin(postgres::measure(bench, figures))
     }),
     Row {

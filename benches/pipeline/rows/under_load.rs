@@ -17,7 +17,7 @@ const LASTING: Duration = Duration::from_secs(5);
 const CONNECTIONS: usize = 64;
 const MESSAGES: u64 = 500_000;
 const ROCKETS: u64 = 20_000;
-const THROUGH_MAX: Duration = Duration::from_secs(120);
+const THROUGH_MAX: Duration = Duration::from_secs(300);
 const QUANTILES: [(&str, f64); 3] = [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)];
 
 /// What goes on meanwhile.

@@ -39,14 +39,14 @@ impl Database {
         }
         let folder = store.path().to_str().context("the folder's name")?;
         let initdb = ["-D", folder, "-U", "bench", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"];
-        process::run_as(&programs.join("initdb"), &initdb.map(ToOwned::to_owned), user).await?;
+        process::run(&programs.join("initdb"), &initdb.map(ToOwned::to_owned), user).await?;
         let port_text = port.to_string();
         let listening = ["-D", folder, "-h", "127.0.0.1", "-p", &port_text];
         let settings = SETTINGS.iter().flat_map(|setting| ["-c", setting]);
         let arguments: Vec<_> = listening.into_iter().chain(settings).map(ToOwned::to_owned).collect();
-        let server = Process::start_as(&programs.join("postgres"), &arguments, port, user).await?;
         // It does not wait for those who are connected.
-        let server = server.ending_with(Signal::INT);
+        let farewell = Some(Signal::INT);
+        let server = Process::start_as(&programs.join("postgres"), &arguments, port, user, farewell).await?;
         let database = Self { server, _store: store };
         database.answers().await?;
         Ok(database)
