@@ -44,6 +44,19 @@ impl Client {
         Self { addr, connections, stream: None, request: Vec::new(), answer: Vec::new() }
     }
 
+    /// So many that are connected already, where connections are kept.
+    pub async fn connected(addr: SocketAddr, connections: Connections, count: usize) -> anyhow::Result<Vec<Self>> {
+        let mut clients = Vec::new();
+        for _ in 0..count {
+            let mut client = Self::new(addr, connections);
+            if connections == Connections::KeptAlive {
+                client.stream = Some(connect(addr).await?);
+            }
+            clients.push(client);
+        }
+        Ok(clients)
+    }
+
     /// Posts a message, or several as an array, again until all of it is stored, as a sender does that is told to come again.
     pub async fn post(&mut self, body: &str) -> anyhow::Result<()> {
         let deadline = Instant::now() + STORED_MAX;

@@ -14,7 +14,7 @@ use crate::messages::Fleet;
 /// Rockets of one connection.
 const ROCKETS: u64 = 20;
 /// Connections of what comes at a pace: more than are ever busy while the service keeps up.
-const PACED_CONNECTIONS: u64 = 256;
+const PACED_CONNECTIONS: usize = 256;
 
 /// Senders, each with its own connection and its own rockets, one request at a time.
 #[derive(Clone, Copy)]
@@ -49,10 +49,10 @@ impl Load {
 
     /// Sends for so long, as fast as it is answered.
     pub async fn send(self, addr: SocketAddr, lasting: Duration) -> anyhow::Result<Sent> {
-        let start = Instant::now();
-        let mut senders = JoinSet::new();
-        for _ in 0..self.connections {
-            senders.spawn(self.send_over_one(Client::new(addr, self.kind), start + lasting));
+        let clients = Client::connected(addr, self.kind, self.connections).await?;
+        let (start, mut senders) = (Instant::now(), JoinSet::new());
+        for client in clients {
+            senders.spawn(self.send_over_one(client, start + lasting));
         }
         let mut all = Sent::default();
         while let Some(sender) = senders.join_next().await {
@@ -102,12 +102,11 @@ impl Sent {
 /// due: what waits because others are slow counts. Only that a timer rings late where a connection is free does not: it is the
 /// load generator's own doing.
 pub async fn send_at_a_pace(addr: SocketAddr, a_second: f64, lasting: Duration) -> anyhow::Result<Sent> {
-    let (start, next) = (Instant::now(), Arc::new(AtomicU64::new(0)));
-    let mut senders = JoinSet::new();
-    for _ in 0..PACED_CONNECTIONS {
-        let (client, next) = (Client::new(addr, Connections::KeptAlive), next.clone());
+    let clients = Client::connected(addr, Connections::KeptAlive, PACED_CONNECTIONS).await?;
+    let (start, next, mut senders) = (Instant::now(), Arc::new(AtomicU64::new(0)), JoinSet::new());
+    for client in clients {
         let due = move |at: u64| start + Duration::from_secs_f64(at as f64 / a_second);
-        senders.spawn(send_when_due(client, next, due, start + lasting));
+        senders.spawn(send_when_due(client, next.clone(), due, start + lasting));
     }
     let mut all = Sent::default();
     while let Some(sender) = senders.join_next().await {
@@ -140,12 +139,13 @@ async fn send_when_due(
 
 /// Asks for these paths in turn over so many connections, as fast as it is answered; answers a second.
 pub async fn get_for(addr: SocketAddr, paths: &[String], connections: usize, lasting: Duration) -> anyhow::Result<f64> {
+    let clients = Client::connected(addr, Connections::KeptAlive, connections).await?;
     let (start, mut readers) = (Instant::now(), JoinSet::new());
-    for at in 0..connections {
+    for (at, client) in clients.into_iter().enumerate() {
         // Each begins elsewhere.
         let paths: Vec<_> =
             paths.iter().cycle().skip(at * paths.len() / connections).take(paths.len()).cloned().collect();
-        readers.spawn(get_until(Client::new(addr, Connections::KeptAlive), paths, start + lasting));
+        readers.spawn(get_until(client, paths, start + lasting));
     }
     let mut answers = 0;
     while let Some(reader) = readers.join_next().await {
