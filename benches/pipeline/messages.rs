@@ -52,10 +52,12 @@ impl Fleet {
         self.channels.len()
     }
 
-    /// At most so many of the rockets, spread over all of them.
-    pub fn some(&self, count: usize) -> impl Iterator<Item = anyhow::Result<Channel>> {
-        let step = self.channels.len().div_ceil(count).max(1);
-        self.channels.iter().step_by(step).map(|channel| parsed(*channel))
+    /// At most so many of the rockets, spread over all of them, each with the last number that it has sent.
+    pub fn some(&self, count: usize) -> impl Iterator<Item = anyhow::Result<(Channel, u64)>> {
+        let rockets = self.channels.len();
+        let last_number = move |at: usize| self.sent.saturating_sub(at as u64).div_ceil(rockets as u64);
+        let each = self.channels.iter().enumerate().step_by(rockets.div_ceil(count).max(1));
+        each.map(move |(at, channel)| Ok((parsed(*channel)?, last_number(at))))
     }
 }
 

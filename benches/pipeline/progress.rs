@@ -11,7 +11,7 @@ use rockets::internals::topology::{BUCKET_STREAM, STREAM, durable_name, record_s
 use rockets::internals::{Channel, Record};
 use tokio::time::{Instant, sleep};
 
-use crate::messages::{Fleet, speed_after};
+use crate::messages::speed_after;
 use crate::site::TOPOLOGY;
 
 /// How long it may take until the first message is delivered.
@@ -19,8 +19,6 @@ const BEGIN_MAX: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(5);
 /// Where all partitions are asked for each time, which the broker would feel.
 const POLL_ALL: Duration = Duration::from_millis(50);
-/// Records that are looked at.
-const CHECKED_RECORDS: usize = 50;
 
 /// What was acknowledged of what was there when the clock began to run.
 pub struct Drained {
@@ -92,11 +90,14 @@ async fn left_to_track(stream: &Stream) -> anyhow::Result<u64> {
     left_of_all(stream, &(0..TOPOLOGY.partitions).map(durable_name).collect::<Vec<_>>()).await
 }
 
-/// Some records must be what so many messages make of a rocket.
-pub async fn check_records(context: &Context, fleet: &Fleet, last_number: u64) -> anyhow::Result<()> {
+/// The records of these rockets must be what their messages up to these numbers make of them.
+pub async fn check_records(
+    context: &Context,
+    rockets: impl Iterator<Item = anyhow::Result<(Channel, u64)>>,
+) -> anyhow::Result<()> {
     let bucket = context.get_stream(BUCKET_STREAM).await?;
-    for channel in fleet.some(CHECKED_RECORDS) {
-        let channel: Channel = channel?;
+    for rocket in rockets {
+        let (channel, last_number) = rocket?;
         let message = bucket.direct_get_last_for_subject(record_subject(&channel)).await?;
         let record = Record::from_bytes(&message.payload)?;
         let number = record.last.map(|last| last.number.get());

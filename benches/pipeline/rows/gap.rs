@@ -59,7 +59,8 @@ impl Log {
         let stream = context.get_stream(STREAM).await?;
         let (tracker, drained) = watch(&stream, durable_name, THROUGH_MAX, self.site.role("track")).await?;
         anyhow::ensure!(drained.is_through(), "{:.0} % are applied", 100.0 * drained.share_done());
-        check_records(&context, &self.fleet, self.last_number).await?;
+        let rocket = self.fleet.of_first(self.last_number).channel()?;
+        check_records(&context, std::iter::once(Ok((rocket, self.last_number)))).await?;
         tracker.stop().await?;
         Ok(drained.within().as_secs_f64())
     }

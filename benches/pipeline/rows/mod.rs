@@ -24,8 +24,9 @@ use crate::figures::Figures;
 /// A row of the table, which may have several lines.
 pub struct Row {
     pub name: &'static str,
-    /// What it measures, and how long that takes about.
+    /// What it measures.
     pub what: &'static str,
+    /// About how long that takes.
     pub minutes: f32,
     /// Only measured where it is named.
     pub is_on_request: bool,

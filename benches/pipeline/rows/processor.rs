@@ -18,8 +18,9 @@ use crate::progress::until_through;
 use crate::site::{Site, Sync, TOPOLOGY};
 
 const MESSAGES: u64 = 100_000;
-/// Rockets where the number of trackers is what differs, of which there are so many.
+/// Rockets where the number of trackers is what differs.
 const ROCKETS: u64 = 20_000;
+/// Trackers that are compared with one.
 const TRACKERS: [u32; 3] = [2, 4, 8];
 /// The number for which there is a goal.
 const TRACKERS_MANY: u32 = 8;

@@ -23,7 +23,7 @@ const PAGES: usize = 100;
 pub async fn measure(bench: Bench, figures: &mut Figures) -> anyhow::Result<()> {
     let (site, fleet) = many(bench).await?;
     let (query, noop, lasting) = (site.role("query").await?, noop::start().await?, bench.time(LASTING));
-    let paths = fleet.some(ASKED).map(|channel| Ok(format!("/rockets/{}", channel?)));
+    let paths = fleet.some(ASKED).map(|rocket| Ok(format!("/rockets/{}", rocket?.0)));
     let paths: Vec<_> = paths.collect::<anyhow::Result<_>>()?;
     let pairs = bench.in_turn(
         async || get_for(query.addr(), &paths, CONNECTIONS, lasting).await,
