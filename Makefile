@@ -3,8 +3,9 @@
 # Written for GNU make 3.81 too, which is what macOS has.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo check test simulate mutants security fuzz observe-test ci bench bench-page drill drill-cluster
-.PHONY: release reproducible advisories release-tools nats-server nats-server-floor prometheus valgrind .venv browser
+.PHONY: help run demo check test simulate mutants security fuzz observe-test ci bench bench-list bench-plots bench-page
+.PHONY: drill drill-cluster release reproducible advisories release-tools nats-server nats-server-floor prometheus
+.PHONY: valgrind .venv browser
 
 # The pinned broker, where it had to be fetched, stands before an older one of the machine.
 # The tools of a release stand before those of the machine for the same reason.
@@ -56,8 +57,14 @@ ci: ## Check format, lints and documentation, then run all tests.
 	bash -o pipefail -c '$(MAKE) --no-print-directory test | tee target/test.log'
 	tests/security/run target/test.log
 
-bench: nats-server ## Measure the whole way of a message.
-	cargo bench --locked --bench pipeline
+bench: nats-server ## Measure everything beside what it is compared with, in 50 minutes, or some rows: make bench ONLY=P1,P2b
+	cargo bench --locked --bench pipeline -- $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
+
+bench-list: ## Say what rows `make bench` has.
+	cargo bench --locked --bench pipeline -- --list
+
+bench-plots: ## Draw what `make bench` measured last into docs/benchmarks.
+	cargo bench --locked --bench pipeline -- --plots
 
 bench-page: nats-server .venv browser ## Measure the page with 100,000 rockets.
 	cargo build --locked --release

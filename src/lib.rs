@@ -73,7 +73,7 @@ pub mod internals {
     pub use crate::broker::topology;
     pub use crate::broker::{Broker, ConnectionSettings, GroupCommit};
     pub use crate::cli::Cli;
-    pub use crate::domain::{Channel, MessageNumber, Record, wire};
+    pub use crate::domain::{Channel, Message, MessageNumber, Record, wire};
     #[cfg(feature = "fuzz")]
     pub use crate::fuzz::{TARGETS as FUZZ_TARGETS, Target as FuzzTarget};
     pub use crate::replay::reading_permits;

@@ -2,10 +2,20 @@
 //! bare connection, which is kept or made again for each.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
+
+/// Not all of it could be stored at the moment.
+const COME_AGAIN: [u16; 2] = [207, 503];
+const PAUSE: Duration = Duration::from_millis(50);
+/// How long storing a request may take before something is wrong.
+const STORED_MAX: Duration = Duration::from_secs(60);
+/// What is shown of an answer that was not expected.
+const ANSWER_CHARS_MAX: usize = 300;
 
 /// Whether a connection is used again.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,11 +44,32 @@ impl Client {
         Self { addr, connections, stream: None, request: Vec::new(), answer: Vec::new() }
     }
 
-    /// Posts a message; anything but a 200 is an error.
+    /// So many that are connected already, where connections are kept.
+    pub async fn connected(addr: SocketAddr, connections: Connections, count: usize) -> anyhow::Result<Vec<Self>> {
+        let mut clients = Vec::new();
+        for _ in 0..count {
+            let mut client = Self::new(addr, connections);
+            if connections == Connections::KeptAlive {
+                client.stream = Some(connect(addr).await?);
+            }
+            clients.push(client);
+        }
+        Ok(clients)
+    }
+
+    /// Posts a message, or several as an array, again until all of it is stored, as a sender does that is told to come again.
     pub async fn post(&mut self, body: &str) -> anyhow::Result<()> {
-        let (status, answer) = self.send("POST", "/messages", body).await?;
-        anyhow::ensure!(status == 200, "POST was answered with {status}: {}", String::from_utf8_lossy(answer));
-        Ok(())
+        let deadline = Instant::now() + STORED_MAX;
+        loop {
+            let (status, answer) = self.send("POST", "/messages", body).await?;
+            if status == 200 {
+                return Ok(());
+            }
+            let answer: String = String::from_utf8_lossy(answer).chars().take(ANSWER_CHARS_MAX).collect();
+            let is_later = COME_AGAIN.contains(&status) && Instant::now() < deadline;
+            anyhow::ensure!(is_later, "POST was answered with {status}: {answer}");
+            sleep(PAUSE).await;
+        }
     }
 
     /// The status and the body.

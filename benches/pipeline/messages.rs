@@ -31,10 +31,33 @@ impl Fleet {
         Message { channel: self.channels[at as usize], number }
     }
 
-    /// At most so many of the rockets, spread over all of them.
-    pub fn some(&self, count: usize) -> impl Iterator<Item = anyhow::Result<Channel>> {
-        let step = self.channels.len().div_ceil(count).max(1);
-        self.channels.iter().step_by(step).map(|channel| parsed(*channel))
+    /// The first rocket, and the last number that it has sent.
+    pub fn first(&self) -> (String, u64) {
+        (self.channels[0].to_string(), self.sent.div_ceil(self.channels.len() as u64))
+    }
+
+    /// A message of the first rocket.
+    pub fn of_first(&self, number: u64) -> Message {
+        Message { channel: self.channels[0], number }
+    }
+
+    /// Some of the rockets; all of them have sent as much as one another.
+    pub fn part(&self, rockets: std::ops::Range<usize>) -> Self {
+        let each = self.sent / self.channels.len() as u64;
+        let channels = self.channels[rockets].to_vec();
+        Self { sent: each * channels.len() as u64, channels }
+    }
+
+    pub fn rockets(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// At most so many of the rockets, spread over all of them, each with the last number that it has sent.
+    pub fn some(&self, count: usize) -> impl Iterator<Item = anyhow::Result<(Channel, u64)>> {
+        let rockets = self.channels.len();
+        let last_number = move |at: usize| self.sent.saturating_sub(at as u64).div_ceil(rockets as u64);
+        let each = self.channels.iter().enumerate().step_by(rockets.div_ceil(count).max(1));
+        each.map(move |(at, channel)| Ok((parsed(*channel)?, last_number(at))))
     }
 }
 
@@ -45,6 +68,11 @@ impl Message {
 
     pub fn message_number(&self) -> anyhow::Result<MessageNumber> {
         MessageNumber::new(self.number).ok_or_else(|| anyhow::anyhow!("{} is no number", self.number))
+    }
+
+    /// What the broker recognises it by where nobody has looked into it: enough for a partner.
+    pub fn id(&self) -> String {
+        format!("{}-{}", self.number, self.channel)
     }
 
     pub fn body(&self) -> String {

@@ -1,4 +1,5 @@
-//! A server that runs as a process of its own, ends when it is dropped, and whose last words are shown when it fails.
+//! A server that runs as a process of its own, ends when it is dropped, and whose last words are shown when it fails. What it
+//! costs is read where Linux tells it.
 
 use std::ffi::OsStr;
 use std::io::Read as _;
@@ -14,16 +15,31 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::figures::Skipped;
+
 /// How long a server may take until it takes connections; a large store is read first.
-const START_MAX: Duration = Duration::from_secs(60);
+pub const START_MAX: Duration = Duration::from_secs(60);
 const STOP_MAX: Duration = Duration::from_secs(60);
+/// The same of one that is dropped.
+const FAREWELL_MAX: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(5);
 /// Where the processor time in `/proc/PID/stat` begins, behind the program's name, and its unit.
 const STAT_UTIME: usize = 11;
 const STAT_TICK: Duration = Duration::from_millis(10);
 
+/// What is said of memory in `/proc/PID/status`.
+#[derive(Clone, Copy)]
+pub enum Memory {
+    /// What is in use.
+    Now,
+    /// The most that has been.
+    Peak,
+}
+
 pub struct Process {
     child: Child,
+    /// By what it is told to end when it is dropped, where killing it would leave processes of its own behind.
+    farewell: Option<Signal>,
     log: PathBuf,
     port: u16,
     /// Its working directory.
@@ -33,14 +49,23 @@ pub struct Process {
 impl Process {
     /// Starts a program that will listen on this port of 127.0.0.1, and waits until it does.
     pub async fn start(program: &Path, arguments: &[String], port: u16) -> anyhow::Result<Self> {
+        Self::start_as(program, arguments, port, None, None).await
+    }
+
+    /// The same as another user, and told to end by this signal when it is dropped.
+    pub async fn start_as(
+        program: &Path,
+        arguments: &[String],
+        port: u16,
+        user: Option<User>,
+        farewell: Option<Signal>,
+    ) -> anyhow::Result<Self> {
         let folder = temporary_folder()?;
         let log = folder.path().join("log");
-        let child = command(program, arguments, folder.path())
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(&log)?)
-            .spawn()
-            .with_context(|| format!("cannot start {}", program.display()))?;
-        let mut process = Self { child, log, port, _folder: folder };
+        let mut command = command(program, arguments, folder.path(), user)?;
+        let child = command.stdout(Stdio::null()).stderr(std::fs::File::create(&log)?).spawn();
+        let child = child.with_context(|| format!("cannot start {}", program.display()))?;
+        let mut process = Self { child, farewell, log, port, _folder: folder };
         process.listens().await.with_context(|| format!("{} {}", program.display(), arguments.join(" ")))?;
         Ok(process)
     }
@@ -49,27 +74,30 @@ impl Process {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
-    /// Memory that it has in use, in bytes.
-    pub async fn resident_bytes(&self) -> anyhow::Result<u64> {
-        let pid = self.child.id().context("it has ended")?;
-        match std::fs::read_to_string(format!("/proc/{pid}/status")) {
-            Ok(status) => kilobytes(status.lines().find_map(|line| line.strip_prefix("VmRSS:"))),
-            // No Linux.
-            Err(_) => {
-                let output = Command::new("ps").args(["-o", "rss=", "-p", &pid.to_string()]).output().await?;
-                kilobytes(Some(&String::from_utf8_lossy(&output.stdout)))
-            }
-        }
+    /// Its memory, in bytes.
+    pub fn resident_bytes(&self, memory: Memory) -> anyhow::Result<u64> {
+        let field = match memory {
+            Memory::Now => "VmRSS:",
+            Memory::Peak => "VmHWM:",
+        };
+        let status = self.of_proc("status")?;
+        let kibibytes = status.lines().find_map(|line| line.strip_prefix(field)?.split_whitespace().next());
+        Ok(kibibytes.context("its memory is not told")?.parse::<u64>()? * 1024)
     }
 
     /// Processor time that it has used, on its own behalf and in the kernel.
     pub fn processor_time(&self) -> anyhow::Result<Duration> {
-        let pid = self.child.id().context("it has ended")?;
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("there is no /proc")?;
+        let stat = self.of_proc("stat")?;
         // The program's name is in parentheses and may hold anything.
         let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat")?;
         let ticks = fields.split_whitespace().skip(STAT_UTIME).take(2).map(str::parse::<u64>);
         Ok(STAT_TICK * u32::try_from(ticks.sum::<Result<u64, _>>()?)?)
+    }
+
+    fn of_proc(&self, file: &str) -> anyhow::Result<String> {
+        let pid = self.child.id().context("it has ended")?;
+        std::fs::read_to_string(format!("/proc/{pid}/{file}"))
+            .map_err(|_| Skipped("there is no /proc here, which tells what a process costs".into()).into())
     }
 
     /// Stops it where it is, or lets it go on.
@@ -108,10 +136,36 @@ impl Process {
     }
 }
 
+/// Waits for one that has processes of its own; any other is killed.
+impl Drop for Process {
+    fn drop(&mut self) {
+        let Some(signal) = self.farewell else { return };
+        let deadline = std::time::Instant::now() + FAREWELL_MAX;
+        let _ = self.signal(signal);
+        while matches!(self.child.try_wait(), Ok(None)) && std::time::Instant::now() < deadline {
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+/// Somebody as whom a program is run.
+#[derive(Clone, Copy)]
+pub struct User {
+    pub uid: u32,
+    pub gid: u32,
+}
+
+impl User {
+    /// Makes a folder this user's own.
+    pub fn give(self, folder: &Path) -> std::io::Result<()> {
+        std::os::unix::fs::chown(folder, Some(self.uid), Some(self.gid))
+    }
+}
+
 /// Runs a program to its end, which must be a good one.
-pub async fn run(program: &Path, arguments: &[String]) -> anyhow::Result<()> {
+pub async fn run(program: &Path, arguments: &[String], user: Option<User>) -> anyhow::Result<()> {
     let folder = temporary_folder()?;
-    let output = command(program, arguments, folder.path()).output().await?;
+    let output = command(program, arguments, folder.path(), user)?.output().await?;
     let words = String::from_utf8_lossy(&output.stderr);
     anyhow::ensure!(output.status.success(), "{} {}: {words}", program.display(), arguments.join(" "));
     Ok(())
@@ -128,17 +182,21 @@ pub fn temporary_folder() -> std::io::Result<TempDir> {
 }
 
 /// The user's own settings are kept away from what is measured.
-fn command(program: &Path, arguments: &[impl AsRef<OsStr>], folder: &Path) -> Command {
+fn command(
+    program: &Path,
+    arguments: &[impl AsRef<OsStr>],
+    folder: &Path,
+    user: Option<User>,
+) -> std::io::Result<Command> {
     let mut command = Command::new(program);
     command.args(arguments).current_dir(folder).stdin(Stdio::null()).kill_on_drop(true);
     let settings = |name: &str| name.starts_with("ROCKETS_") || name.starts_with("NATS_") || name == "RUST_LOG";
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(settings)) {
         command.env_remove(name);
     }
-    command
-}
-
-fn kilobytes(text: Option<&str>) -> anyhow::Result<u64> {
-    let number = text.and_then(|text| text.split_whitespace().next()).context("its memory is not told")?;
-    Ok(number.parse::<u64>()? * 1024)
+    if let Some(user) = user {
+        user.give(folder)?;
+        command.uid(user.uid).gid(user.gid);
+    }
+    Ok(command)
 }
