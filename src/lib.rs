@@ -20,6 +20,7 @@
 //!   correction.
 //! - [`mod@page`] is what people look at: files, served beside the read side. [`mod@openapi`] describes the API.
 //! - [`launch`] is the load generator: a user like any other, which shares nothing with the rest.
+//! - [`client`] is what those who send have in common: how HTTP is spoken, with a key and authorities to trust.
 //! - [`terminal`] is what somebody sees there, [`text`] makes what comes from outside safe to be seen.
 //! - [`cli`] and [`config`] are what an operator touches; [`logging`] is what an operator reads, [`audit`] what was done,
 //!   [`metrics`] what Prometheus reads, [`traces`] what a collector of traces is sent, [`memory`] what a process may keep of
@@ -33,6 +34,7 @@ mod auth;
 mod backup;
 mod broker;
 mod cli;
+mod client;
 mod config;
 mod domain;
 mod fail_point;
