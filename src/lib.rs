@@ -20,6 +20,7 @@
 //!   correction.
 //! - [`mod@page`] is what people look at: files, served beside the read side. [`mod@openapi`] describes the API.
 //! - [`launch`] is the load generator: a user like any other, which shares nothing with the rest.
+//! - [`mod@import`] sends the messages of a file.
 //! - [`client`] is what those who send have in common: how HTTP is spoken, with a key and authorities to trust.
 //! - [`terminal`] is what somebody sees there, [`text`] makes what comes from outside safe to be seen.
 //! - [`cli`] and [`config`] are what an operator touches; [`logging`] is what an operator reads, [`audit`] what was done,
@@ -41,6 +42,7 @@ mod fail_point;
 #[cfg(any(test, feature = "fuzz"))]
 mod fuzz;
 mod http;
+mod import;
 mod ingest;
 mod launch;
 mod logging;

@@ -143,6 +143,14 @@ fn the_load_generator_shares_nothing_with_the_rest() {
 }
 
 #[test]
+fn an_import_is_a_user_like_any_other() {
+    forbid(
+        "import/",
+        &["crate::broker", "crate::config", "crate::http", "crate::ingest", "crate::track", "crate::query"],
+    );
+}
+
+#[test]
 fn every_module_says_what_it_is_for() {
     for source in sources() {
         assert!(source.text.starts_with("//! "), "src/{} does not begin with what it is for", source.path);

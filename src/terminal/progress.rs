@@ -18,6 +18,7 @@ const TICK_INTERVAL: Duration = Duration::from_millis(200);
 pub struct Progress {
     bar: ProgressBar,
     warning: Now,
+    note: Now,
 }
 
 impl Progress {
@@ -27,7 +28,7 @@ impl Progress {
         if !bar.is_hidden() {
             bar.enable_steady_tick(TICK_INTERVAL);
         }
-        Self { bar, warning: Now::default() }
+        Self { bar, warning: Now::default(), note: Now(Mutex::new(Some(Instant::now()))) }
     }
 
     /// One more is done.
@@ -40,6 +41,15 @@ impl Progress {
         self.bar.set_position(done);
     }
 
+    /// What stands at the bar's `{prefix}`; where there is no bar, the note is given to whoever prints it now and then.
+    pub fn note(&self, prefix: &str, print: impl FnOnce()) {
+        if !self.bar.is_hidden() {
+            self.bar.set_prefix(prefix.to_owned());
+        } else if self.note.is_due() {
+            print();
+        }
+    }
+
     /// Says why it does not go on: beside the bar, or in the log where there is none.
     pub fn say(&self, trouble: &str) {
         if !self.bar.is_hidden() {
@@ -47,6 +57,18 @@ impl Progress {
         } else if self.warning.is_due() {
             warn!(trouble, "not everything gets through at once; it is tried again");
         }
+    }
+
+    /// It goes on again.
+    pub fn goes_on(&self) {
+        if !self.bar.is_hidden() && !self.bar.message().is_empty() {
+            self.bar.set_message("");
+        }
+    }
+
+    /// Does something that prints, with the bar out of its way.
+    pub fn aside(&self, print: impl FnOnce()) {
+        self.bar.suspend(print);
     }
 
     /// Takes the bar away.
