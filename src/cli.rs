@@ -44,7 +44,7 @@ use crate::config::{self, Config};
 use crate::http::serve::{Entrance, Ports};
 use crate::http::{Address, Tls, TlsFiles, tls};
 use crate::roles::{self, Role};
-use crate::{fail_point, launch, logging, traces, up};
+use crate::{fail_point, import, launch, logging, traces, up};
 use settings::Settings;
 
 /// Exit code for wrong usage or configuration, as clap has it.
@@ -139,6 +139,8 @@ enum Command {
     Key(key::Command),
     /// Send the messages of many rockets, as the field's sender does, and verify the result
     Launch(launch::Options),
+    /// Send the messages of a file in batches, go on where that was stopped, and verify the result
+    Import(import::Options),
     /// Print the script that completes this program in a shell
     Completions {
         /// The shell
@@ -165,6 +167,7 @@ pub fn main() -> ExitCode {
 async fn run(command: Command) -> ExitCode {
     let (settings, role) = match command {
         Command::Launch(options) => return run_launch(options).await,
+        Command::Import(options) => return run_import(options).await,
         Command::Completions { shell } => return about::completions(shell),
         Command::Man => return about::man(),
         Command::Skip(options) => return skip::run(options).await,
@@ -241,11 +244,24 @@ fn wrong_settings(wrong: &config::Wrong) -> ExitCode {
 
 async fn run_launch(options: launch::Options) -> ExitCode {
     logging::start(None);
+    verdict(async |shutdown| launch::run(options, shutdown.cancelled_owned()).await).await
+}
+
+async fn run_import(options: import::Options) -> ExitCode {
+    if let Some(contradiction) = options.contradiction() {
+        return wrong_usage(contradiction);
+    }
+    logging::start_of_tool(None);
+    verdict(async |shutdown| import::run(options, shutdown).await).await
+}
+
+/// How what sends ends, by whether all is well.
+async fn verdict(send: impl AsyncFnOnce(CancellationToken) -> anyhow::Result<bool>) -> ExitCode {
     let shutdown = match shutdown_signal() {
         Ok(shutdown) => shutdown,
         Err(error) => return failed(&error),
     };
-    match launch::run(options, shutdown.cancelled_owned()).await {
+    match send(shutdown).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => failure(),
         // Whoever reads the output has seen enough of it. What was not verified is not well for that.

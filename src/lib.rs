@@ -20,6 +20,8 @@
 //!   correction.
 //! - [`mod@page`] is what people look at: files, served beside the read side. [`mod@openapi`] describes the API.
 //! - [`launch`] is the load generator: a user like any other, which shares nothing with the rest.
+//! - [`mod@import`] sends the messages of a file.
+//! - [`client`] is what those who send have in common: how HTTP is spoken, with a key and authorities to trust.
 //! - [`terminal`] is what somebody sees there, [`text`] makes what comes from outside safe to be seen.
 //! - [`cli`] and [`config`] are what an operator touches; [`logging`] is what an operator reads, [`audit`] what was done,
 //!   [`metrics`] what Prometheus reads, [`traces`] what a collector of traces is sent, [`memory`] what a process may keep of
@@ -33,6 +35,7 @@ mod auth;
 mod backup;
 mod broker;
 mod cli;
+mod client;
 mod config;
 #[cfg(test)]
 mod cost;
@@ -41,6 +44,7 @@ mod fail_point;
 #[cfg(any(test, feature = "fuzz"))]
 mod fuzz;
 mod http;
+mod import;
 mod ingest;
 mod launch;
 mod logging;

@@ -10,9 +10,11 @@ use anstream::{AutoStream, ColorChoice};
 use clap::builder::styling::Style;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+pub mod progress;
 pub mod screen;
 pub mod table;
 
+pub use progress::Progress;
 pub use screen::Screen;
 pub use table::Table;
 

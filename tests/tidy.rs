@@ -135,10 +135,19 @@ fn roles_meet_only_through_the_broker() {
 #[test]
 fn the_load_generator_shares_nothing_with_the_rest() {
     for source in sources().iter().filter(|source| source.path.starts_with("launch/")) {
-        // How something is shown has nothing to do with what is sent and expected.
-        let code = source.code.replace("crate::text::", "").replace("crate::terminal::", "");
+        // How something is shown, and how HTTP is spoken, has nothing to do with what is sent and expected.
+        let shared = ["crate::client::", "crate::text::", "crate::terminal::"];
+        let code = shared.iter().fold(source.code.clone(), |code, shared| code.replace(shared, ""));
         assert!(!code.contains("crate::") && !code.contains("rockets::"), "src/{} is to be a stranger", source.path);
     }
+}
+
+#[test]
+fn an_import_is_a_user_like_any_other() {
+    forbid(
+        "import/",
+        &["crate::broker", "crate::config", "crate::http", "crate::ingest", "crate::track", "crate::query"],
+    );
 }
 
 #[test]

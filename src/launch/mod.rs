@@ -2,7 +2,7 @@
 //!
 //! It is a user of the service like any other: it speaks HTTP and shares nothing with the rest of the crate, neither
 //! the message types nor the state machine, so that no mistake there can hide itself here. Therefore it imports nothing
-//! from outside this directory (but how text is made safe to print, and what a terminal is).
+//! from outside this directory (but how text is made safe to print, what a terminal is, and how HTTP is spoken).
 //!
 //! The way of the data, left to right:
 //!
@@ -43,14 +43,11 @@ use self::disorder::{Duplicated, Outgoing, Radio, Shuffled};
 use self::generate::{Generator, Recipe};
 use self::operator::Operator;
 use self::oracle::Oracle;
-use self::report::{Progress, Tally};
-use self::send::{Pacer, Queue, Sender, build_client, send_all};
+use self::report::Tally;
+use self::send::{Pacer, Queue, Sender, send_all};
 use self::verify::Verdict;
+use crate::client::{LOOK_AGAIN_AFTER, RETRY_AFTER};
 
-/// How long a message that is not through waits before it is sent again, as in the field.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
-/// The longest pause before something of the service is looked at again.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// How many differences are printed one by one.
 const PRINTED_DIFFERENCES_MAX: usize = 50;
 
@@ -77,22 +74,22 @@ async fn run_with(
 
     let oracle = take(&mut *lock(&oracle));
     let deadline = Instant::now() + options.verify_deadline;
-    let progress = Progress::of_verifying(oracle.messages());
+    let progress = report::verifying(oracle.messages());
     let pause = retry_after.min(LOOK_AGAIN_AFTER);
-    let operator = Operator { client: build_client(true, &options)?, base: base.clone(), deadline, pause, progress };
+    let operator = Operator { client: options.access.client(true)?, base: base.clone(), deadline, pause, progress };
     verify(operator, oracle, &options, shutdown, output).await
 }
 
 fn sender(options: &Options, retry_after: Duration, oracle: &Arc<Mutex<Oracle>>) -> anyhow::Result<Sender> {
     Ok(Sender {
-        client: build_client(options.keep_alive, options)?,
+        client: options.access.client(options.keep_alive)?,
         url: options.url.clone(),
         queue: Queue::new(feed(options, Arc::clone(oracle)), retry_after),
         pacer: options.rate.map(Pacer::new),
         message_delay: options.message_delay,
         batch: options.batch as usize,
         tally: Mutex::new(Tally::new()?),
-        progress: Progress::of_sending((options.max_messages as f64 * f64::from(1.0 - options.lost)) as u64),
+        progress: report::sending((options.max_messages as f64 * f64::from(1.0 - options.lost)) as u64),
     })
 }
 

@@ -17,12 +17,11 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use uuid::Uuid;
 
 use super::oracle::{Gap, Oracle};
-use super::report::Progress;
 use super::send::{Outcome, post};
 use super::verify::{Difference, Seen};
+use crate::client::{REQUESTS_MAX, below};
+use crate::terminal::Progress;
 
-/// How many requests an operator has under way at the same time.
-pub(super) const REQUESTS_MAX: usize = 8;
 /// How many rows of a list are asked for at a time; the contract allows no more.
 const PAGE_ROWS: &str = "1000";
 
@@ -127,12 +126,7 @@ impl Operator {
     }
 
     fn url(&self, path: &[&str]) -> Url {
-        let mut url = self.base.clone();
-        // Only a URL without a host has no segments, and such a one is no base.
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path);
-        }
-        url
+        below(&self.base, path)
     }
 }
 

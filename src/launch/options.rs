@@ -3,12 +3,12 @@
 //! Everything is checked while the command line is read, so that what follows takes the values as they are. The flags
 //! of the field's sender are here under their own names and with their own defaults.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 use reqwest::Url;
-use reqwest::header::HeaderValue;
+
+use crate::client::{Access, http_url};
 
 /// The most places a message may be moved, and so the most messages that the shuffle holds in memory.
 const SHUFFLE_PLACES_MAX: i64 = 100_000;
@@ -84,10 +84,6 @@ pub struct Options {
     #[arg(long)]
     pub keep_alive: bool,
 
-    /// A file in PEM with authorities to trust for https:// URLs, beside those that the system trusts
-    #[arg(long, value_name = "FILE")]
-    pub ca: Option<PathBuf>,
-
     /// At most so many messages a second, those sent again included
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=RATE_MAX))]
     pub rate: Option<u32>,
@@ -114,9 +110,8 @@ pub struct Options {
           value_parser = clap::value_parser!(u64).range(0..=CORRECTIONS_MAX))]
     pub corrections: u64,
 
-    /// The key that every request has; better as the variable, because other users of the machine see what is said here
-    #[arg(long, value_name = "KEY", env = "ROCKETS_KEY", hide_env_values = true, value_parser = authorization)]
-    pub key: Option<HeaderValue>,
+    #[command(flatten)]
+    pub access: Access,
 
     /// JSON lines instead of tables: an object of what was sent, and with --verify one of what was found
     #[arg(long)]
@@ -126,22 +121,6 @@ pub struct Options {
     #[arg(long, value_name = "DURATION", default_value = "60s", requires = "verify",
           value_parser = humantime::parse_duration)]
     pub verify_deadline: Duration,
-}
-
-fn http_url(text: &str) -> Result<Url, String> {
-    let url =
-        Url::parse(text).map_err(|error| format!("{error}; give a URL such as http://localhost:8088/messages"))?;
-    match url.scheme() {
-        "http" | "https" if url.has_host() => Ok(url),
-        _ => Err("only http:// and https:// URLs are spoken here, such as http://localhost:8088/messages".into()),
-    }
-}
-
-/// What a request says that has this key. It is not shown, wherever it is printed.
-fn authorization(key: &str) -> Result<HeaderValue, String> {
-    let mut value = HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| "no header can have it".to_owned())?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 fn share(text: &str) -> Result<f64, String> {
@@ -171,7 +150,7 @@ mod tests {
     fn defaults_are_those_of_the_fields_sender() {
         let options = parse(&["http://localhost:8088/messages"]).unwrap();
         assert_eq!((options.concurrency_level, options.max_messages, options.seed), (3, 100_000, 444));
-        assert_eq!((options.message_delay, options.key), (Duration::ZERO, None));
+        assert_eq!((options.message_delay, options.access.key), (Duration::ZERO, None));
         assert!(!options.keep_alive && !options.hostile && options.rate.is_none() && options.verify.is_none());
     }
 
@@ -185,7 +164,7 @@ mod tests {
     #[test]
     fn a_key_is_not_shown() {
         let options = parse(&["http://a/", "--key", "rkt_a_secret"]).unwrap();
-        assert_eq!(options.key.as_ref().unwrap().as_bytes(), b"Bearer rkt_a_secret");
+        assert_eq!(options.access.key.as_ref().unwrap().as_bytes(), b"Bearer rkt_a_secret");
         assert!(!format!("{options:?}").contains("secret"));
     }
 

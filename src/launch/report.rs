@@ -1,20 +1,16 @@
-//! What has happened so far, and how it is shown: a bar on a terminal, a word now and then when nothing gets through, and the
-//! tables at the end.
+//! What has happened so far, and how it is shown: the bars, and the tables at the end.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use hdrhistogram::Histogram;
-use indicatif::ProgressBar;
 use serde_json::{Value, json};
-use tracing::warn;
 
 use super::disorder::Outgoing;
 use super::send::{Attempt, Outcome};
 use super::verify::Repairs;
-use crate::terminal::{Table, bar};
+use crate::terminal::{Progress, Table};
 
 /// The table of a run that took so long.
 pub(super) fn table(tally: &Tally, elapsed: Duration) -> Table {
@@ -168,83 +164,24 @@ fn microseconds(latency: Duration) -> u64 {
     u64::try_from(latency.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// How often the log says that messages do not get through.
-const WARNING_INTERVAL: Duration = Duration::from_secs(10);
-/// How often the bar is drawn although nothing happens, so that its clock runs.
-const TICK_INTERVAL: Duration = Duration::from_millis(200);
 const SENDING: &str = "{elapsed_precise} {wide_bar} {human_pos}/{human_len} messages, {per_sec}, left {eta} {msg}";
 const VERIFYING: &str = "{elapsed_precise} {wide_bar} {human_pos}/{human_len} messages applied {msg}";
 
-/// The progress of one phase.
-pub(super) struct Progress {
-    bar: ProgressBar,
-    warned_at: Mutex<Option<Instant>>,
+/// The progress of sending so many messages.
+pub(super) fn sending(messages: u64) -> Progress {
+    Progress::new(messages, SENDING)
 }
 
-impl Progress {
-    /// The progress of sending so many messages.
-    pub(super) fn of_sending(messages: u64) -> Progress {
-        Progress::new(messages, SENDING)
-    }
-
-    /// The progress of the service, which has to apply so many messages.
-    pub(super) fn of_verifying(messages: u64) -> Progress {
-        Progress::new(messages, VERIFYING)
-    }
-
-    fn new(length: u64, template: &str) -> Progress {
-        let bar = bar(length, template);
-        if !bar.is_hidden() {
-            bar.enable_steady_tick(TICK_INTERVAL);
-        }
-        Progress { bar, warned_at: Mutex::new(None) }
-    }
-
-    /// One more message is through. Copies do not count: how many there will be is not known beforehand.
-    pub(super) fn count_through(&self, is_copy: bool) {
-        if !is_copy {
-            self.bar.inc(1);
-        }
-    }
-
-    /// So many messages have been applied.
-    pub(super) fn set_applied(&self, messages: u64) {
-        self.bar.set_position(messages);
-    }
-
-    /// A message did not get through: said beside the bar, or in the log where there is none.
-    pub(super) fn say_not_through(&self, outcome: Outcome) {
-        self.say(&format!("not through: {outcome}"));
-    }
-
-    /// Says why it does not go on.
-    pub(super) fn say(&self, trouble: &str) {
-        if !self.bar.is_hidden() {
-            self.bar.set_message(trouble.to_owned());
-        } else if self.is_warning_due() {
-            warn!(trouble, "not everything gets through at once; it is tried again");
-        }
-    }
-
-    /// Takes the bar away.
-    pub(super) fn finish(&self) {
-        self.bar.finish_and_clear();
-    }
-
-    fn is_warning_due(&self) -> bool {
-        let mut warned_at = self.warned_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = warned_at.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL);
-        if is_due {
-            *warned_at = Some(Instant::now());
-        }
-        is_due
-    }
+/// The progress of the service, which has to apply so many messages.
+pub(super) fn verifying(messages: u64) -> Progress {
+    Progress::new(messages, VERIFYING)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::send::{Attempt, Outcome};
     use super::*;
+    use crate::client::NoAnswer;
 
     #[test]
     fn the_table_says_everything() {
@@ -253,7 +190,7 @@ mod tests {
         let outcomes = [
             Outcome::Through { status: 200, duplicate: true },
             Outcome::Refused { status: 503 },
-            Outcome::NotConnected,
+            Outcome::NoAnswer(NoAnswer::NotConnected),
         ];
         for outcome in outcomes {
             tally.count(&Attempt { outcome, latency: Duration::from_millis(4) });
@@ -297,7 +234,7 @@ mod tests {
         let mut tally = Tally::new().unwrap();
         let duplicate = Outcome::Through { status: 200, duplicate: true };
         let ingested = Outcome::Through { status: 200, duplicate: false };
-        for outcome in [ingested, duplicate, Outcome::Refused { status: 503 }, Outcome::TimedOut] {
+        for outcome in [ingested, duplicate, Outcome::Refused { status: 503 }, Outcome::NoAnswer(NoAnswer::TimedOut)] {
             tally.count_taken(&Outgoing { body: Default::default(), is_copy: false, is_retry: false });
             tally.count(&Attempt { outcome, latency: Duration::from_millis(5) });
         }

@@ -12,23 +12,21 @@
 
 use std::collections::VecDeque;
 use std::fmt::{self, Display, Formatter};
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, Response, StatusCode, Url};
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::{Client, StatusCode, Url};
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
-use tokio_rustls::rustls::crypto::ring;
 
 use super::disorder::Outgoing;
-use super::options::Options;
-use super::report::{Progress, Tally};
+use super::report::Tally;
+use crate::client::{NoAnswer, read};
+use crate::terminal::Progress;
 
 /// Everything that the workers share.
 pub(super) struct Sender {
@@ -106,9 +104,12 @@ impl Sender {
         for (outgoing, attempt) in batch.into_iter().zip(attempts) {
             self.tally().count(&attempt);
             if attempt.outcome.is_through() {
-                self.progress.count_through(outgoing.is_copy);
+                // How many copies there will be is not known beforehand.
+                if !outgoing.is_copy {
+                    self.progress.count();
+                }
             } else {
-                self.progress.say_not_through(attempt.outcome);
+                self.progress.say(&format!("not through: {}", attempt.outcome));
                 self.queue.send_again(outgoing, Instant::now());
             }
         }
@@ -215,33 +216,8 @@ impl Pacer {
     }
 }
 
-/// How long an attempt may take, from opening the connection to the last byte of the answer.
-pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much of an answer is read. What the service answers has some hundred bytes for each message.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
-
-/// An HTTP client with our rules: no proxy (it would be its latency that is measured), no redirects (a 3xx is no 2xx).
-/// Beside the authorities that the system trusts, it trusts those of the file; and every request says who sends it, where there
-/// is a key.
-pub(super) fn build_client(keep_alive: bool, options: &Options) -> anyhow::Result<Client> {
-    // One that is chosen already is the same.
-    let _ = ring::default_provider().install_default();
-    let builder = Client::builder().timeout(ATTEMPT_TIMEOUT).no_proxy().redirect(Policy::none()).http1_only();
-    let headers = options.key.clone().map(|key| (AUTHORIZATION, key)).into_iter().collect();
-    let builder = builder.default_headers(headers);
-    let builder = match options.ca.as_deref() {
-        None => builder,
-        Some(file) => {
-            builder.tls_certs_merge(certificates(file).with_context(|| format!("--ca: cannot use {}", file.display()))?)
-        }
-    };
-    let builder = if keep_alive { builder } else { builder.pool_max_idle_per_host(0) };
-    builder.build().context("the HTTP client cannot be set up")
-}
-
-fn certificates(file: &Path) -> anyhow::Result<Vec<Certificate>> {
-    Ok(Certificate::from_pem_bundle(&std::fs::read(file)?)?)
-}
 
 /// How an attempt ended, and how long it took.
 #[derive(Debug)]
@@ -259,21 +235,15 @@ pub(super) enum Outcome {
     Through { status: u16, duplicate: bool },
     /// Any other answer.
     Refused { status: u16 },
-    /// No answer within the timeout.
-    TimedOut,
-    /// No connection.
-    NotConnected,
-    /// A connection that was lost, or an answer that is not HTTP.
-    Lost,
+    /// None.
+    NoAnswer(NoAnswer),
 }
 
 impl Display for Outcome {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Outcome::Through { status, .. } | Outcome::Refused { status } => write!(formatter, "answer {status}"),
-            Outcome::TimedOut => formatter.write_str("no answer: timed out"),
-            Outcome::NotConnected => formatter.write_str("no answer: not connected"),
-            Outcome::Lost => formatter.write_str("no answer: connection lost"),
+            Outcome::NoAnswer(why) => why.fmt(formatter),
         }
     }
 }
@@ -287,9 +257,9 @@ impl Outcome {
     /// Whether the service may have done what it was asked for: anything but a clear no.
     pub(super) fn may_be_through(self) -> bool {
         match self {
-            Outcome::Through { .. } | Outcome::TimedOut | Outcome::Lost => true,
+            Outcome::Through { .. } | Outcome::NoAnswer(NoAnswer::TimedOut | NoAnswer::Lost) => true,
             Outcome::Refused { status } => status >= 500,
-            Outcome::NotConnected => false,
+            Outcome::NoAnswer(NoAnswer::NotConnected) => false,
         }
     }
 }
@@ -310,7 +280,7 @@ async fn post_batch(client: &Client, url: &Url, messages: &[Outgoing]) -> Vec<At
     let start = Instant::now();
     let outcomes = match exchange(client, url, body.into()).await {
         Ok((status, text)) => outcomes(status, &text, messages.len()),
-        Err(error) => vec![failure(&error); messages.len()],
+        Err(error) => vec![Outcome::NoAnswer((&error).into()); messages.len()],
     };
     let latency = start.elapsed();
     outcomes.into_iter().map(|outcome| Attempt { outcome, latency }).collect()
@@ -321,7 +291,7 @@ pub(super) async fn post(client: &Client, url: &Url, body: Bytes) -> Attempt {
     let start = Instant::now();
     let outcome = match exchange(client, url, body).await {
         Ok((status, text)) => outcome(status, &text),
-        Err(error) => failure(&error),
+        Err(error) => Outcome::NoAnswer((&error).into()),
     };
     Attempt { outcome, latency: start.elapsed() }
 }
@@ -330,19 +300,7 @@ async fn exchange(client: &Client, url: &Url, body: Bytes) -> reqwest::Result<(S
     let content_type = HeaderValue::from_static("application/json");
     let request = client.post(url.clone()).header(CONTENT_TYPE, content_type).body(body);
     let answer = request.send().await?;
-    Ok((answer.status(), read(answer).await?))
-}
-
-/// Reads the answer, at most `ANSWER_BYTES_MAX` of it. An unread rest costs the connection, and nothing else.
-async fn read(mut answer: Response) -> reqwest::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    while let Some(chunk) = answer.chunk().await? {
-        if text.len() + chunk.len() > ANSWER_BYTES_MAX {
-            break;
-        }
-        text.extend_from_slice(&chunk);
-    }
-    Ok(text)
+    Ok((answer.status(), read(answer, ANSWER_BYTES_MAX).await?))
 }
 
 fn outcome(status: StatusCode, text: &[u8]) -> Outcome {
@@ -366,14 +324,6 @@ fn outcomes(status: StatusCode, text: &[u8], messages: usize) -> Vec<Outcome> {
     let results = said["data"]["results"].as_array().filter(|results| results.len() == messages);
     let outcomes = results.and_then(|results| results.iter().map(of_message).collect());
     outcomes.unwrap_or_else(|| vec![outcome(status, text); messages])
-}
-
-fn failure(error: &reqwest::Error) -> Outcome {
-    match error {
-        error if error.is_timeout() => Outcome::TimedOut,
-        error if error.is_connect() => Outcome::NotConnected,
-        _ => Outcome::Lost,
-    }
 }
 
 #[cfg(test)]
@@ -447,9 +397,9 @@ mod tests {
             (Outcome::Refused { status: 503 }, true),
             (Outcome::Refused { status: 409 }, false),
             (Outcome::Refused { status: 302 }, false),
-            (Outcome::TimedOut, true),
-            (Outcome::Lost, true),
-            (Outcome::NotConnected, false),
+            (Outcome::NoAnswer(NoAnswer::TimedOut), true),
+            (Outcome::NoAnswer(NoAnswer::Lost), true),
+            (Outcome::NoAnswer(NoAnswer::NotConnected), false),
         ];
         for (outcome, expected) in rows {
             assert_eq!(outcome.may_be_through(), expected, "{outcome}");

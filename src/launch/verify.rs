@@ -22,9 +22,10 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::message::Message;
-use super::operator::{DeadLetter, Operator, REQUESTS_MAX, Skipped, close_gaps};
+use super::operator::{DeadLetter, Operator, Skipped, close_gaps};
 use super::oracle::{Expected, Oracle};
 use super::send::Outcome;
+use crate::client::REQUESTS_MAX;
 use crate::text::printable;
 
 /// How long the one look may take that is left when time is up, so that an operator who was stuck still says what
@@ -193,7 +194,7 @@ impl Comparison<'_> {
     fn show(&self, settled_messages: u64, watched: &[Watched]) {
         let messages: u64 = watched.iter().map(|watched| watched.seen.last_number()).sum();
         if self.patience == Patience::UntilApplied {
-            self.operator.progress.set_applied(settled_messages + messages);
+            self.operator.progress.set(settled_messages + messages);
         }
         let trouble = watched.iter().find_map(|watched| match &watched.seen {
             Seen::Unreadable(reason) => Some(reason),

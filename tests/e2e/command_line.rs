@@ -6,6 +6,7 @@ use std::process::Stdio;
 use clap::{Command, CommandFactory as _};
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 
 use super::harness::program::{Ended, Start};
 use super::harness::{Broker, ChannelLog, Flight, Program, Terminal, TestService, eventually};
@@ -30,8 +31,9 @@ enum Kind {
 
 use Kind::{Changes, DoesOneThing, Lists, ListsWhatItChanges, Prints, Serves};
 
-/// Every subcommand. `CHANNEL` has a gap, `ID` is a dead letter, `URL` takes messages, `KEYS` is a file of keys.
-const ALL: [(&str, Kind); 30] = [
+/// Every subcommand. `CHANNEL` has a gap, `ID` is a dead letter, `URL` takes messages at `SERVICE`, `KEYS` is a file of keys,
+/// `MESSAGES` one of messages.
+const ALL: [(&str, Kind); 31] = [
     ("up", Serves),
     ("ingest", Serves),
     ("track", Serves),
@@ -58,6 +60,7 @@ const ALL: [(&str, Kind); 30] = [
     ("key list", Lists("--keys-file KEYS")),
     ("key revoke", DoesOneThing),
     ("launch", Lists("URL --max-messages 20")),
+    ("import", Lists("MESSAGES --url SERVICE")),
     ("completions", Prints),
     ("man", Prints),
     ("dlq replay", Changes("--all")),
@@ -115,6 +118,7 @@ async fn said(service: &TestService, flight: &Flight, name: &str, arguments: &st
         "CHANNEL" => flight.channel.clone(),
         "ID" => id.clone(),
         "URL" => url.clone(),
+        "SERVICE" => service.ingest.base().to_owned(),
         word => word.to_owned(),
     };
     words.map(meant).collect()
@@ -129,6 +133,8 @@ async fn what_lists_gives_one_object_a_line_and_nothing_else() {
     let (mut service, _, flight) = service().await;
     let keys = Keys::new();
     keys.key(&["--scope", "read"]).await;
+    let messages = NamedTempFile::new().unwrap();
+    std::fs::write(messages.path(), format!("{}\n", flight.launched(1))).unwrap();
     for (name, kind) in ALL {
         let arguments = match kind {
             Lists(arguments) => format!("{arguments} --json"),
@@ -136,6 +142,7 @@ async fn what_lists_gives_one_object_a_line_and_nothing_else() {
             _ => continue,
         };
         let arguments = arguments.replace("KEYS", keys.file().to_str().unwrap());
+        let arguments = arguments.replace("MESSAGES", messages.path().to_str().unwrap());
         let said = said(&service, &flight, name, &arguments).await;
         let ended = program(service.broker(), &said).ends().await;
         let rows = ended.rows();

@@ -51,6 +51,7 @@ mod history;
 mod hostile_bytes;
 mod hostile_http;
 mod https;
+mod import;
 mod keys;
 mod live;
 mod login;
