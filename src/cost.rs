@@ -211,7 +211,6 @@ fn valgrind() -> Option<PathBuf> {
     folders.map(|folder| folder.join("valgrind")).find(|program| program.is_file())
 }
 
-#[expect(clippy::print_stderr, reason = "whoever runs the tests is to know what was not tested")]
 fn skipped(why: &str) {
     assert!(std::env::var("CI").as_deref() != Ok("true"), "in continuous integration nothing is skipped: {why}");
     eprintln!("SKIPPED: what a message costs in instructions: {why}");

@@ -8,7 +8,6 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use super::ledger::Through;
@@ -27,7 +26,7 @@ struct Import {
     /// Digest of its beginning and its end.
     digest: String,
     /// Where the service is.
-    url: Url,
+    url: String,
 }
 
 /// What stands in a progress file.
@@ -59,7 +58,7 @@ impl ProgressFile {
             return Ok(None);
         };
         let path = options.progress.clone().unwrap_or_else(|| with_suffix(&options.file, SUFFIX));
-        let import = Import { bytes, digest, url: options.url.clone() };
+        let import = Import { bytes, digest, url: options.url.to_string() };
         Ok(Some(Self { path, name: source.name().to_owned(), import }))
     }
 
