@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 #[path = "tidy/confined.rs"]
 mod confined;
+#[path = "tidy/scaling.rs"]
+mod scaling;
 #[path = "tidy/supply.rs"]
 mod supply;
 
