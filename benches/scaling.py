@@ -19,12 +19,12 @@ DAY = 86_400
 class Costs:
     """Microseconds of one core for each message, bytes, and money."""
 
-    # Measured (docs/scaling.md): processor time of each process, on cores that others kept busy, so that it is a bound from above.
-    ingest_single: float = 90.0  # µs: a POST of its own, kept-alive connections
-    ingest_batched: float = 19.0  # µs: a message in a batch of 500
+    # Measured (docs/scaling.md): processor time of each process, all of them on two cores.
+    ingest_single: float = 100.0  # µs: a POST of its own, kept-alive connections
+    ingest_batched: float = 27.0  # µs: a message in a batch of 500
     track: float = 52.0  # µs: read, applied, its record written, its outcome reported
     query: float = 10.0  # µs: one change taken into a view
-    broker_leader: float = 95.0  # µs: log, record, outcome; stored, handed out, acknowledged
+    broker_leader: float = 85.0  # µs: log, record, outcome; stored, handed out, acknowledged
     # Measured: stored with a sync, in atomic batches of 500, on one stream with one disk.
     stream_synced: float = 20_000.0  # messages a second
     # Measured: a rocket with its log's subject and its record, in the broker's memory; in a view; on disk.
