@@ -57,7 +57,7 @@ ci: ## Check format, lints and documentation, then run all tests.
 	bash -o pipefail -c '$(MAKE) --no-print-directory test | tee target/test.log'
 	tests/security/run target/test.log
 
-bench: nats-server ## Measure everything beside what it is compared with, in 50 minutes, or some rows: make bench ONLY=P1,P2b
+bench: nats-server ## Measure everything beside what it is compared with, in about an hour, or some rows: make bench ONLY=P1,P2b
 	cargo bench --locked --bench pipeline -- $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
 
 bench-list: ## Say what rows `make bench` has.

@@ -1,4 +1,4 @@
-//! How far messages are taken up that lie in the log: what is left of them in the durables of all partitions.
+//! How far the messages are acknowledged that lie in the log: what is left of them in the durables of all partitions.
 
 use std::time::Duration;
 

@@ -16,10 +16,12 @@ use super::check::messages;
 use super::expected::{Expectations, Expected, Known};
 use super::options::Options;
 use super::source::Source;
-use crate::client::{LOOK_AGAIN_AFTER, NoAnswer, REQUESTS_MAX, below};
+use crate::client::{LOOK_AGAIN_AFTER, NoAnswer, REQUESTS_MAX, below, read};
 use crate::terminal::Progress;
 use crate::text::printable;
 
+/// How much of an answer is read: a rocket takes some thousand bytes.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// How many differences are printed one by one.
 const PRINTED_DIFFERENCES_MAX: usize = 50;
 const TEMPLATE: &str = "{elapsed_precise} {wide_bar} {human_pos}/{human_len} rockets compared {msg}";
@@ -63,7 +65,7 @@ pub(super) async fn run(
     Ok(verdict.differences.is_empty())
 }
 
-/// What the file says, without what it says in vain: such a line was refused, and said so.
+/// What the file says, without the lines that are no messages: those were refused, and said so.
 fn expectations(options: &Options) -> anyhow::Result<Expectations> {
     let mut expectations = Expectations::default();
     messages(Source::of(&options.file)?, |_, message| {
@@ -209,7 +211,8 @@ impl Comparison<'_> {
     async fn try_read(&self, url: Url) -> reqwest::Result<Seen> {
         let answer = self.client.get(url).send().await?;
         let status = answer.status();
-        let envelope: Value = answer.json().await?;
+        let text = read(answer, ANSWER_BYTES_MAX).await?;
+        let envelope: Value = serde_json::from_slice(&text).unwrap_or_default();
         Ok(match (status, &envelope["data"]) {
             (StatusCode::OK, Value::Object(fields)) => Seen::Rocket(fields.clone()),
             (StatusCode::NOT_FOUND, _) => Seen::Unknown,
